@@ -1,0 +1,1 @@
+"""Computing: the sketch, its kernels, the OTLP codec, the window store and the collector."""

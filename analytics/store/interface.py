@@ -1,0 +1,101 @@
+"""What every window store promises, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+from analytics.windows import Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
+from netslo.errors import NetsloError
+from netslo.model import Path
+
+HOT_S = 10
+WARM_S = 300
+
+
+class StoreFull(NetsloError):
+    """The disk is full; nothing of the batch was kept, everything before it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of one batch."""
+
+    duplicate: bool  # seen before: nothing was counted
+    windows: int  # windows kept
+    expired: int  # windows older than every retention: refused, and never counted
+
+
+@dataclass(frozen=True, slots=True)
+class SloTotals:
+    """Events of one path and objective under one target.
+
+    `target` is the ratio in force when the events were due, as the decimal string of the
+    specification ("0.999"); budget events are exactly (1 - target) * events.
+    """
+
+    path: Path
+    slo: str
+    target: str
+    counts: SloCounts
+
+    @property
+    def budget_events(self) -> Fraction:
+        return (1 - Fraction(self.target)) * self.counts.events
+
+
+class WindowStore(Protocol):
+    """Windows by series and time, kept losslessly at 10 s and then at 5 min.
+
+    One process writes; any number read at the same time. Times are Unix seconds.
+    """
+
+    def append(self, batch: Batch, received_s: float) -> Appended:
+        """Keep a batch, once: its id and its data are committed in one transaction.
+
+        When this returns, the batch survives a kill and a power cut. A late window merges
+        into its own place in time.
+
+        Raises:
+            StoreFull: no room; nothing of the batch was kept.
+        """
+
+    def declare_objectives(self, targets: Mapping[str, str], now_s: float) -> None:
+        """State the target ratio of each objective, in force from `now_s` on.
+
+        A changed target counts from the next 5 min boundary; history keeps the old one.
+        """
+
+    def series(self) -> list[SeriesKey]:
+        """Every series ever kept, sorted."""
+
+    def windows(
+        self, selector: Selector, start_s: int, end_s: int, resolution_s: int = HOT_S
+    ) -> Iterator[PathWindow]:
+        """Yield the windows that begin in [start_s, end_s), by series, then time.
+
+        `resolution_s` is a multiple of 10. Where 10 s windows have been dropped, what is left
+        of them stands in the 5 min windows, and those are what comes back.
+        """
+
+    def aggregate(
+        self, selector: Selector, start_s: int, end_s: int
+    ) -> dict[SeriesKey, PathWindow]:
+        """Merge each series over [start_s, end_s) into one window."""
+
+    def slo_counts(self, selector: Selector, start_s: int, end_s: int) -> list[SloTotals]:
+        """Sum the events due in [start_s, end_s), by path, objective and target, sorted."""
+
+    def slo_totals(self) -> list[SloTotals]:
+        """The events since the store was made: these never go back, nor expire."""
+
+    def packet_totals(self) -> dict[SeriesKey, PacketCounts]:
+        """The packets since the store was made: these never go back, nor expire."""
+
+    def maintain(self, now_s: float) -> None:
+        """Roll 10 s windows up into 5 min ones and drop what is past its retention."""
+
+    def close(self) -> None:
+        """Release the files; a kept batch needs no close."""

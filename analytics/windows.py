@@ -1,0 +1,157 @@
+"""What one series counted in one window, and how windows add up.
+
+These objects travel through every floor: a probe closes them, the codec ships them,
+the store keeps and merges them. Merging is exact and does not depend on the order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from analytics.sketch import Sketch
+from netslo.metrics import JITTER, RTT
+from netslo.model import Path, ProbeKind, Quality, Window
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SeriesKey:
+    """One path measured by one kind of probe."""
+
+    path: Path
+    probe: ProbeKind = ProbeKind.STAMP
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SketchKey:
+    """Which distribution of a series a sketch holds; timestamp qualities never mix."""
+
+    metric: str  # netslo.metrics.RTT, DELAY or JITTER
+    quality: Quality
+    direction: str = ""  # "forward" or "reverse" for DELAY, else empty
+
+
+@dataclass(slots=True)
+class PacketCounts:
+    """The ledger of a window: due = answered + lost + unmeasured, always.
+
+    Duplicates (RFC 5560) and reorderings (RFC 4737) are counted beside.
+    """
+
+    answered: int = 0
+    lost: int = 0
+    unmeasured: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+
+    @property
+    def due(self) -> int:
+        return self.answered + self.lost + self.unmeasured
+
+    def add(self, other: PacketCounts) -> None:
+        self.answered += other.answered
+        self.lost += other.lost
+        self.unmeasured += other.unmeasured
+        self.duplicates += other.duplicates
+        self.reordered += other.reordered
+
+
+@dataclass(slots=True)
+class SloCounts:
+    """Events of one objective, judged by the probe at the exact threshold."""
+
+    good: int = 0
+    bad: int = 0
+    unmeasured: int = 0
+
+    @property
+    def events(self) -> int:
+        """Valid events: good + bad. Unmeasured ones are never events."""
+        return self.good + self.bad
+
+    def add(self, other: SloCounts) -> None:
+        self.good += other.good
+        self.bad += other.bad
+        self.unmeasured += other.unmeasured
+
+
+@dataclass(slots=True)
+class PathWindow:
+    """Everything one series counted in one window.
+
+    `interarrival_jitter_s` is the RFC 3550 estimate where the window ended (None if fewer
+    than two answers came); it is a state, not a sum, so a merge keeps the later window's.
+    """
+
+    key: SeriesKey
+    window: Window
+    packets: PacketCounts = field(default_factory=PacketCounts)
+    sketches: dict[SketchKey, Sketch] = field(default_factory=dict)
+    slo: dict[str, SloCounts] = field(default_factory=dict)
+    interarrival_jitter_s: float | None = None
+
+    def absorb(self, other: PathWindow) -> None:
+        """Add the counts of another window of the same series; `self.window` stays.
+
+        Raises:
+            ValueError: `other` is of another series.
+        """
+        if other.key != self.key:
+            raise ValueError(f"cannot merge {other.key} into {self.key}")
+        self.packets.add(other.packets)
+        for key, sketch in other.sketches.items():
+            mine = self.sketches.get(key)
+            if mine is None:
+                self.sketches[key] = sketch.copy()
+            else:
+                mine.merge(sketch)
+        for slo, counts in other.slo.items():
+            self.slo.setdefault(slo, SloCounts()).add(counts)
+        if other.interarrival_jitter_s is not None and (
+            self.interarrival_jitter_s is None or other.window.end_s >= self.window.end_s
+        ):
+            self.interarrival_jitter_s = other.interarrival_jitter_s
+
+    def rtt(self) -> Sketch | None:
+        """The round-trip times of the best timestamp quality there is; None without answers."""
+        return self._best(RTT)
+
+    def jitter(self) -> Sketch | None:
+        """The RFC 5481 packet delay variation of the best timestamp quality there is."""
+        return self._best(JITTER)
+
+    def _best(self, metric: str) -> Sketch | None:
+        for quality in Quality:
+            sketch = self.sketches.get(SketchKey(metric, quality))
+            if sketch is not None and sketch.count:
+                return sketch
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one probe ships in one request. `(instance_id, sequence)` identifies it for ever."""
+
+    site: str
+    instance_id: str
+    sequence: int
+    windows: tuple[PathWindow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which series a query is about: every given field must match; None matches all."""
+
+    path: str | None = None
+    src: str | None = None
+    dst: str | None = None
+    traffic_class: str | None = None
+    probe: ProbeKind | None = None
+
+    def matches(self, key: SeriesKey) -> bool:
+        return (
+            self.path in (None, key.path.id)
+            and self.src in (None, key.path.src)
+            and self.dst in (None, key.path.dst)
+            and self.traffic_class in (None, key.path.traffic_class)
+            and self.probe in (None, key.probe)
+        )

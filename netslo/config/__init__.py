@@ -1,0 +1,1 @@
+"""Configuration files, checked at the border; frozen dataclasses inside."""

@@ -1,0 +1,71 @@
+"""The estate: sites, links, traffic classes and the probing plan, already valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from netslo.model import Path, Scope, Site, Tier, TrafficClass
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A bidirectional link between two sites."""
+
+    a: str
+    b: str
+    capacity_bits_per_second: float
+    cost_per_gigabyte: float  # in the estate's currency
+
+
+@dataclass(frozen=True, slots=True)
+class ProbingPlan:
+    """How often each path is probed and when a packet counts as lost; seconds."""
+
+    interval_s: float
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """Everything `estate.yaml` says. Mappings keep the order of the file."""
+
+    name: str
+    currency: str
+    sites: Mapping[str, Site]
+    classes: Mapping[str, TrafficClass]
+    links: tuple[Link, ...]
+    plan: ProbingPlan
+    paths: tuple[Path, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", tuple(self._all_paths()))
+
+    def _all_paths(self) -> Iterator[Path]:
+        for src in self.sites:
+            for dst in self.sites:
+                if src != dst:
+                    for traffic_class in self.classes:
+                        yield Path(src, dst, traffic_class)
+
+    def knows(self, path: Path) -> bool:
+        """Whether both sites and the class of `path` are of this estate."""
+        return (
+            path.src in self.sites
+            and path.dst in self.sites
+            and path.src != path.dst
+            and path.traffic_class in self.classes
+        )
+
+    def scope(self, path: Path) -> Scope:
+        """How far `path` reaches.
+
+        Raises:
+            KeyError: a site of the path is not of this estate.
+        """
+        src, dst = self.sites[path.src], self.sites[path.dst]
+        if src.region != dst.region:
+            return Scope.NATIONAL
+        if Tier.EDGE in (src.tier, dst.tier):
+            return Scope.EDGE
+        return Scope.REGIONAL

@@ -1,0 +1,56 @@
+"""The one list of metric and attribute names, OpenTelemetry's and Prometheus'.
+
+Probes, collector, rules and dashboards take names from here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# OTLP, from probe to collector
+SERVICE_NAME: Final = "netslo-probe"
+RTT: Final = "network.probe.rtt"  # exponential histogram, s
+DELAY: Final = "network.probe.delay"  # exponential histogram, s; direction=forward|reverse
+JITTER: Final = "network.probe.jitter"  # exponential histogram, s; RFC 5481 PDV
+INTERARRIVAL_JITTER: Final = "network.probe.jitter.interarrival"  # gauge, s; RFC 3550
+PACKETS: Final = "network.probe.packets"  # sum, {packet}; outcome
+DUPLICATES: Final = "network.probe.packets.duplicate"  # sum, {packet}; RFC 5560
+REORDERED: Final = "network.probe.packets.reordered"  # sum, {packet}; RFC 4737
+SLO_EVENTS: Final = "network.probe.slo_events"  # sum, {event}; slo, result=good|bad|unmeasured
+
+# The probe's own health, by opentelemetry-sdk through the same door
+SEND_LATENESS: Final = "netslo.probe.send.lateness"  # histogram, s
+SPOOL_BATCHES: Final = "netslo.probe.spool.batches"  # gauge, {batch}
+DISCARDED: Final = "netslo.probe.discarded"  # sum, {packet}; reason
+CLOCK_ERROR: Final = "netslo.probe.clock.error"  # gauge, s
+
+# Resource and data-point attributes
+ATTR_SERVICE_NAME: Final = "service.name"
+ATTR_INSTANCE: Final = "service.instance.id"
+ATTR_SITE: Final = "netslo.site"
+ATTR_SEQUENCE: Final = "netslo.batch.sequence"
+ATTR_SRC: Final = "src_site"
+ATTR_DST: Final = "dst_site"
+ATTR_CLASS: Final = "class"
+ATTR_PROBE: Final = "probe"
+ATTR_QUALITY: Final = "quality"
+ATTR_DIRECTION: Final = "direction"
+ATTR_OUTCOME: Final = "outcome"
+ATTR_SLO: Final = "slo"
+ATTR_RESULT: Final = "result"
+
+# Prometheus, from the collector's /metrics
+PROM_RTT_QUANTILE: Final = "network_probe_rtt_quantile_seconds"
+PROM_JITTER: Final = "network_probe_jitter_seconds"
+PROM_PACKETS: Final = "network_probe_packets_total"
+PROM_DUPLICATES: Final = "network_probe_packets_duplicate_total"
+PROM_REORDERED: Final = "network_probe_packets_reordered_total"
+PROM_SLO_EVENTS: Final = "slo_events_total"
+PROM_SLO_BAD_EVENTS: Final = "slo_bad_events_total"
+PROM_SLO_BUDGET_EVENTS: Final = "slo_budget_events_total"
+PROM_SLO_UNMEASURED_EVENTS: Final = "slo_unmeasured_events_total"
+PROM_SLO_BURN_RATE: Final = "slo_burn_rate"
+PROM_SLO_BUDGET_REMAINING: Final = "slo_error_budget_remaining_ratio"
+PROM_SLO_COVERAGE: Final = "slo_coverage_ratio"
+PROM_SLO_OBJECTIVE: Final = "slo_objective_ratio"
+PROM_SLO_INFO: Final = "slo_info"

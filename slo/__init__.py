@@ -1,0 +1,1 @@
+"""Judging: OpenSLO specifications, error budgets and burn rates."""

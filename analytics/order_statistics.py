@@ -1,0 +1,60 @@
+"""Distribution-free confidence intervals of a quantile, from order statistics.
+
+The number of n independent values at or below the population's q-quantile is Binomial(n, q);
+so the interval from the l-th to the u-th smallest value covers the quantile with probability
+P(l <= B < u) (David and Nagaraja, Order Statistics, 3rd edition, section 7.1).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+_REACH_SIGMA = 12.0  # beyond that, a binomial has less mass than a double resolves
+
+
+@lru_cache(maxsize=4096)
+def interval_ranks(count: int, q: float, level: float) -> tuple[int | None, int | None]:
+    """Return the zero-based ranks of an equal-tailed interval of the q-quantile.
+
+    Each tail is at most (1 - level) / 2. A rank is None where `count` values cannot bound
+    the quantile on that side.
+
+    Raises:
+        ValueError: `q` or `level` is not strictly between 0 and 1.
+    """
+    if not (0 < q < 1 and 0 < level < 1):
+        raise ValueError(f"q = {q} and level = {level} must be strictly between 0 and 1")
+    if count <= 0:
+        return (None, None)
+    tail = (1 - level) / 2
+    first, cumulative = _binomial_cdf(count, q)
+    # Low: the largest l (one-based) with P(B <= l - 1) <= tail; rank l - 1.
+    low = first + int(np.searchsorted(cumulative, tail, side="right")) - 1
+    # High: the smallest u (one-based) with P(B >= u) <= tail; rank u - 1.
+    high = first + int(np.searchsorted(cumulative, 1 - tail, side="left"))
+    return (low if low >= 0 else None, high if high < count else None)
+
+
+def _binomial_cdf(count: int, q: float) -> tuple[int, NDArray[np.float64]]:
+    """Return k0 and P(B <= k0 + i) for the k that matter."""
+    mean, sigma = count * q, math.sqrt(count * q * (1 - q))
+    first = max(0, math.floor(mean - _REACH_SIGMA * sigma - 1))
+    last = min(count, math.ceil(mean + _REACH_SIGMA * sigma + 40))
+    k = np.arange(first, last + 1, dtype=np.float64)
+    log_pmf = np.empty(len(k))
+    log_pmf[0] = (
+        math.lgamma(count + 1)
+        - math.lgamma(first + 1)
+        - math.lgamma(count - first + 1)
+        + first * math.log(q)
+        + (count - first) * math.log1p(-q)
+    )
+    odds = math.log(q) - math.log1p(-q)
+    log_pmf[1:] = log_pmf[0] + np.cumsum(np.log((count - k[1:] + 1) / k[1:]) + odds)
+    pmf = np.exp(log_pmf)
+    cumulative = np.cumsum(pmf)
+    return first, np.minimum(cumulative / cumulative[-1], 1.0)

@@ -1,0 +1,81 @@
+"""A distribution as JSON: the shape Q of the command line and the API.
+
+`{"count", "sum", "min", "max", "relative_error", "quantiles": {"0.5": {"value", "low", "high"}}}`,
+in the unit of the values. What cannot be said is null, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.order_statistics import interval_ranks
+from analytics.sketch import Sketch
+
+DEFAULT_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
+LEVEL: Final = 0.95
+
+
+def distribution(
+    sketch: Sketch | None, qs: Sequence[float] = DEFAULT_QUANTILES, level: float = LEVEL
+) -> dict[str, Any]:
+    """Return shape Q of a sketch; None stands for an empty one."""
+    if sketch is None or not sketch.count:
+        return _shape(0, None, None, None, None, dict.fromkeys(map(_name, qs), _UNKNOWN))
+    quantiles = {}
+    for q, value in zip(qs, sketch.quantiles(qs).tolist(), strict=True):
+        low, high = sketch.interval(q, level) if 0 < q < 1 else (None, None)
+        quantiles[_name(q)] = {"value": value, "low": low, "high": high}
+    return _shape(
+        sketch.count, sketch.sum, sketch.min, sketch.max, sketch.relative_error, quantiles
+    )
+
+
+def exact_distribution(
+    values: NDArray[np.float64], qs: Sequence[float] = DEFAULT_QUANTILES, level: float = LEVEL
+) -> dict[str, Any]:
+    """Return shape Q of finite values, shape (n,), without any error of a sketch."""
+    count = len(values)
+    if not count:
+        return distribution(None, qs)
+    ordered = np.sort(values)
+    quantiles = {}
+    for q in qs:
+        low, high = interval_ranks(count, q, level) if 0 < q < 1 else (None, None)
+        quantiles[_name(q)] = {
+            "value": float(ordered[math.floor(q * (count - 1))]),
+            "low": None if low is None else float(ordered[low]),
+            "high": None if high is None else float(ordered[high]),
+        }
+    return _shape(
+        count, float(values.sum()), float(ordered[0]), float(ordered[-1]), 0.0, quantiles
+    )
+
+
+_UNKNOWN: Final = {"value": None, "low": None, "high": None}
+
+
+def _name(q: float) -> str:
+    return f"{q:g}" if float(f"{q:g}") == q else repr(float(q))
+
+
+def _shape(
+    count: int,
+    sum_: float | None,
+    min_: float | None,
+    max_: float | None,
+    relative_error: float | None,
+    quantiles: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "count": count,
+        "sum": sum_ if sum_ is not None and math.isfinite(sum_) else None,
+        "min": min_,
+        "max": max_,
+        "relative_error": relative_error,
+        "quantiles": quantiles,
+    }

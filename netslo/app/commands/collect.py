@@ -1,0 +1,54 @@
+"""`netslo collect`: receive, keep, judge and publish."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import sys
+
+import click
+
+from netslo.app.commands.options import DATA_DIR, STORE_FILE, EndpointType, config_option
+from netslo.model import Endpoint
+
+
+@click.command()
+@config_option
+@click.option(
+    "--listen",
+    type=EndpointType(),
+    default="127.0.0.1:4318",
+    show_default=True,
+    help="Where probes deliver and people look; port 0 takes a free one.",
+)
+@click.option(
+    "--store",
+    "store_file",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    metavar="FILE",
+    help=f"The window store.  [default: DIR/{DATA_DIR}/{STORE_FILE}]",
+)
+def collect(config_dir: pathlib.Path, listen: Endpoint, store_file: pathlib.Path | None) -> None:
+    """Receive windows from probes, keep them and publish what they say.
+
+    Probes POST OTLP to /v1/metrics. People and Prometheus read /metrics, /healthz,
+    /api/v1/paths, /api/v1/windows and /api/v1/slos.
+    """
+    from netslo.app.commands.options import make_directory
+    from netslo.app.parts import run_collector, stop_on_signals
+    from netslo.config.estate_file import load_estate
+    from slo.spec import load_objectives
+
+    estate = load_estate(config_dir)
+    objectives = load_objectives(config_dir, estate)
+    if store_file is None:
+        store_file = make_directory(config_dir / DATA_DIR, "data") / STORE_FILE
+
+    def announce(bound: Endpoint) -> None:
+        click.echo(f"netslo collect: listening on http://{bound}, store {store_file}")
+        sys.stdout.flush()
+
+    async def run() -> None:
+        await run_collector(estate, objectives, store_file, listen, stop_on_signals(), announce)
+
+    asyncio.run(run())

@@ -1,0 +1,104 @@
+"""`netslo probe`: measure from one site, or from several."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from netslo.app.commands.options import DATA_DIR, config_option
+from netslo.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from netslo.estate import Estate
+
+
+@click.command()
+@config_option
+@click.option(
+    "--site",
+    "sites",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="The site this host stands at; repeat for several.",
+)
+@click.option(
+    "--collector",
+    "collector_url",
+    default="http://127.0.0.1:4318",
+    show_default=True,
+    metavar="URL",
+    help="Where windows are delivered.",
+)
+@click.option(
+    "--spool",
+    "spool_dir",
+    type=click.Path(path_type=pathlib.Path, file_okay=False),
+    metavar="DIR",
+    help=f"Where windows wait for the collector.  [default: DIR/{DATA_DIR}/spool]",
+)
+def probe(
+    config_dir: pathlib.Path,
+    sites: tuple[str, ...],
+    collector_url: str,
+    spool_dir: pathlib.Path | None,
+) -> None:
+    """Measure every path that starts at a site, and deliver its windows."""
+    from netslo.app.commands.options import make_directory
+    from netslo.app.parts import run_probes, stop_on_signals
+    from netslo.config.estate_file import load_estate
+    from slo.spec import load_objectives, thresholds_by_path
+
+    estate = load_estate(config_dir)
+    check_sites(estate, sites)
+    check_url(collector_url)
+    thresholds = thresholds_by_path(load_objectives(config_dir, estate), estate)
+    if spool_dir is None:
+        spool_dir = config_dir / DATA_DIR / "spool"
+    make_directory(spool_dir, "spool")
+
+    def announce(paths: int) -> None:
+        click.echo(f"netslo probe: measuring {paths} paths from {', '.join(sites)}")
+        sys.stdout.flush()
+
+    async def run() -> None:
+        await run_probes(
+            estate, sites, thresholds, {}, collector_url, spool_dir, stop_on_signals(), announce
+        )
+
+    asyncio.run(run())
+
+
+def check_sites(estate: Estate, sites: tuple[str, ...]) -> None:
+    """Refuse names that are not of the estate.
+
+    Raises:
+        ConfigurationError: with the names there are.
+    """
+    unknown = [site for site in sites if site not in estate.sites]
+    if unknown:
+        raise ConfigurationError(
+            f"--site {', '.join(unknown)}: no such site in the estate; "
+            f"it has {', '.join(estate.sites)}"
+        )
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no http or https address.
+
+    Raises:
+        ConfigurationError: with the form expected.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(f"--collector {url}: expected http://HOST:PORT")

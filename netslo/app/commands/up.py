@@ -1,0 +1,64 @@
+"""`netslo up`: collector, reflectors and probes of a real estate, on one host."""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+
+from netslo.app.commands.options import DATA_DIR, EndpointType, config_option
+from netslo.model import Endpoint
+
+
+@click.command()
+@config_option
+@click.option(
+    "--site",
+    "sites",
+    multiple=True,
+    metavar="NAME",
+    help="A site that this host stands at.  [default: each site with an address of this host]",
+)
+@click.option(
+    "--listen",
+    type=EndpointType(),
+    default="127.0.0.1:4318",
+    show_default=True,
+    help="Where the collector listens.",
+)
+@click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(path_type=pathlib.Path, file_okay=False),
+    metavar="DIR",
+    help=f"Where store and spool live.  [default: DIR/{DATA_DIR}]",
+)
+@click.option(
+    "--duration",
+    "duration_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after so long.  [default: at Ctrl-C]",
+)
+def up(
+    config_dir: pathlib.Path,
+    sites: tuple[str, ...],
+    listen: Endpoint,
+    data_dir: pathlib.Path | None,
+    duration_s: float | None,
+) -> None:
+    """Run this host's part of an estate: answer, measure, keep, judge and show.
+
+    The reflector of each site here answers on the site's addresses, its probes measure every
+    path that starts here, and the collector keeps and publishes what they find. On several
+    hosts use the parts: netslo reflect, netslo probe, netslo collect.
+    """
+    from netslo.app.commands.options import make_directory
+    from netslo.app.up import run_up
+    from netslo.config.estate_file import load_estate
+    from slo.spec import load_objectives
+
+    estate = load_estate(config_dir)
+    objectives = load_objectives(config_dir, estate)
+    directory = make_directory(data_dir or config_dir / DATA_DIR, "data")
+    run_up(estate, objectives, sites, listen, directory, duration_s)

@@ -1,0 +1,138 @@
+"""The demo: a run over the emulated UK estate, with an incident and a reckoning."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Final
+
+from rich.console import Console
+
+from analytics.store.sqlite import SqliteStore
+from netslo.app.children import Child
+from netslo.app.incident import Incident, plan_incident
+from netslo.app.report import final_state, summary
+from netslo.app.run import Run
+from netslo.app.screen import Screen
+from netslo.app.watch import Watch
+from netslo.config.estate_file import load_estate
+from netslo.errors import ConfigurationError
+from netslo.model import Endpoint, Path
+from slo.spec import load_objectives
+
+_LOOPBACK: Final = "127.0.0.1"
+_TICK_S: Final = 1.0
+_REFRESH_TICKS: Final = 2
+TITLE: Final = "netslo demo · nine UK sites over an emulated WAN"
+
+
+def run_demo(
+    duration_s: float, json_file: pathlib.Path | None, data_dir: pathlib.Path | None, seed: int | None
+) -> None:
+    """Run the demo and print its summary.
+
+    Raises:
+        NetsloError: a part could not start or ended unexpectedly.
+    """
+    if json_file is not None and not json_file.parent.is_dir():
+        raise ConfigurationError(f"--json {json_file}: the folder {json_file.parent} is not there")
+    with resources.as_file(resources.files("netslo.app") / "uk") as directory:
+        estate = load_estate(directory)
+        objectives = load_objectives(directory, estate)
+    console = Console()
+    with _data_directory(data_dir) as directory, Run(estate, objectives, directory) as run:
+        console.print("Starting collector, reflectors, WAN emulator and probes …", style="dim")
+        collector = run.start_collector(Endpoint(_LOOPBACK, 0))
+        reflectors = run.start_reflectors({site: Endpoint(_LOOPBACK, 0) for site in estate.sites})
+        emulator, entrances = run.start_emulator(reflectors, seed)
+        probes = run.start_probes(tuple(estate.sites), entrances, collector)
+        with closing(SqliteStore.open(run.store_file, readonly=True)) as store:
+            started_s = time.time()
+            show = Show(
+                run,
+                Watch(store, estate, objectives, started_s),
+                Screen(console, f"{TITLE} · http://{collector}"),
+                emulator,
+                plan_incident(estate, started_s, duration_s),
+                started_s + duration_s,
+            )
+            show.play()
+            console.print("Waiting for the last answers …", style="dim")
+            probes.stop()
+            ended_s = time.time()
+            show.watch.refresh(ended_s)
+            truth = emulator.request(("truth",))
+            state = final_state(show.watch, show.incident, truth, ended_s)
+    console.print(summary(state))
+    if json_file is not None:
+        json_file.write_text(json.dumps(state, indent=1) + "\n")
+        console.print(f"Final state written to {json_file}", style="dim")
+
+
+@dataclass(slots=True)
+class Show:
+    """The part of the demo that plays before the audience: watch, break, mend."""
+
+    run: Run
+    watch: Watch
+    screen: Screen
+    emulator: Child
+    incident: Incident
+    ends_s: float
+    log: list[str] = field(default_factory=list)
+
+    def play(self) -> None:
+        """Show until the time is over, or Ctrl-C."""
+        with self.screen:
+            try:
+                ticks = 0
+                while (now_s := time.time()) < self.ends_s:
+                    if ticks % _REFRESH_TICKS == 0:
+                        self.watch.refresh(now_s)
+                        self._observe(now_s)
+                    self._script(now_s)
+                    self.screen.draw(self.watch, now_s, self.ends_s, self.log)
+                    self.run.check()
+                    ticks += 1
+                    time.sleep(max(0.0, _TICK_S - (time.time() - now_s)))
+            except KeyboardInterrupt:
+                self.say(time.time(), "Ended early by Ctrl-C")
+
+    def say(self, now_s: float, line: str) -> None:
+        """Put a line in the log under the table."""
+        self.log.append(f"{time.strftime('%H:%M:%S', time.localtime(now_s))}  {line}")
+
+    def _script(self, now_s: float) -> None:
+        change = self.incident.due_change(now_s)
+        if change is False:
+            return
+        self.emulator.request(("degrade", self.incident.path, change))
+        what = "INCIDENT begins: +60 ms each way, 2 % loss" if change else "Incident over"
+        self.say(now_s, f"{what} on {self.incident.path}")
+
+    def _observe(self, now_s: float) -> None:
+        if self.incident.observe(self.watch.statuses, now_s):
+            after_s = now_s - self.incident.starts_s
+            self.say(now_s, f"{self.incident.path} burns its budget: seen after {after_s:.0f} s")
+
+
+@contextmanager
+def _data_directory(directory: pathlib.Path | None) -> Iterator[pathlib.Path]:
+    """Yield the folder for the run's data: the user's, or one that goes with the demo."""
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield directory
+        return
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix="netslo-demo-"))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

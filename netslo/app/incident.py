@@ -1,0 +1,77 @@
+"""The scripted incident of the demo: one national path goes bad for a while."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from netslo.estate import Estate
+from netslo.model import Path, Tier
+from probes.emulator.model import Impairment
+from slo.status import SloStatus
+
+IMPAIRMENT: Final = Impairment(extra_delay_s=0.060, loss=0.02, jitter_factor=3.0)
+WARM_UP_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Incident:
+    """When the path is impaired, and when its burn was first seen; Unix seconds.
+
+    The incident lasts from `starts_s` to `ends_s`; `visible_s` is the first moment at which
+    the evaluation showed the path burning fast enough to page somebody.
+    """
+
+    path: Path
+    starts_s: float
+    ends_s: float
+    active: bool = False
+    over: bool = False
+    visible_s: float | None = None
+
+    def due_change(self, now_s: float) -> Impairment | None | bool:
+        """Return the impairment to apply, None to lift it, False when nothing changes."""
+        if not self.active and not self.over and now_s >= self.starts_s:
+            self.active = True
+            return IMPAIRMENT
+        if self.active and now_s >= self.ends_s:
+            self.active, self.over = False, True
+            return None
+        return False
+
+    def observe(self, statuses: list[SloStatus], now_s: float) -> bool:
+        """Note the first evaluation in which the path burns; True for that one only."""
+        if self.visible_s is not None or now_s < self.starts_s:
+            return False
+        burning = any(status.path == self.path and status.burning for status in statuses)
+        if burning:
+            self.visible_s = now_s
+        return burning
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the shape of `demo --json`; what did not happen is null."""
+        visible = self.visible_s
+        return {
+            "path": self.path.id,
+            "started": self.starts_s if self.active or self.over else None,
+            "ended": self.ends_s if self.over else None,
+            "visible_after": None if visible is None else visible - self.starts_s,
+        }
+
+
+def plan_incident(estate: Estate, started_s: float, duration_s: float) -> Incident:
+    """Choose the path between the first two national sites, in the first class of the file.
+
+    It begins after a minute (or a third of a shorter run) and ends at two thirds.
+
+    Raises:
+        ValueError: the estate has no two national sites in different regions.
+    """
+    national = [site for site in estate.sites.values() if site.tier is Tier.NATIONAL]
+    pairs = ((a, b) for a in national for b in reversed(national) if a.region != b.region)
+    pair = next(pairs, None)
+    if pair is None:
+        raise ValueError("the demo's incident needs two national sites in different regions")
+    path = Path(pair[0].name, pair[1].name, next(iter(estate.classes)))
+    begin = started_s + min(WARM_UP_S, duration_s / 3)
+    return Incident(path, begin, started_s + duration_s * 2 / 3)

@@ -1,0 +1,102 @@
+"""One run on one host: its parts started in order, watched, and ended in order."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from netslo.app import parts
+from netslo.app.children import Child, stop_all
+from netslo.errors import NetsloError
+from netslo.estate import Estate
+from netslo.model import Endpoint, Path
+from slo.objective import Objective
+from slo.spec import thresholds_by_path
+
+
+@dataclass(slots=True)
+class Run:
+    """The parts of one run. As a context manager it leaves no process behind."""
+
+    estate: Estate
+    objectives: Sequence[Objective]
+    data_dir: pathlib.Path
+    children: list[Child] = field(default_factory=list)
+
+    @property
+    def store_file(self) -> pathlib.Path:
+        return self.data_dir / "store.sqlite"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stop_all(self.children)
+
+    def start_collector(self, listen: Endpoint) -> Endpoint:
+        """Start the collector; return the address it listens on."""
+        bound: Endpoint = self._start(
+            Child(
+                "collector",
+                parts.collector_part,
+                self.estate,
+                self.objectives,
+                self.store_file,
+                listen,
+            )
+        )
+        return bound
+
+    def start_reflectors(self, listen: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
+        """Start a reflector for each site; return the address of each."""
+        bound: dict[str, Endpoint] = self._start(
+            Child("reflectors", parts.reflectors_part, dict(listen))
+        )
+        return bound
+
+    def start_emulator(self, targets: Mapping[str, Endpoint]) -> tuple[Child, dict[Path, Endpoint]]:
+        """Start the WAN emulator; return it, and where each path enters it."""
+        child = Child("WAN emulator", parts.emulator_part, self.estate, dict(targets))
+        ports: dict[Path, Endpoint] = self._start(child)
+        return child, ports
+
+    def start_probes(
+        self, sites: Sequence[str], endpoints: Mapping[Path, Endpoint], collector: Endpoint
+    ) -> Child:
+        """Start probing from `sites`; return the process, which is ended before the others."""
+        child = Child(
+            "probes",
+            parts.probes_part,
+            self.estate,
+            tuple(sites),
+            thresholds_by_path(self.objectives, self.estate),
+            dict(endpoints),
+            f"http://{collector}",
+            self.data_dir / "spool",
+        )
+        self._start(child)
+        return child
+
+    def check(self) -> None:
+        """See that every part still works.
+
+        Raises:
+            NetsloError: one has ended.
+        """
+        for child in self.children:
+            if not child.alive:
+                raise NetsloError(f"{child.name} ended unexpectedly; the run cannot go on")
+
+    def _start(self, child: Child) -> object:
+        self.children.append(child.start())
+        return child.wait_ready()

@@ -1,0 +1,218 @@
+"""One measured path: schedule, sender and ledgers together, without a socket or a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from analytics.windows import PacketCounts, PathWindow, SeriesKey
+from netslo.model import NS_PER_S, Quality, SloThreshold, Window
+from probes.instant import Instant
+from probes.jitter import InterarrivalJitter
+from probes.ledger import WindowLedger
+from probes.reordering import ReorderingDetector
+from probes.schedule import PeriodicSchedule, count_by_window, late_tolerance_ns, random_phase_ns
+from probes.stamp.sender import Duplicate, Event, Replied, Sender
+
+CLOCK_STEP_NS: Final = 5_000_000  # a wall clock that moved further against the monotonic one
+READ_GRACE_NS: Final = 20_000_000  # from a packet's kernel timestamp until we have surely read it
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """What to measure and how; times in nanoseconds.
+
+    `quality` says who takes the timestamps; the receiving one is the kernel's, but T1 and T3
+    are read in user space: C.
+    """
+
+    key: SeriesKey
+    interval_ns: int
+    timeout_ns: int
+    thresholds: tuple[SloThreshold, ...] = ()
+    quality: Quality = Quality.C
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A packet to be sent now: `transmit` it or `skip` it, in any case settle it."""
+
+    due_ns: int  # monotonic
+    ledger: WindowLedger
+
+
+@dataclass(slots=True)
+class _Packet:
+    position: int  # in the order of sending, unbounded
+    ledger: WindowLedger
+    offset_ns: int  # wall minus monotonic when it was sent
+
+
+class Session:
+    """Keeps due = answered + lost + unmeasured for every window of one path.
+
+    A packet belongs to the UTC window of its due time. It is `unmeasured` when the prober was
+    too late to send it, when it could not be sent, and when the wall clock stepped while it
+    was under way; otherwise it is `answered` within the time-out or `lost`.
+
+    The caller's turn: `take_due`, `transmit` each at its own reading of the clock, `receive`
+    what has arrived, then `settle` with an instant taken *before* it began to read. It comes
+    back by `next_wakeup_ns`. To end: `stop`, go on until `finished`, `flush`.
+    """
+
+    def __init__(
+        self,
+        plan: SessionPlan,
+        start: Instant,
+        *,
+        phase_ns: int | None = None,
+        count: int | None = None,
+        sender: Sender | None = None,
+        on_answer: Callable[[float], None] | None = None,
+    ) -> None:
+        phase_ns = random_phase_ns(plan.interval_ns) if phase_ns is None else phase_ns
+        self.plan = plan
+        self.sender = sender or Sender(plan.timeout_ns)
+        self.totals = PacketCounts()  # of the packets settled so far
+        self._schedule = PeriodicSchedule(start.mono_ns + phase_ns, plan.interval_ns, count)
+        self._tolerance_ns = late_tolerance_ns(plan.interval_ns)
+        self._position = 0
+        self._packets: dict[int, _Packet] = {}  # by sequence number, while the window is open
+        self._open: dict[Window, WindowLedger] = {}
+        self._reordering = ReorderingDetector()
+        self._jitter = InterarrivalJitter()
+        self._on_answer = on_answer
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will be due, and nothing is in flight."""
+        return self._schedule.next_ns is None and not self.sender.in_flight
+
+    @property
+    def next_wakeup_ns(self) -> int | None:
+        """The monotonic time by which `take_due` and `settle` want to be called; None: never."""
+        times = [ledger.close_ns for ledger in self._open.values() if not ledger.pending]
+        if (due_ns := self._schedule.next_ns) is not None:
+            times.append(due_ns)
+        if (deadline_ns := self.sender.next_deadline_ns) is not None:
+            times.append(deadline_ns + READ_GRACE_NS + 1)
+        return min(times, default=None)
+
+    def take_due(self, now: Instant) -> list[Due]:
+        """Return the packets to send now; those that are too late for it are unmeasured."""
+        first_ns, missed = self._schedule.skip_before(now.mono_ns - self._tolerance_ns)
+        first = now.at_mono(first_ns)
+        for window, packets in count_by_window(first.wall_ns, self.plan.interval_ns, missed):
+            ledger = self._ledger(window, now)
+            ledger.enter(packets)
+            self._unmeasured(ledger, packets)
+        due: list[Due] = []
+        while (due_ns := self._schedule.take(now.mono_ns)) is not None:
+            ledger = self._ledger(Window.containing(now.at_mono(due_ns).wall_ns), now)
+            ledger.enter()
+            due.append(Due(due_ns, ledger))
+        return due
+
+    def transmit(self, due: Due, now: Instant) -> tuple[int, bytes]:
+        """Return the sequence number and the octets of a due packet that leaves at `now`."""
+        seq = self.sender.next_seq
+        self._packets[seq] = _Packet(self._position, due.ledger, now.offset_ns)
+        self._position += 1
+        due.ledger.seqs.append(seq)
+        return seq, self.sender.send(now)
+
+    def skip(self, due: Due) -> None:
+        """Settle a due packet that nobody can send."""
+        self._unmeasured(due.ledger)
+
+    def withdraw(self, seq: int) -> None:
+        """Settle a transmitted packet that did not leave the host."""
+        self.sender.withdraw(seq)
+        self._unmeasured(self._packets[seq].ledger)
+
+    def abandon(self) -> None:
+        """Settle every packet in flight as unmeasured: its answer cannot be received any more."""
+        for seq in self.sender.withdraw_all():
+            self._unmeasured(self._packets[seq].ledger)
+
+    def receive(self, datagram: bytes, now: Instant) -> Event:
+        """Take in a datagram that arrived at `now`, and return what it was."""
+        event = self.sender.receive(datagram, now)
+        if isinstance(event, Replied):
+            self._answered(event, now)
+        elif isinstance(event, Duplicate) and event.seq in self._packets:
+            self._packets[event.seq].ledger.duplicated()
+            self.totals.duplicates += 1
+        return event
+
+    def settle(self, now: Instant) -> list[PathWindow]:
+        """Give up what is past the time-out and return the windows that are complete.
+
+        `now` must be older than the last look at the socket: an answer that came in time may
+        have waited there while the prober slept.
+        """
+        for seq in self.sender.expire(now.at_mono(now.mono_ns - READ_GRACE_NS)):
+            packet = self._packets[seq]
+            if _stepped(packet, now):
+                self._unmeasured(packet.ledger)
+            else:
+                packet.ledger.lost()
+                self.totals.lost += 1
+        ledgers = self._open.values()
+        return self._close([x for x in ledgers if not x.pending and x.close_ns <= now.mono_ns])
+
+    def stop(self) -> None:
+        """Let no further packet become due."""
+        self._schedule.stop()
+
+    def flush(self) -> list[PathWindow]:
+        """Close every window; what is still in flight is unmeasured."""
+        self.abandon()
+        return self._close(list(self._open.values()))
+
+    def _answered(self, event: Replied, now: Instant) -> None:
+        packet = self._packets[event.seq]
+        if _stepped(packet, now):
+            self._unmeasured(packet.ledger)
+            return
+        reordered = self._reordering.observe(packet.position)
+        self._jitter.observe(event.rtt_s)
+        packet.ledger.answered(event.rtt_s, self._jitter.estimate_s, reordered=reordered)
+        self.totals.answered += 1
+        self.totals.reordered += reordered
+        if self._on_answer is not None:
+            self._on_answer(event.rtt_s)
+
+    def _unmeasured(self, ledger: WindowLedger, packets: int = 1) -> None:
+        ledger.unmeasured(packets)
+        self.totals.unmeasured += packets
+
+    def _ledger(self, window: Window, now: Instant) -> WindowLedger:
+        """Return the open ledger of a window; after a step of the clock it may open again.
+
+        The time to close it is fixed on the monotonic clock here, so that a wall clock set
+        back cannot keep a window open for hours.
+        """
+        ledger = self._open.get(window)
+        if ledger is None:
+            end_ns = now.at_wall(window.end_s * NS_PER_S).mono_ns
+            close_ns = end_ns + self.plan.timeout_ns + READ_GRACE_NS
+            plan = self.plan
+            ledger = WindowLedger(plan.key, window, plan.thresholds, plan.quality, close_ns)
+            self._open[window] = ledger
+        return ledger
+
+    def _close(self, ledgers: Iterable[WindowLedger]) -> list[PathWindow]:
+        closed: list[PathWindow] = []
+        for ledger in ledgers:
+            for seq in ledger.seqs:
+                del self._packets[seq]
+            del self._open[ledger.window]
+            closed.append(ledger.close())
+        return closed
+
+
+def _stepped(packet: _Packet, now: Instant) -> bool:
+    """Whether the wall clock was set while the packet was under way."""
+    return abs(now.offset_ns - packet.offset_ns) > CLOCK_STEP_NS

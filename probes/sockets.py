@@ -1,0 +1,196 @@
+"""UDP sockets for measuring: kernel receive timestamps, DSCP, TTL, all without privilege."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, Final
+
+from netslo.model import NS_PER_S
+from probes.address import SocketAddress
+from probes.stamp.packet import PACKET_SIZE_MAX
+
+TTL: Final = 255  # RFC 8762 §4.2.1: the far end can then tell the number of hops
+RECEIVE_BUFFER: Final = 1 << 20  # octets; some seconds of answers while the process sleeps
+
+# Linux' numbers (asm-generic/socket.h, linux/in.h) which `socket` does not name everywhere
+_SO_TIMESTAMPNS_OLD: Final = 35  # struct timespec of the C library
+_SO_TIMESTAMPNS_NEW: Final = 64  # two 64-bit integers on every machine, since Linux 5.1
+_IP_PKTINFO: Final = 8
+_IP_RECVTTL: Final = 12
+_IP_RECVTOS: Final = 13
+
+_TIMESPEC_NEW: Final = Struct("=qq")
+_TIMESPEC_OLD: Final = Struct("@ll")
+_INT: Final = Struct("@i")
+_PKTINFO: Final = Struct("=i4s4s")  # interface, address to send from, destination
+_PKTINFO6: Final = Struct("=16si")
+_ANCILLARY_SIZE: Final = 256  # all of the above with their headers, generously
+
+Ancillary = Sequence[tuple[int, int, bytes]]
+
+
+@dataclass(slots=True)
+class Datagram:
+    """One datagram and what the kernel said of it; None where it said nothing."""
+
+    data: bytes
+    address: Any  # as the family has it: host and port come first
+    truncated: bool  # it was longer than a STAMP packet can be
+    received_ns: int | None = None  # Unix time at which the kernel took it from the network
+    ttl: int | None = None
+    traffic_class: int | None = None  # DSCP and ECN
+    local: bytes | None = None  # the address it was sent to, packed
+
+
+def open_probe_socket(target: SocketAddress, dscp: int) -> socket.socket:
+    """Return a non-blocking socket connected to `target`.
+
+    Connected, it takes datagrams from the target only, and learns that nothing listens there.
+
+    Raises:
+        OSError: there is no route, or the address is not of a usable family.
+    """
+    sock = _udp_socket(target.family)
+    try:
+        _set_traffic_class(sock, dscp << 2)
+        sock.connect(target.sockaddr)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def open_reflector_socket(address: SocketAddress) -> socket.socket:
+    """Return a non-blocking socket bound to `address` that also reports TTL, DSCP and address.
+
+    Raises:
+        OSError: the address is taken, not of this host, or its port needs a privilege.
+    """
+    sock = _udp_socket(address.family)
+    try:
+        if address.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            for option in (
+                socket.IPV6_RECVHOPLIMIT,
+                socket.IPV6_RECVTCLASS,
+                socket.IPV6_RECVPKTINFO,
+            ):
+                sock.setsockopt(socket.IPPROTO_IPV6, option, 1)
+        else:
+            for option in (_IP_RECVTTL, _IP_RECVTOS, _IP_PKTINFO):
+                sock.setsockopt(socket.IPPROTO_IP, option, 1)
+        sock.bind(address.sockaddr)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def read_datagram(sock: socket.socket) -> Datagram | None:
+    """Read one datagram if there is one.
+
+    Raises:
+        OSError: an ICMP error for an earlier datagram of ours; the next call goes on.
+    """
+    try:
+        data, ancillary, flags, address = sock.recvmsg(PACKET_SIZE_MAX, _ANCILLARY_SIZE)
+    except BlockingIOError:
+        return None
+    datagram = Datagram(data, address, bool(flags & socket.MSG_TRUNC))
+    for level, kind, value in ancillary:
+        note = _NOTES.get((level, kind))
+        if note is not None:
+            note(datagram, value)
+    return datagram
+
+
+def reply_ancillary(family: int, datagram: Datagram) -> Ancillary:
+    """Return what makes the reply leave from the address and with the DSCP of the request.
+
+    On a host with several addresses a socket bound to all of them would otherwise answer from
+    the one nearest to the peer, and the peer would not know it.
+    """
+    dscp_octet = (datagram.traffic_class or 0) & 0xFC  # ECN belongs to each direction
+    if family == socket.AF_INET6:
+        level, traffic_class, pktinfo = socket.IPPROTO_IPV6, socket.IPV6_TCLASS, socket.IPV6_PKTINFO
+        source = None if datagram.local is None else _PKTINFO6.pack(datagram.local, 0)
+    else:
+        level, traffic_class, pktinfo = socket.IPPROTO_IP, socket.IP_TOS, _IP_PKTINFO
+        source = None if datagram.local is None else _PKTINFO.pack(0, datagram.local, bytes(4))
+    ancillary = [(level, traffic_class, _INT.pack(dscp_octet))]
+    if source is not None:
+        ancillary.append((level, pktinfo, source))
+    return ancillary
+
+
+def _udp_socket(family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)  # noqa: FBT003
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, TTL)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, TTL)
+    _enable_timestamps(sock)
+    return sock
+
+
+def _enable_timestamps(sock: socket.socket) -> None:
+    """Ask for kernel receive timestamps; without them the caller's own reading has to do."""
+    for option in (_SO_TIMESTAMPNS_NEW, _SO_TIMESTAMPNS_OLD):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+            return
+
+
+def _set_traffic_class(sock: socket.socket, octet: int) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, octet)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, octet)
+
+
+def _note_timestamp(datagram: Datagram, value: bytes) -> None:
+    seconds, ns = _TIMESPEC_NEW.unpack_from(value)
+    datagram.received_ns = seconds * NS_PER_S + ns
+
+
+def _note_timestamp_old(datagram: Datagram, value: bytes) -> None:
+    seconds, ns = _TIMESPEC_OLD.unpack_from(value)
+    datagram.received_ns = seconds * NS_PER_S + ns
+
+
+def _note_ttl(datagram: Datagram, value: bytes) -> None:
+    (datagram.ttl,) = _INT.unpack_from(value)
+
+
+def _note_tos(datagram: Datagram, value: bytes) -> None:
+    datagram.traffic_class = value[0]  # IPv4 says it in one octet, IPv6 in an int
+
+
+def _note_traffic_class(datagram: Datagram, value: bytes) -> None:
+    (datagram.traffic_class,) = _INT.unpack_from(value)
+
+
+def _note_pktinfo(datagram: Datagram, value: bytes) -> None:
+    _, datagram.local, _ = _PKTINFO.unpack_from(value)
+
+
+def _note_pktinfo6(datagram: Datagram, value: bytes) -> None:
+    datagram.local, _ = _PKTINFO6.unpack_from(value)
+
+
+_NOTES: Final = {
+    (socket.SOL_SOCKET, _SO_TIMESTAMPNS_NEW): _note_timestamp,
+    (socket.SOL_SOCKET, _SO_TIMESTAMPNS_OLD): _note_timestamp_old,
+    (socket.IPPROTO_IP, socket.IP_TTL): _note_ttl,
+    (socket.IPPROTO_IP, socket.IP_TOS): _note_tos,
+    (socket.IPPROTO_IP, _IP_PKTINFO): _note_pktinfo,
+    (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT): _note_ttl,
+    (socket.IPPROTO_IPV6, socket.IPV6_TCLASS): _note_traffic_class,
+    (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO): _note_pktinfo6,
+}

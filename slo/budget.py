@@ -1,0 +1,68 @@
+"""Error budgets and burn rates, exactly: integers and fractions in, fractions out.
+
+Of n valid events under a target ratio T, (1 - T) n may be bad: the budget. The burn rate
+over a window is bad / budget of that window: 1 spends a period's budget in one period.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Self
+
+
+def budget_events(target: Fraction, events: int) -> Fraction:
+    """Return how many of `events` may be bad under the target ratio `target`.
+
+    Raises:
+        ValueError: the target is not inside (0, 1), or `events` is negative.
+    """
+    if not 0 < target < 1:
+        raise ValueError(f"target is {target}, must be greater than 0 and less than 1")
+    if events < 0:
+        raise ValueError(f"events is {events}, must not be negative")
+    return (1 - target) * events
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What one objective had and spent on one path over one window.
+
+    Spends add up: those of two windows side by side give that of both, and the budget stays
+    right when the target changed in between.
+    """
+
+    events: int = 0
+    bad: int = 0
+    unmeasured: int = 0  # due, but neither good nor bad: never an event
+    budget: Fraction = Fraction(0)  # bad events allowed
+
+    @classmethod
+    def under(cls, target: Fraction, events: int, bad: int, unmeasured: int = 0) -> Self:
+        """Return the spend of a window which had one target all along."""
+        return cls(events, bad, unmeasured, budget_events(target, events))
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(
+            self.events + other.events,
+            self.bad + other.bad,
+            self.unmeasured + other.unmeasured,
+            self.budget + other.budget,
+        )
+
+    @property
+    def burn_rate(self) -> Fraction | None:
+        """Bad events per budget event; None without a budget, for 0/0 is not 0."""
+        return self.bad / self.budget if self.budget else None
+
+    @property
+    def remaining(self) -> Fraction | None:
+        """The share of the budget that is left: negative when overspent, None without one."""
+        burn = self.burn_rate
+        return None if burn is None else 1 - burn
+
+    @property
+    def coverage(self) -> Fraction | None:
+        """Measured events per due event; None when nothing was due."""
+        due = self.events + self.unmeasured
+        return Fraction(self.events, due) if due else None

@@ -1,0 +1,106 @@
+"""What is promised, for which paths: objectives, already valid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import Final
+
+from netslo.estate import Estate
+from netslo.model import Path, Scope, SloThreshold
+
+DEFAULT_PERIOD_S: Final = 28 * 86400  # four equal sets of weekdays
+
+
+class Indicator(StrEnum):
+    """What makes an event of an objective good."""
+
+    LATENCY = "latency"  # answered within a round-trip time
+    LOSS = "loss"  # answered at all, before the time-out
+
+
+@dataclass(frozen=True, slots=True)
+class PathSelector:
+    """The paths an objective is about: every field must match; an empty one matches all."""
+
+    scopes: frozenset[Scope] = frozenset()
+    classes: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+    destinations: frozenset[str] = frozenset()
+    paths: frozenset[Path] = frozenset()
+
+    def matches(self, path: Path, estate: Estate) -> bool:
+        """Whether `path`, which the estate must know, is selected."""
+        return (
+            _admits(self.classes, path.traffic_class)
+            and _admits(self.sources, path.src)
+            and _admits(self.destinations, path.dst)
+            and _admits(self.paths, path)
+            and _admits(self.scopes, estate.scope(path))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarWindow:
+    """A calendar-aligned period as OpenSLO writes it, kept for reviews."""
+
+    duration: str  # such as 1Q or 1M
+    start_time: str  # where the first period began, local time, without a zone
+    time_zone: str  # IANA name
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One promise over many paths.
+
+    `target_text` is the target ratio as an exact decimal string, such as "0.999"; `window_s`
+    is the rolling period of the error budget in seconds. `rtt_s_max` is None for loss.
+    """
+
+    name: str
+    display_name: str
+    description: str
+    service: str
+    indicator: Indicator
+    rtt_s_max: float | None
+    target_text: str
+    selector: PathSelector
+    window_s: int = DEFAULT_PERIOD_S
+    calendar: CalendarWindow | None = None
+    owner: str | None = None
+    runbook: str | None = None
+
+    @property
+    def target(self) -> Fraction:
+        """The target ratio, exactly."""
+        return Fraction(self.target_text)
+
+    @property
+    def threshold(self) -> SloThreshold:
+        """What a probe must know to count good and bad."""
+        return SloThreshold(self.name, self.rtt_s_max)
+
+    def covers(self, path: Path, estate: Estate) -> bool:
+        """Whether the promise is about `path`; a path of another estate never is."""
+        return estate.knows(path) and self.selector.matches(path, estate)
+
+    def paths(self, estate: Estate) -> tuple[Path, ...]:
+        """Return the paths covered, in the estate's order."""
+        return tuple(path for path in estate.paths if self.selector.matches(path, estate))
+
+
+def thresholds_by_path(
+    objectives: Iterable[Objective], estate: Estate
+) -> dict[Path, tuple[SloThreshold, ...]]:
+    """Return what the prober of each path counts; a path without objectives has none."""
+    found: dict[Path, list[SloThreshold]] = {path: [] for path in estate.paths}
+    for objective in objectives:
+        for path in objective.paths(estate):
+            found[path].append(objective.threshold)
+    return {path: tuple(thresholds) for path, thresholds in found.items()}
+
+
+def _admits(allowed: Collection[object], value: object) -> bool:
+    return not allowed or value in allowed

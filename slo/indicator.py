@@ -47,9 +47,7 @@ def _read_latency(metric: openslo.Metric, place: Place, estate: Estate) -> Readi
         place.at("outcome").report(
             ", ".join(query.outcome), "must be absent: a lost packet is a slow packet"
         )
-    return Reading(
-        Indicator.LATENCY, _read_selector(query.selector, place.at("selector"), estate)
-    )
+    return Reading(Indicator.LATENCY, _read_selector(query.selector, place.at("selector"), estate))
 
 
 def _read_loss(ratio: openslo.RatioMetric, place: Place, estate: Estate) -> Reading | None:
@@ -98,9 +96,7 @@ def _expect_packets(
         )
 
 
-def _read_selector(
-    selector: openslo.Selector | None, place: Place, estate: Estate
-) -> PathSelector:
+def _read_selector(selector: openslo.Selector | None, place: Place, estate: Estate) -> PathSelector:
     """Check every name and that something is selected."""
     if selector is None:
         return PathSelector()
@@ -126,9 +122,7 @@ def _read_selector(
     return found
 
 
-def _expect_known(
-    names: Iterable[str], known: Collection[str], kind: str, place: Place
-) -> None:
+def _expect_known(names: Iterable[str], known: Collection[str], kind: str, place: Place) -> None:
     for name in names:
         if name not in known:
             place.report(name, f"must be a {kind} of the estate: {', '.join(known)}")

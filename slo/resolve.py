@@ -154,9 +154,7 @@ def _expect_no_threshold(objective: openslo.Objective, place: Place) -> None:
             place.at(key).report(value, "is only for a thresholdMetric; loss has no threshold")
 
 
-def _read_threshold(
-    objective: openslo.Objective, place: Place, estate: Estate
-) -> float | None:
+def _read_threshold(objective: openslo.Objective, place: Place, estate: Estate) -> float | None:
     """Return the longest good round-trip time, in seconds."""
     if objective.op != "lte":
         place.at("op").report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -146,10 +147,8 @@ class Sender:
             return Discarded(ReplyFault.SHORT)
         seq = reply.sender_sequence
         sent = self._in_flight.get(seq) or self._settled.get(seq)
-        if reply.ssid not in (self.ssid, 0):
-            return Discarded(ReplyFault.SSID)
-        if sent is None:
-            return Discarded(ReplyFault.SEQUENCE)
+        if sent is None or reply.ssid not in (self.ssid, 0):
+            return Discarded(ReplyFault.SSID if sent else ReplyFault.SEQUENCE)
         if reply.sender_timestamp != sent.timestamp:
             return Discarded(ReplyFault.SENDER_TIMESTAMP)
         if sent.answered:
@@ -170,9 +169,8 @@ class Sender:
         return lost
 
     def _answer(self, sent: _Sent, reply: Reply, now: Instant) -> Replied | Discarded:
-        decode = unix_ns_from_ntp
-        if ErrorEstimate.decode(reply.error_estimate).ptp:
-            decode = unix_ns_from_ptp
+        ptp = ErrorEstimate.decode(reply.error_estimate).ptp
+        decode: Callable[..., int] = unix_ns_from_ptp if ptp else unix_ns_from_ntp
         try:
             received_ns = decode(reply.receive_timestamp, near_ns=now.wall_ns)
             replied_ns = decode(reply.timestamp, near_ns=now.wall_ns)

@@ -1,0 +1,134 @@
+"""A batch of windows as one OTLP request (OTLP 1.x, ExportMetricsServiceRequest)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AggregationTemporality,
+    Metric,
+    NumberDataPoint,
+    ScopeMetrics,
+)
+
+from analytics.otlp.histogram import fill_point
+from analytics.windows import Batch, PathWindow, SketchKey
+from netslo import __version__, metrics
+from netslo.model import NS_PER_S, Outcome, Window
+
+DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+
+Attributes = Mapping[str, str]
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """Return the request's octets: delta temporality, one data point per series and window."""
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    resource.resource.attributes.extend(
+        [
+            *_strings(
+                {
+                    metrics.ATTR_SERVICE_NAME: metrics.SERVICE_NAME,
+                    metrics.ATTR_INSTANCE: batch.instance_id,
+                    metrics.ATTR_SITE: batch.site,
+                }
+            ),
+            KeyValue(key=metrics.ATTR_SEQUENCE, value=AnyValue(int_value=batch.sequence)),
+        ]
+    )
+    scope = resource.scope_metrics.add()
+    scope.scope.name, scope.scope.version = "netslo", __version__
+    writer = _Writer(scope)
+    for window in batch.windows:
+        writer.write(window)
+    octets: bytes = request.SerializeToString()
+    return octets
+
+
+class _Writer:
+    """Puts windows into the metrics of one scope, each metric made when first needed."""
+
+    def __init__(self, scope: ScopeMetrics) -> None:
+        self._scope = scope
+        self._metrics: dict[str, Metric] = {}
+
+    def write(self, window: PathWindow) -> None:
+        path = window.key.path
+        series = {
+            metrics.ATTR_SRC: path.src,
+            metrics.ATTR_DST: path.dst,
+            metrics.ATTR_CLASS: path.traffic_class,
+            metrics.ATTR_PROBE: window.key.probe.value,
+        }
+        for key, sketch in window.sketches.items():
+            point = self._metric(key.metric, "s").exponential_histogram.data_points.add()
+            fill_point(point, sketch)
+            point.attributes.extend(_strings(series | _sketch_attributes(key)))
+            _set_times(point, window.window)
+        for name, unit, attributes, value in _sums(window):
+            point = self._metric(name, unit).sum.data_points.add()
+            point.as_int = value
+            point.attributes.extend(_strings(series | attributes))
+            _set_times(point, window.window)
+        if window.interarrival_jitter_s is not None:
+            gauge = self._metric(metrics.INTERARRIVAL_JITTER, "s").gauge.data_points.add()
+            gauge.as_double = window.interarrival_jitter_s
+            gauge.attributes.extend(_strings(series))
+            _set_times(gauge, window.window)
+
+    def _metric(self, name: str, unit: str) -> Metric:
+        metric = self._metrics.get(name)
+        if metric is None:
+            metric = self._metrics[name] = self._scope.metrics.add(name=name, unit=unit)
+            if name == metrics.INTERARRIVAL_JITTER:
+                metric.gauge.SetInParent()
+            elif unit == "s":
+                metric.exponential_histogram.aggregation_temporality = DELTA
+            else:
+                metric.sum.aggregation_temporality = DELTA
+                metric.sum.is_monotonic = True
+        return metric
+
+
+def _sketch_attributes(key: SketchKey) -> Attributes:
+    attributes = {metrics.ATTR_QUALITY: key.quality.value}
+    if key.direction:
+        attributes[metrics.ATTR_DIRECTION] = key.direction
+    return attributes
+
+
+def _sums(window: PathWindow) -> Iterator[tuple[str, str, Attributes, int]]:
+    """Yield the counts of a window; zeros say nothing, but `answered` marks the window itself."""
+    packets = window.packets
+    outcomes = (
+        (Outcome.ANSWERED, packets.answered),
+        (Outcome.LOST, packets.lost),
+        (Outcome.UNMEASURED, packets.unmeasured),
+    )
+    for outcome, count in outcomes:
+        if count or outcome is Outcome.ANSWERED:
+            yield metrics.PACKETS, "{packet}", {metrics.ATTR_OUTCOME: outcome.value}, count
+    if packets.duplicates:
+        yield metrics.DUPLICATES, "{packet}", {}, packets.duplicates
+    if packets.reordered:
+        yield metrics.REORDERED, "{packet}", {}, packets.reordered
+    for slo, counts in window.slo.items():
+        results = (("good", counts.good), ("bad", counts.bad), ("unmeasured", counts.unmeasured))
+        for result, count in results:
+            if count or result == "good":
+                attributes = {metrics.ATTR_SLO: slo, metrics.ATTR_RESULT: result}
+                yield metrics.SLO_EVENTS, "{event}", attributes, count
+
+
+def _set_times(point: NumberDataPoint, window: Window) -> None:
+    point.start_time_unix_nano = window.start_s * NS_PER_S
+    point.time_unix_nano = window.end_s * NS_PER_S
+
+
+def _strings(attributes: Attributes) -> list[KeyValue]:
+    return [KeyValue(key=k, value=AnyValue(string_value=v)) for k, v in attributes.items()]

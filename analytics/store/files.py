@@ -1,0 +1,123 @@
+"""Opening the store's file, and what its file system may do to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from typing import Final
+
+from analytics.store.interface import StoreFull
+from analytics.store.schema import APPLICATION_ID, SCHEMA, VERSION
+from netslo.errors import NetsloError
+
+BALLAST_BYTES: Final = 4 * 1024 * 1024
+_COMFORT_BYTES: Final = 16 * BALLAST_BYTES  # so much room again, and the ballast is remade
+_BUSY_TIMEOUT_S: Final = 30.0
+_FULL: Final = frozenset(
+    {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE"}
+)
+
+
+def connect(file: pathlib.Path, *, readonly: bool) -> sqlite3.Connection:
+    """Open a store, which is made if it is not there and may be written.
+
+    Raises:
+        NetsloError: no such file or folder, no permission, not a store, or a newer one.
+    """
+    if readonly and not file.exists():
+        raise NetsloError(f"{file}: no such store; has a collector run here?")
+    if not file.parent.is_dir():
+        raise NetsloError(f"{file}: the folder {file.parent} does not exist")
+    uri = f"{file.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
+    try:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.OperationalError as error:
+        raise NetsloError(f"{file}: cannot be opened: {error}") from error
+    try:
+        _prepare(connection, file, readonly=readonly)
+    except sqlite3.Error as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise NetsloError(f"{file}: cannot be opened: {error}") from error
+        raise NetsloError(f"{file}: not a netslo store: {error}") from error
+    except NetsloError:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, file: pathlib.Path, *, readonly: bool) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables == 0 and not readonly:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(
+            f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {VERSION}; COMMIT;"
+        )
+        return
+    if application != APPLICATION_ID:
+        raise NetsloError(f"{file}: not a netslo store")
+    if version != VERSION:
+        raise NetsloError(
+            f"{file}: is of store version {version}, this netslo knows version {VERSION}"
+        )
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Commit what the block does, all or nothing.
+
+    Raises:
+        StoreFull: the file system has no room; nothing was kept.
+    """
+    try:
+        connection.execute(f"BEGIN {kind}")
+        yield
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        _roll_back(connection)
+        if error.sqlite_errorname in _FULL:
+            raise StoreFull(f"the store's disk is full ({error})") from error
+        raise
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk rolls back by itself
+            connection.execute("ROLLBACK")
+
+
+class Ballast:
+    """Room kept in reserve, so that a full disk can be emptied.
+
+    Deleting rows writes too; on a full disk it fails unless something else makes room first.
+    """
+
+    def __init__(self, store: pathlib.Path) -> None:
+        self._file = store.with_name(store.name + ".ballast")
+
+    def keep(self) -> None:
+        """Make the file if it is missing and there is room to spare."""
+        if self._file.exists() or shutil.disk_usage(self._file.parent).free < _COMFORT_BYTES:
+            return
+        with contextlib.suppress(OSError), self._file.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+
+    def release(self) -> None:
+        """Give the room back."""
+        with contextlib.suppress(OSError):
+            self._file.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""Which rows of which tier answer for a span of time.
+
+A 5 min interval is *dirty* for a series from the first 10 s window it gets until it is rolled
+up; then its 5 min row is complete. Before `hot_from` there are 5 min rows only. So each instant
+is answered by exactly one tier, and nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from analytics.store.interface import WARM_S
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of one tier which begin in [start_s, end_s)."""
+
+    tier: str
+    start_s: int
+    end_s: int
+    rolled_up: bool | None = None  # True: only clean rows, False: only dirty ones, None: all
+
+    @property
+    def condition(self) -> str:
+        """SQL over the table alias `t`, with the parameters start and end."""
+        return "t.start_s >= ? AND t.start_s < ?" + _DIRTINESS[self.rolled_up]
+
+
+_IS_DIRTY: Final = (
+    f"EXISTS (SELECT 1 FROM dirty d WHERE d.start_s = t.start_s - t.start_s % {WARM_S}"
+    " AND d.series = t.series)"
+)
+_DIRTINESS: Final = {None: "", True: f" AND NOT {_IS_DIRTY}", False: f" AND {_IS_DIRTY}"}
+
+
+def pieces(start_s: int, end_s: int, hot_from_s: int) -> Iterator[Piece]:
+    """Yield what together answers for [start_s, end_s), by the coarsest rows that are exact."""
+    cut_s = min(max(start_s, hot_from_s), end_s)
+    if start_s < cut_s:
+        yield Piece("warm", start_s, cut_s)
+    whole_start_s = -(-cut_s // WARM_S) * WARM_S
+    whole_end_s = end_s // WARM_S * WARM_S
+    if whole_start_s >= whole_end_s:
+        if cut_s < end_s:
+            yield Piece("hot", cut_s, end_s)
+        return
+    if cut_s < whole_start_s:
+        yield Piece("hot", cut_s, whole_start_s)
+    yield Piece("warm", whole_start_s, whole_end_s, rolled_up=True)
+    yield Piece("hot", whole_start_s, whole_end_s, rolled_up=False)
+    if whole_end_s < end_s:
+        yield Piece("hot", whole_end_s, end_s)
+
+
+def fine_pieces(start_s: int, end_s: int, hot_from_s: int) -> Iterator[Piece]:
+    """Yield what answers for [start_s, end_s) at 10 s, where 10 s windows are still kept."""
+    cut_s = min(max(start_s, hot_from_s), end_s)
+    if start_s < cut_s:
+        yield Piece("warm", start_s, cut_s)
+    if cut_s < end_s:
+        yield Piece("hot", cut_s, end_s)

@@ -1,0 +1,195 @@
+"""One session on a real socket, and what it reports."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from analytics.windows import PathWindow
+from netslo.model import NS_PER_S
+from probes.address import SocketAddress
+from probes.clock import ClockState
+from probes.instant import Instant, read_clocks
+from probes.session import Due, Session
+from probes.sockets import Datagram, open_probe_socket, read_datagram
+from probes.stamp.sender import Discarded, Late
+
+_log = logging.getLogger(__name__)
+
+REFUSED: Final = "refused by the far end: no reflector listens there"
+NO_ADDRESS: Final = "not sent: address not known"
+NO_SOCKET: Final = "not sent: no route or no socket"
+LATE_REPLY: Final = "reply after the time-out"
+OVERLONG: Final = "longer than any test packet"
+
+_REOPEN_NS: Final = 2 * NS_PER_S
+_BURST_MAX: Final = 1024  # datagrams of one socket in one turn
+_KERNEL_STAMP_AGE_NS_MAX: Final = 10 * NS_PER_S
+
+# The packet did not leave, but the socket is sound: try again with the next one.
+_PASSING_ERRORS: Final = frozenset(
+    {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EPERM, errno.EACCES, errno.EMSGSIZE}
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """What happened to the sessions of one source site since the last report.
+
+    `discarded` counts by reason what was received in vain and what could not be sent; the
+    number of reasons is bounded, for nothing in them comes from a peer.
+    """
+
+    windows: list[PathWindow] = field(default_factory=list)
+    lateness_s: list[float] = field(default_factory=list)  # of each packet sent
+    discarded: Counter[str] = field(default_factory=Counter)
+    clock: ClockState | None = None  # if it was read anew
+
+    def take(self) -> Report:
+        """Return what has gathered, and begin anew."""
+        taken = Report(self.windows, self.lateness_s, self.discarded, self.clock)
+        self.windows, self.lateness_s, self.discarded = [], [], Counter()
+        self.clock = None
+        return taken
+
+
+class Channel:
+    """Sends a session's due packets and reads their answers; never blocks, never raises.
+
+    Of a send error, only ECONNREFUSED and other news by ICMP of *earlier* packets are the
+    network's: those packets are lost by their time-out. Otherwise this host failed to send,
+    and the packet is unmeasured. A socket whose interface or address went away is opened anew.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        target: SocketAddress | None,
+        dscp: int,
+        report: Report,
+        on_open: Callable[[Channel, socket.socket], None],
+    ) -> None:
+        self.session = session
+        self.sock: socket.socket | None = None
+        self._target = target
+        self._dscp = dscp
+        self._report = report
+        self._on_open = on_open
+        self._reopen_ns = 0  # not before this monotonic time
+
+    def retarget(self, target: SocketAddress) -> None:
+        """Send to another address from now on."""
+        self.close()
+        self._target, self._reopen_ns = target, 0
+
+    def send_due(self, now: Instant) -> None:
+        """Send what is due by now."""
+        for due in self.session.take_due(now):
+            sock = self.sock or self._open(now)
+            if sock is None:
+                self.session.skip(due)
+            else:
+                self._send(sock, due)
+
+    def read(self) -> None:
+        """Read what has arrived."""
+        for _ in range(_BURST_MAX):
+            if self.sock is None:
+                return
+            try:
+                datagram = read_datagram(self.sock)
+            except OSError as error:
+                self._note_icmp(error.errno)
+                continue
+            if datagram is None:
+                return
+            self._take(datagram)
+
+    def settle(self, now: Instant) -> None:
+        """Settle what is past its time-out; `now` must be older than the last `read`."""
+        self._report.windows += self.session.settle(now)
+
+    def flush(self) -> None:
+        """Close every window."""
+        self._report.windows += self.session.flush()
+
+    def close(self) -> None:
+        """Close the socket; no answer can come to what is in flight."""
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+            self.session.abandon()
+
+    def _send(self, sock: socket.socket, due: Due) -> None:
+        now = read_clocks()  # T1: nothing but the packing lies between this and the kernel
+        seq, datagram = self.session.transmit(due, now)
+        error = _transmit(sock, datagram)
+        self._report.lateness_s.append((now.mono_ns - due.due_ns) / NS_PER_S)
+        if error and error not in _PASSING_ERRORS:
+            # Most likely what ICMP said of an earlier packet: then it is told once, this packet
+            # has not left yet, and the next try succeeds.
+            told, error = error, _transmit(sock, datagram)
+            if not error:
+                self._note_icmp(told)
+        if error:
+            self._report.discarded[f"not sent: {_name(error)}"] += 1
+            self.session.withdraw(seq)
+        if error and error not in _PASSING_ERRORS:
+            self.close()
+            self._reopen_ns = now.mono_ns + _REOPEN_NS
+
+    def _take(self, datagram: Datagram) -> None:
+        if datagram.truncated:
+            self._report.discarded[OVERLONG] += 1
+            return
+        event = self.session.receive(datagram.data, _arrival(datagram, read_clocks()))
+        if isinstance(event, Discarded):
+            self._report.discarded[event.reason.value] += 1
+        elif isinstance(event, Late):
+            self._report.discarded[LATE_REPLY] += 1
+
+    def _open(self, now: Instant) -> socket.socket | None:
+        if self._target is None:
+            self._report.discarded[NO_ADDRESS] += 1
+            return None
+        if now.mono_ns >= self._reopen_ns:
+            try:
+                self.sock = open_probe_socket(self._target, self._dscp)
+            except OSError as error:
+                self._reopen_ns = now.mono_ns + _REOPEN_NS
+                _log.warning("no socket to %s: %s", self._target, error.strerror)
+            else:
+                self._on_open(self, self.sock)
+                return self.sock
+        self._report.discarded[NO_SOCKET] += 1
+        return None
+
+    def _note_icmp(self, error: int | None) -> None:
+        refused = error == errno.ECONNREFUSED
+        self._report.discarded[REFUSED if refused else f"ICMP error: {_name(error)}"] += 1
+
+
+def _transmit(sock: socket.socket, datagram: bytes) -> int:
+    """Return 0 or the error number."""
+    try:
+        sock.send(datagram)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+def _arrival(datagram: Datagram, now: Instant) -> Instant:
+    """Return when a datagram came: by the kernel's timestamp, unless the clock was set since."""
+    received_ns = datagram.received_ns
+    if received_ns is None or not 0 <= now.wall_ns - received_ns <= _KERNEL_STAMP_AGE_NS_MAX:
+        return now
+    return now.at_wall(received_ns)
+
+
+def _name(number: int | None) -> str:
+    return errno.errorcode.get(number or 0, "unknown error")

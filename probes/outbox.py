@@ -1,0 +1,60 @@
+"""What leaves one site: its windows, numbered and durable, and its probe's health."""
+
+from __future__ import annotations
+
+import pathlib
+import uuid
+from collections.abc import Iterable
+
+from analytics.otlp import encode_batch
+from analytics.windows import Batch, PathWindow
+from probes.channel import Report
+from probes.export import Deliverer
+from probes.health import ProbeHealth
+from probes.spool import Spool
+
+
+class Outbox:
+    """One site's way to the collector.
+
+    A batch's identity is the instance, new with every start, and a sequence number without
+    gaps; the collector counts each identity once, however often the spool delivers it.
+
+    Raises:
+        NetsloError: the spool's directory cannot be used.
+    """
+
+    def __init__(self, site: str, collector_url: str, spool_dir: pathlib.Path) -> None:
+        self.site = site
+        self.instance_id = str(uuid.uuid4())
+        self._sequence = 0
+        self._gathered: list[PathWindow] = []
+        self._spool = Spool(spool_dir)
+        self.deliverer = Deliverer(self._spool, collector_url)
+        self.health = ProbeHealth(site, self.instance_id, collector_url)
+
+    def take_in(self, report: Report) -> None:
+        """Gather the windows of a report, and count the rest of it as the probe's health."""
+        self._gathered += report.windows
+        if report.lateness_s:
+            self.health.record_lateness(report.lateness_s)
+        for reason, packets in report.discarded.items():
+            self.health.count_discarded(reason, packets)
+
+    def take_windows(self) -> tuple[PathWindow, ...]:
+        """Return the gathered windows for `put`, and begin to gather anew."""
+        windows, self._gathered = tuple(self._gathered), []
+        return windows
+
+    def put(self, windows: Iterable[PathWindow]) -> None:
+        """Make one batch of the windows and spool it; blocks until it is on the disk."""
+        batch = Batch(self.site, self.instance_id, self._sequence, tuple(windows))
+        self._sequence += 1
+        payload = encode_batch(batch)
+        self._spool.put(payload, instance_id=batch.instance_id, sequence=batch.sequence)
+        self.health.set_spool_depth(self._spool.depth)
+
+    def close(self) -> None:
+        """Send the last health figures and release the spool."""
+        self.health.shutdown()
+        self._spool.close()

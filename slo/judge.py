@@ -1,0 +1,41 @@
+"""One place that judges for many askers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from analytics.store import WindowStore
+from netslo.estate import Estate
+from slo.objective import Objective
+from slo.status import SloStatus, evaluate
+
+FRESH_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class Judge:
+    """Evaluates at most once in `FRESH_S` seconds, and once at a time, in any thread.
+
+    A range over 28 days costs the same for one asker as for a crowd of dashboards.
+    """
+
+    store: WindowStore
+    objectives: Sequence[Objective]
+    estate: Estate
+    clock: Callable[[], float] = time.time  # Unix seconds
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _judged_s: float | None = field(default=None, init=False)
+    _statuses: list[SloStatus] = field(default_factory=list, init=False, repr=False)
+
+    def judge(self) -> tuple[float, list[SloStatus]]:
+        """Return when the statuses were worked out, in Unix seconds, and the statuses."""
+        with self._lock:
+            now_s = self.clock()
+            if self._judged_s is None or not 0 <= now_s - self._judged_s < FRESH_S:
+                self._statuses = evaluate(self.store, self.objectives, self.estate, now_s)
+                self._judged_s = now_s
+            return self._judged_s, self._statuses

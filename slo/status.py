@@ -1,0 +1,180 @@
+"""Where every objective stands on every path it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+from analytics.store import SloTotals, WindowStore
+from analytics.store.interface import HOT_S, WARM_S
+from analytics.windows import Selector
+from netslo.estate import Estate
+from netslo.model import Path
+from netslo.units import format_duration, parse_duration
+from slo.budget import Spend
+from slo.burn import WINDOWS_S, BurnPair, Severity, firing
+from slo.objective import Objective
+
+WINDOWS: Final = tuple(format_duration(length_s) for length_s in WINDOWS_S)
+
+_HOT_RANGE_S = 6 * 3600  # longer ranges begin on a 5 min boundary
+
+SpendKey = tuple[str, Path]  # objective's name, path
+
+
+@dataclass(frozen=True, slots=True)
+class SloStatus:
+    """One objective on one path. Ratios and seconds; a figure that cannot be said is None.
+
+    Events, coverage and budget are over the objective's rolling period `period_s`; events
+    from before the store began are not known, so a young store judges by what it has.
+    """
+
+    slo: str
+    path: Path
+    objective: float
+    threshold_s: float | None  # None for loss
+    period_s: int
+    events: int
+    bad_events: int
+    unmeasured_events: int
+    budget_events: float
+    coverage: float | None
+    budget_remaining_ratio: float | None  # negative when overspent
+    burn_rate: Mapping[str, float | None]  # by window, such as "5m"
+    firing: tuple[BurnPair, ...]  # the most urgent first
+
+    @property
+    def severity(self) -> Severity | None:
+        """The most urgent severity of the pairs that fire."""
+        return self.firing[0].severity if self.firing else None
+
+    @property
+    def burning(self) -> bool:
+        """Whether it burns fast enough to page somebody."""
+        return self.severity is Severity.PAGE
+
+    @property
+    def overspent(self) -> bool:
+        """Whether more events were bad than the period's budget allows."""
+        return self.budget_remaining_ratio is not None and self.budget_remaining_ratio < 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the shape of `slos` in `demo --json`, `slo status --json` and /api/v1/slos."""
+        return {
+            "slo": self.slo,
+            "path": self.path.id,
+            "objective": self.objective,
+            "threshold": self.threshold_s,
+            "period": format_duration(self.period_s),
+            "events": self.events,
+            "bad_events": self.bad_events,
+            "unmeasured_events": self.unmeasured_events,
+            "budget_events": self.budget_events,
+            "coverage": self.coverage,
+            "budget_remaining_ratio": self.budget_remaining_ratio,
+            "burn_rate": dict(self.burn_rate),
+            "severity": None if self.severity is None else self.severity.value,
+            "firing": [
+                {
+                    "severity": pair.severity.value,
+                    "long": pair.long,
+                    "short": pair.short,
+                    "threshold": float(pair.threshold(self.period_s)),
+                }
+                for pair in self.firing
+            ],
+        }
+
+
+def evaluate(
+    store: WindowStore,
+    objectives: Sequence[Objective],
+    estate: Estate,
+    now_s: float,
+    windows: Iterable[str] = WINDOWS,
+) -> list[SloStatus]:
+    """Judge every objective on every path it covers, in their order, in one pass.
+
+    A range reaches from `now_s - length` up to `now_s`, aligned down to 10 s (and to 5 min
+    where a range longer than 6 h begins). What probes have not delivered yet is in neither
+    bad nor budget events, so the last seconds make a rate less fresh, but not wrong.
+
+    Args:
+        store: Asked once for each window and period, whatever the number of paths.
+        objectives: What to judge.
+        estate: The estate of the paths.
+        now_s: Unix time, seconds.
+        windows: For which lengths to state burn rates, such as "1h". Alerts are judged by
+            the windows of their pairs in any case.
+    """
+    reported_s = {text: round(parse_duration(text)) for text in windows}
+    lengths_s = {*reported_s.values(), *WINDOWS_S, *(o.window_s for o in objectives)}
+    spends = {length_s: _spends_over(store, now_s, length_s) for length_s in lengths_s}
+    return [
+        _judge(
+            objective,
+            path,
+            {
+                length_s: by_key.get((objective.name, path), Spend())
+                for length_s, by_key in spends.items()
+            },
+            reported_s,
+        )
+        for objective in objectives
+        for path in objective.paths(estate)
+    ]
+
+
+def add_up(totals: Iterable[SloTotals]) -> dict[SpendKey, Spend]:
+    """Add the totals of each objective and path, whatever targets they were under."""
+    found: dict[SpendKey, Spend] = {}
+    for total in totals:
+        counts, key = total.counts, (total.slo, total.path)
+        spend = Spend.under(Fraction(total.target), counts.events, counts.bad, counts.unmeasured)
+        found[key] = found[key] + spend if key in found else spend
+    return found
+
+
+def _spends_over(store: WindowStore, now_s: float, length_s: int) -> dict[SpendKey, Spend]:
+    end_s = _align(now_s, HOT_S)
+    step_s = HOT_S if length_s <= _HOT_RANGE_S else WARM_S
+    start_s = _align(end_s - length_s, step_s)
+    return add_up(store.slo_counts(Selector(), start_s, end_s))
+
+
+def _align(unix_s: float, step_s: int) -> int:
+    return int(unix_s // step_s) * step_s
+
+
+def _judge(
+    objective: Objective,
+    path: Path,
+    spends: Mapping[int, Spend],
+    reported_s: Mapping[str, int],
+) -> SloStatus:
+    period = spends[objective.window_s]
+    return SloStatus(
+        slo=objective.name,
+        path=path,
+        objective=float(objective.target),
+        threshold_s=objective.rtt_s_max,
+        period_s=objective.window_s,
+        events=period.events,
+        bad_events=period.bad,
+        unmeasured_events=period.unmeasured,
+        budget_events=float(period.budget),
+        coverage=_leave(period.coverage),
+        budget_remaining_ratio=_leave(period.remaining),
+        burn_rate={
+            text: _leave(spends[length_s].burn_rate) for text, length_s in reported_s.items()
+        },
+        firing=firing(objective.window_s, spends),
+    )
+
+
+def _leave(exact: Fraction | None) -> float | None:
+    """Turn an exact figure into the float that leaves; what cannot be said stays None."""
+    return None if exact is None else float(exact)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slo.budget import Spend
+from slo.burn import BAD_EVENTS_MIN, PAIRS, WINDOWS_S, BurnPair, Severity, firing
+
+DAY_S = 86400
+HOUR_S = 3600
+TARGET = Fraction("0.999")
+PAGE_1H, PAGE_6H, TICKET_1D, TICKET_3D = PAIRS
+
+
+@pytest.mark.parametrize(
+    ("period_d", "expected"),
+    [
+        (30, ["14.4", "6", "3", "1"]),  # the Workbook's own table, chapter 5
+        (28, ["13.44", "5.6", "2.8", "14/15"]),
+        (7, ["3.36", "1.4", "0.7", "7/30"]),
+    ],
+    ids=lambda value: f"{value} d" if isinstance(value, int) else "",
+)
+def test_thresholds_are_the_workbooks_scaled_to_the_period(period_d, expected):
+    found = [pair.threshold(period_d * DAY_S) for pair in PAIRS]
+    assert found == [Fraction(text) for text in expected]
+
+
+def test_pairs_have_the_workbooks_windows():
+    assert [(p.severity, p.long, p.short) for p in PAIRS] == [
+        (Severity.PAGE, "1h", "5m"),
+        (Severity.PAGE, "6h", "30m"),
+        (Severity.TICKET, "1d", "2h"),
+        (Severity.TICKET, "3d", "6h"),
+    ]
+    assert [s // 60 for s in WINDOWS_S] == [5, 30, 60, 120, 360, 1440, 4320]
+
+
+@pytest.mark.parametrize(
+    ("error_ratio", "seconds"),
+    [
+        # the Workbook's detection times at 30 d and 99.9 %: 14.4 * 0.001 * 1 h / error ratio
+        ("1", "51.84"),
+        ("0.1", "518.4"),
+        ("0.0144", None),  # strictly greater is needed
+        ("0.001", None),
+    ],
+)
+def test_detection_time_follows_from_the_threshold(error_ratio, seconds):
+    found = PAGE_1H.detection_s(TARGET, 30 * DAY_S, Fraction(error_ratio))
+    assert found == (None if seconds is None else Fraction(seconds))
+
+
+@given(
+    st.sampled_from(PAIRS),
+    st.integers(7, 35),
+    st.decimals("0.5", "0.9999", places=4).map(Fraction),
+    st.fractions(Fraction(1, 10**6), 1),
+)
+def test_when_detected_the_long_window_holds_its_share_of_the_periods_budget(
+    pair, period_d, target, error_ratio
+):
+    period_s = period_d * DAY_S
+    found = pair.detection_s(target, period_s, error_ratio)
+    if found is None:
+        assert error_ratio <= pair.error_ratio_min(target, period_s)
+    else:
+        assert 0 < found < pair.long_s
+        spent = found * error_ratio  # bad events at one packet a second
+        assert spent == pair.budget_share * (1 - target) * period_s
+
+
+def test_a_threshold_just_reached_does_not_fire_and_one_more_bad_event_does():
+    # 13.44 * 0.001 of 312,500 events is 4,200 bad ones exactly
+    reached = Spend.under(TARGET, 312_500, 4200)
+    above = Spend.under(TARGET, 312_500, 4201)
+    assert reached.burn_rate == PAGE_1H.threshold(28 * DAY_S)
+    assert not PAGE_1H.fires(28 * DAY_S, reached, above)
+    assert not PAGE_1H.fires(28 * DAY_S, above, reached)
+    assert PAGE_1H.fires(28 * DAY_S, above, above)
+
+
+@pytest.mark.parametrize("bad", range(BAD_EVENTS_MIN + 2))
+def test_few_packets_lost_by_chance_wake_nobody(bad):
+    spend = Spend.under(TARGET, 60, bad)  # one packet a minute
+    assert PAGE_1H.fires(28 * DAY_S, spend, spend) == (bad >= BAD_EVENTS_MIN)
+
+
+def test_a_window_without_events_is_unknown_and_does_not_fire():
+    burning = Spend.under(TARGET, 1000, 1000)
+    assert not PAGE_1H.fires(28 * DAY_S, burning, Spend())
+    assert not PAGE_1H.fires(28 * DAY_S, Spend(), burning)
+
+
+def test_firing_names_the_most_urgent_first_and_skips_what_it_cannot_judge():
+    burning = Spend.under(TARGET, 1000, 1000)
+    assert firing(28 * DAY_S, dict.fromkeys(WINDOWS_S, burning)) == PAIRS
+    known = {6 * HOUR_S: burning, 1800: burning, HOUR_S: burning}
+    assert firing(28 * DAY_S, known) == (PAGE_6H,)
+
+
+def test_an_alert_ends_when_its_short_window_recovers():
+    burning, clean = Spend.under(TARGET, 1000, 1000), Spend.under(TARGET, 1000, 0)
+    spends = {**dict.fromkeys(WINDOWS_S, burning), 300: clean}
+    assert PAGE_1H not in firing(28 * DAY_S, spends)
+
+
+def test_a_loose_target_can_need_more_bad_events_than_there_are():
+    assert PAGE_1H.error_ratio_min(Fraction("0.9"), 28 * DAY_S) == Fraction("1.344")
+    assert isinstance(PAGE_1H, BurnPair)

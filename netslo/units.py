@@ -44,3 +44,27 @@ def format_percent(ratio: float | None, digits: int = 2) -> str:
     if ratio is None or math.isnan(ratio):
         return "-"
     return f"{ratio * 100:.{digits}f} %"
+
+
+_RATE_UNITS = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9, "Tbit/s": 1e12}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?bit/s)\Z")
+
+
+def parse_rate(text: str) -> float:
+    """Read a rate such as `10Gbit/s`; bits per second, decimal prefixes.
+
+    Raises:
+        ValueError: not a number followed by bit/s, kbit/s, Mbit/s, Gbit/s or Tbit/s, or zero.
+    """
+    match = _RATE.match(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not a positive rate such as 100Mbit/s or 10Gbit/s")
+    return float(match[1]) * _RATE_UNITS[match[2]]
+
+
+def format_rate(bits_per_second: float) -> str:
+    """Write a rate in the largest unit that leaves at least 1: 1e10 as `10 Gbit/s`."""
+    for unit, size in reversed(_RATE_UNITS.items()):
+        if bits_per_second >= size:
+            return f"{bits_per_second / size:g} {unit}"
+    return f"{bits_per_second:g} bit/s"

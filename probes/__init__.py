@@ -1,1 +1,1 @@
-"""Measuring: sans-IO protocols, their sockets, the schedule, the ledger, the spool, the emulator."""
+"""Measuring: sans-IO protocols, sockets, the schedule, the ledger, the spool, the emulator."""

@@ -7,8 +7,9 @@ import logging
 import pathlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from typing import Final
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import Any, Final
 
 from analytics.windows import SeriesKey
 from netslo.estate import Estate
@@ -59,6 +60,7 @@ class ProbeAgent:
         self._collector_url = collector_url
         self._spool_dir = spool_dir
         self._outboxes: dict[str, Outbox] = {}
+        self._arrived = asyncio.Event()  # windows to ship, or the end
 
     async def run(self, stop: asyncio.Event, *, on_ready: Callable[[], None] | None = None) -> None:
         """Measure until `stop` is set, then deliver what is left, for a few seconds at most.
@@ -73,44 +75,124 @@ class ProbeAgent:
                 outbox = Outbox(site, self._collector_url, self._spool_dir / site)
                 opened.callback(outbox.close)
                 self._outboxes[site] = outbox
+            # Not the loop's own threads: names that resolve slowly may occupy all of those.
+            threads = opened.enter_context(ThreadPoolExecutor(2, thread_name_prefix="probe"))
             async with asyncio.TaskGroup() as tasks:
-                await self._work(tasks, stop, on_ready)
+                await self._work(tasks, threads, stop, on_ready)
             await asyncio.gather(*(x.deliverer.drain(DRAIN_S) for x in self._outboxes.values()))
 
     async def _work(
         self,
         tasks: asyncio.TaskGroup,
+        threads: Executor,
         stop: asyncio.Event,
         on_ready: Callable[[], None] | None,
     ) -> None:
-        ended = asyncio.Event()  # the engine's last report is in
-        loop = asyncio.get_running_loop()
-        engine = Engine(lambda reports: loop.call_soon_threadsafe(self._take_in, reports))
-        joining = [tasks.create_task(x) for x in await self._add_sessions(engine)]
-        shipping = tasks.create_task(self._ship(ended))
-        delivering = [
-            tasks.create_task(x.deliverer.run(ended)) for x in self._outboxes.values()
-        ]
-        measuring = loop.run_in_executor(None, engine.run)
+        """Measure, ship and deliver side by side; `ended` says that the last report is in."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        engine = Engine(lambda reports: _post(loop, self._take_in, reports))
+        joining = await self._add_sessions(engine, tasks)
+        tasks.create_task(self._ship(threads, ended))
+        for outbox in self._outboxes.values():
+            tasks.create_task(outbox.deliverer.run(ended))
+        measuring = loop.run_in_executor(threads, engine.run)
         try:
             if on_ready is not None:
                 on_ready()
             stopping = tasks.create_task(stop.wait())
-            await asyncio.wait([measuring, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if measuring.done():
-                measuring.result()  # raises, if it ended by a fault
-            await stopping
+            either: list[asyncio.Future[Any]] = [measuring, stopping]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not measuring.done() or measuring.exception() is None:
+                await stopping  # an engine without a session has nothing to do
         finally:
             for task in joining:
                 task.cancel()
             engine.stop()
-            await measuring
+            await asyncio.wait([measuring])
             ended.set()
-        await asyncio.gather(shipping, *delivering)
+            self._arrived.set()
+        measuring.result()
 
-    async def _add_sessions(self, engine: Engine) -> list[Callable[[], None]]:
-        raise NotImplementedError
+    async def _add_sessions(
+        self, engine: Engine, tasks: asyncio.TaskGroup
+    ) -> list[asyncio.Task[None]]:
+        """Resolve the targets and add a session for each path; return the tasks still resolving."""
+        attempts = {at: tasks.create_task(_attempt(at)) for at in set(self._endpoints.values())}
+        if attempts:
+            await asyncio.wait(attempts.values(), timeout=RESOLVE_WAIT_S)
+        channels: dict[Endpoint, list[Channel]] = {at: [] for at in attempts}
+        start = read_clocks()
+        for path, at in self._endpoints.items():
+            address = attempts[at].result() if attempts[at].done() else None
+            dscp = self._estate.classes[path.traffic_class].dscp
+            channel = engine.add(Session(self._session_plan(path), start), address, dscp)
+            if address is None:
+                channels[at].append(channel)
+        return [
+            tasks.create_task(_join(engine, at, attempts[at], waiting))
+            for at, waiting in channels.items()
+            if waiting
+        ]
+
+    def _session_plan(self, path: Path) -> SessionPlan:
+        return SessionPlan(
+            key=SeriesKey(path),
+            interval_ns=round(self._estate.plan.interval_s * NS_PER_S),
+            timeout_ns=round(self._estate.plan.timeout_s * NS_PER_S),
+            thresholds=self._thresholds.get(path, ()),
+        )
 
     def _take_in(self, reports: Mapping[str, Report]) -> None:
         for site, report in reports.items():
             self._outboxes[site].take_in(report)
+            if report.windows:
+                self._arrived.set()
+
+    async def _ship(self, threads: Executor, ended: asyncio.Event) -> None:
+        """Spool the windows of each site as one batch whenever some were closed."""
+        loop = asyncio.get_running_loop()
+        ending = False
+        while not ending:
+            await self._arrived.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), LINGER_S)
+            self._arrived.clear()
+            ending = ended.is_set()  # then nothing arrives any more
+            for outbox in self._outboxes.values():
+                windows = outbox.take_windows()
+                if windows:
+                    await loop.run_in_executor(threads, outbox.put, windows)
+
+
+def _post(
+    loop: asyncio.AbstractEventLoop,
+    take_in: Callable[[Mapping[str, Report]], None],
+    reports: Mapping[str, Report],
+) -> None:
+    """Hand reports to the loop's thread; a loop that has been closed wants none."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(take_in, reports)
+
+
+async def _attempt(endpoint: Endpoint) -> SocketAddress | None:
+    """Resolve once; None when it does not resolve."""
+    try:
+        return await asyncio.to_thread(resolve, endpoint)
+    except OSError as error:
+        _log.warning("%s does not resolve: %s", endpoint.host, error.strerror)
+        return None
+
+
+async def _join(
+    engine: Engine,
+    endpoint: Endpoint,
+    attempt: asyncio.Task[SocketAddress | None],
+    channels: Sequence[Channel],
+) -> None:
+    """Give channels their target as soon as its name resolves."""
+    address = await attempt
+    while address is None:
+        await asyncio.sleep(RESOLVE_RETRY_S * random.uniform(0.5, 1.5))
+        address = await _attempt(endpoint)
+    for channel in channels:
+        engine.retarget(channel, address)

@@ -115,7 +115,7 @@ class Spool:
             return len(self._entries)
 
     @property
-    def bytes(self) -> int:
+    def bytes_waiting(self) -> int:
         """How much waits, compressed."""
         with self._lock:
             return self._bytes
@@ -167,22 +167,17 @@ class Spool:
         """Return the batch that has waited longest; None when nothing waits.
 
         It keeps its place until `remove` or `refuse`. Damaged files are set aside on the way.
+
+        Raises:
+            OSError: the file cannot be read now, but perhaps later (too many open files).
         """
         with self._lock:
             while self._entries:
                 entry = next(iter(self._entries.values()))
                 if entry.body is not None:
                     return SpooledBatch(entry.name, entry.body)
-                try:
-                    body = (self._directory / entry.name).read_bytes()
-                    self._verify(body)
-                except FileNotFoundError:
-                    _log.warning("%s: %s has vanished", self._directory, entry.name)
-                    self._dropped += 1
-                    self._forget(entry)
-                except (OSError, zstandard.ZstdError) as error:
-                    self._set_aside(entry, f"cannot be read: {error}")
-                else:
+                body = self._read(entry)
+                if body is not None:
                     return SpooledBatch(entry.name, body)
             return None
 
@@ -212,7 +207,7 @@ class Spool:
     # Everything below is called with the lock held, or before anybody else has the object.
 
     def _take_up_leftovers(self) -> None:
-        for name in sorted(os.listdir(self._directory)):
+        for name in sorted(entry.name for entry in self._directory.iterdir()):
             file = self._directory / name
             if name.endswith(_TEMPORARY):
                 file.unlink(missing_ok=True)
@@ -224,6 +219,25 @@ class Spool:
                 if not entry.size:
                     self._set_aside(entry, "empty")
         self._drop_beyond_limits()
+
+    def _read(self, entry: _Entry) -> bytes | None:
+        """Return the octets of a file; None when it is no good and has been set aside."""
+        try:
+            body = (self._directory / entry.name).read_bytes()
+            self._verify(body)
+        except FileNotFoundError:
+            _log.warning("%s: %s has vanished", self._directory, entry.name)
+            self._dropped += 1
+            self._forget(entry)
+        except zstandard.ZstdError as error:
+            self._set_aside(entry, f"damaged: {error}")
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self._set_aside(entry, "cannot be read from the disk")
+        else:
+            return body
+        return None
 
     def _save_what_is_in_memory(self) -> None:
         """Write batches in their order, until the disk refuses one."""
@@ -336,7 +350,7 @@ def _claim(directory: pathlib.Path) -> int | None:
 
 
 def _batch_names(directory: pathlib.Path) -> Iterator[str]:
-    return (name for name in os.listdir(directory) if _FILE.match(name))
+    return (entry.name for entry in directory.iterdir() if _FILE.match(entry.name))
 
 
 def _unlink_quietly(file: pathlib.Path) -> None:

@@ -6,7 +6,6 @@ do, is decided in `slo.resolve`. Inside a metric source stands our own query lan
 
 from __future__ import annotations
 
-from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,7 +13,6 @@ from pydantic.alias_generators import to_camel
 
 API_VERSION: Final = "openslo/v1"
 
-Number = int | float
 Description = Annotated[str, Field(max_length=1050)]
 
 
@@ -37,7 +35,7 @@ class _Model(BaseModel):
 class Metadata(_Model):
     name: str
     display_name: str | None = None
-    labels: dict[str, str | list[str]] = {}
+    labels: dict[str, OneOrMore] = {}
     annotations: dict[str, str] = {}
 
 
@@ -97,7 +95,7 @@ class InlineSli(_Model):
 
 
 class Calendar(_Model):
-    start_time: str | datetime | date
+    start_time: Any  # YAML may read it as text, as a date or as a time
     time_zone: str
 
 
@@ -110,11 +108,11 @@ class TimeWindow(_Model):
 class Objective(_Model):
     display_name: str | None = None
     op: Literal["lte", "gte", "lt", "gt"] | None = None
-    value: Number | None = None
-    target: Number | None = None
-    target_percent: Number | None = None
-    time_slice_target: Number | None = None
-    time_slice_window: Number | str | None = None
+    value: float | None = None
+    target: float | None = None
+    target_percent: float | None = None
+    time_slice_target: float | None = None
+    time_slice_window: Any = None
 
 
 class SloSpec(_Model):

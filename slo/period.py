@@ -76,13 +76,13 @@ def _read_calendar(
     return CalendarWindow(window.duration, str(calendar.start_time), calendar.time_zone)
 
 
-def _is_local_time(value: str | datetime | date) -> bool:
+def _is_local_time(value: object) -> bool:
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
             return False
-    return not isinstance(value, datetime) or value.tzinfo is None
+    return isinstance(value, date) and getattr(value, "tzinfo", None) is None
 
 
 def _is_time_zone(name: str) -> bool:

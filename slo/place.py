@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from netslo.config.yaml_lines import Document
+from netslo.config.validation import problem_at
+from netslo.config.yaml_lines import Document, Location
 from netslo.errors import Problem
 
 
@@ -15,11 +16,16 @@ class Place:
 
     document: Document
     problems: list[Problem]
-    location: tuple[str | int, ...] = ()
+    location: Location = ()
 
     def at(self, *keys: str | int) -> Self:
         """Return the place reached from here by `keys`."""
         return replace(self, location=self.location + keys)
+
+    @property
+    def text(self) -> str | None:
+        """The scalar that stands here, as it is written; None when there is none."""
+        return self.document.text(self.location)
 
     @property
     def line(self) -> int:
@@ -31,12 +37,4 @@ class Place:
 
         `value` is "" where something is missing.
         """
-        self.problems.append(
-            Problem(
-                file=str(self.document.file),
-                line=self.line,
-                field=".".join(str(key) for key in self.location),
-                value=str(value),
-                expected=expected,
-            )
-        )
+        self.problems.append(problem_at(self.document, self.location, value, expected))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from netslo.estate import Estate
@@ -17,7 +17,7 @@ from slo.place import Place
 
 ANNOTATION_PREFIX: Final = "netslo.dev/"
 _ANNOTATIONS: Final = ("owner", "runbook")
-_DIGITS_MAX: Final = 15  # what every double keeps of a decimal number
+_DIGITS_MAX: Final = 18  # far beyond any target, and exact in a decimal context of 28
 
 
 def resolve(
@@ -139,13 +139,24 @@ def _read_target(objective: openslo.Objective, place: Place) -> str:
     key, value, limit = ("target", ratio, 1) if percent is None else ("targetPercent", percent, 100)
     assert value is not None
     place = place.at(key)
-    if not 0 < value < limit:  # NaN, too
+    exact = _read_decimal(value, place.text)
+    if not (exact.is_finite() and 0 < exact < limit):
         place.report(value, f"must be greater than 0 and less than {limit}")
         return ""
-    exact = Decimal(repr(value))
-    if len(exact.normalize().as_tuple().digits) > _DIGITS_MAX:
-        place.report(value, f"must have at most {_DIGITS_MAX} significant digits")
+    _, digits, exponent = exact.as_tuple()
+    if len(digits) > _DIGITS_MAX or int(exponent) < -_DIGITS_MAX:
+        place.report(place.text or value, f"must have at most {_DIGITS_MAX} decimal places")
+        return ""
     return f"{(exact / limit).normalize():f}"
+
+
+def _read_decimal(value: float, text: str | None) -> Decimal:
+    """Return what was written rather than the double next to it."""
+    try:
+        exact = Decimal(text or "")
+    except InvalidOperation:  # YAML has notations of its own, such as .nan
+        return Decimal(repr(value))
+    return exact if float(exact) == value else Decimal(repr(value))
 
 
 def _expect_no_threshold(objective: openslo.Objective, place: Place) -> None:

@@ -109,8 +109,11 @@ def evaluate(
         now_s: Unix time, seconds.
         windows: For which lengths to state burn rates, such as "1h". Alerts are judged by
             the windows of their pairs in any case.
+
+    Raises:
+        ValueError: a window is no multiple of 10 s.
     """
-    reported_s = {text: round(parse_duration(text)) for text in windows}
+    reported_s = {text: _read_window(text) for text in windows}
     lengths_s = {*reported_s.values(), *WINDOWS_S, *(o.window_s for o in objectives)}
     spends = {length_s: _spends_over(store, now_s, length_s) for length_s in lengths_s}
     return [
@@ -136,6 +139,13 @@ def add_up(totals: Iterable[SloTotals]) -> dict[SpendKey, Spend]:
         spend = Spend.under(Fraction(total.target), counts.events, counts.bad, counts.unmeasured)
         found[key] = found[key] + spend if key in found else spend
     return found
+
+
+def _read_window(text: str) -> int:
+    length_s = parse_duration(text)
+    if length_s % HOT_S:
+        raise ValueError(f"window {text} is no multiple of {HOT_S} s")
+    return int(length_s)
 
 
 def _spends_over(store: WindowStore, now_s: float, length_s: int) -> dict[SpendKey, Spend]:

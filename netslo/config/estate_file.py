@@ -1,0 +1,207 @@
+"""`estate.yaml`: read, checked whole, and made into an Estate."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from netslo.config.validation import problem_at, validate
+from netslo.config.yaml_lines import Document, Location, load_documents
+from netslo.errors import ConfigurationError, Problem
+from netslo.estate import Estate, Link, ProbingPlan
+from netslo.model import Endpoint, Site, Tier, TrafficClass, is_name
+from netslo.model import Location as Place
+from netslo.units import parse_duration, parse_rate
+
+FILE_NAME: Final = "estate.yaml"
+INTERVAL_S_MIN: Final = 0.001
+SITES_MAX: Final = 1000
+_PORT_MAX: Final = 65_535
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("must be a name: a to z, digits and hyphens, a letter first, at most 63")
+    return text
+
+
+def _converted(convert: Callable[[str], Any]) -> BeforeValidator:
+    """Read a text with a unit; a bare number is refused, since its unit would be a guess."""
+
+    def read(value: object) -> Any:
+        if not isinstance(value, str):
+            raise ValueError("must be a text with a unit")  # noqa: TRY004 - Pydantic's protocol
+        return convert(value)
+
+    return BeforeValidator(read)
+
+
+def _endpoint(value: object) -> Endpoint:
+    """Read `host:port` or `[IPv6]:port`."""
+    host, colon, port = str(value).rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= _PORT_MAX:
+        raise ValueError("must be HOST:PORT or [IPv6]:PORT, with a port from 1 to 65535")
+    bare = host.removeprefix("[").removesuffix("]")
+    if (":" in bare) != (host != bare):
+        raise ValueError("must have an IPv6 address in brackets, and nothing else")
+    return Endpoint(bare, int(port))
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Duration = Annotated[float, _converted(parse_duration)]
+Rate = Annotated[float, _converted(parse_rate)]
+Address = Annotated[Endpoint, BeforeValidator(_endpoint)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class _Class(_Model):
+    name: Name
+    dscp: int = Field(ge=0, le=63)
+
+
+class _Probing(_Model):
+    interval: Duration = Field(ge=INTERVAL_S_MIN)
+    timeout: Duration = Field(le=60.0)
+
+
+class _Location(_Model):
+    lat: float = Field(ge=-90, le=90)
+    lon: float = Field(ge=-180, le=180)
+
+
+class _Site(_Model):
+    name: Name
+    tier: Annotated[Tier, Field(strict=False)]
+    region: Name
+    residency_zone: Name
+    location: _Location
+    addresses: Annotated[list[Address], Field(min_length=1, max_length=16)]
+
+
+class _Link(_Model):
+    between: Annotated[list[Name], Field(min_length=2, max_length=2)]
+    capacity: Rate
+    cost_per_gigabyte: float = Field(ge=0, allow_inf_nan=False)
+
+
+class _File(_Model):
+    version: int = Field(ge=1, le=1)
+    name: Name
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    classes: Annotated[list[_Class], Field(min_length=1, max_length=16)]
+    probing: _Probing
+    sites: Annotated[list[_Site], Field(min_length=2, max_length=SITES_MAX)]
+    links: list[_Link] = []
+
+
+def load_estate(directory: pathlib.Path) -> Estate:
+    """Read `directory/estate.yaml`.
+
+    Raises:
+        ConfigurationError: with every problem of the file, each with line, field and value.
+    """
+    file = directory / FILE_NAME
+    documents = load_documents(file)
+    if len(documents) != 1:
+        expected = "is empty" if not documents else "must have one document, not several"
+        raise ConfigurationError([Problem(str(file), None, "", "", expected)])
+    document = documents[0]
+    problems = list(_relations(document))
+    try:
+        content = validate(_File, document)
+    except ConfigurationError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigurationError(sorted(problems, key=lambda problem: problem.line or 0))
+    return _estate(content)
+
+
+def _estate(content: _File) -> Estate:
+    sites = [
+        Site(
+            name=site.name,
+            tier=site.tier,
+            region=site.region,
+            residency_zone=site.residency_zone,
+            location=Place(site.location.lat, site.location.lon),
+            addresses=tuple(site.addresses),
+        )
+        for site in content.sites
+    ]
+    return Estate(
+        name=content.name,
+        currency=content.currency,
+        sites={site.name: site for site in sites},
+        classes={item.name: TrafficClass(item.name, item.dscp) for item in content.classes},
+        links=tuple(
+            Link(link.between[0], link.between[1], link.capacity, link.cost_per_gigabyte)
+            for link in content.links
+        ),
+        plan=ProbingPlan(content.probing.interval, content.probing.timeout),
+    )
+
+
+def _relations(document: Document) -> Iterator[Problem]:
+    """Find what no single field shows, in the raw data: so also beside other problems."""
+    yield from _repeated(document, "sites", "name")
+    yield from _repeated(document, "classes", "name")
+    yield from _repeated(document, "classes", "dscp")
+    yield from _addresses(document)
+    yield from _links(document)
+
+
+def _repeated(document: Document, section: str, key: str) -> Iterator[Problem]:
+    seen: dict[Any, int] = {}
+    for location, value in _values(document, section, key):
+        line = document.line(location)
+        if value in seen:
+            yield problem_at(document, location, value, f"is already used on line {seen[value]}")
+        seen.setdefault(value, line)
+
+
+def _addresses(document: Document) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for location, addresses in _values(document, "sites", "addresses", of=list):
+        for i, address in enumerate(addresses):
+            place = (*location, i)
+            if isinstance(address, str) and address in seen:
+                expected = f"is already used on line {seen[address]}"
+                yield problem_at(document, place, address, expected)
+            seen.setdefault(str(address), document.line(place))
+
+
+def _links(document: Document) -> Iterator[Problem]:
+    known = {value for _, value in _values(document, "sites", "name")}
+    seen: dict[frozenset[str], int] = {}
+    for location, ends in _values(document, "links", "between", of=list):
+        for i, end in enumerate(ends):
+            if isinstance(end, str) and end not in known:
+                expected = f"is no site; known are {', '.join(sorted(map(str, known)))}"
+                yield problem_at(document, (*location, i), end, expected)
+        if not all(isinstance(end, str) for end in ends) or len(ends) != 2:  # noqa: PLR2004
+            continue
+        pair = frozenset(ends)
+        if len(pair) == 1:
+            yield problem_at(document, location, ends[0], "must join two different sites")
+        elif pair in seen:
+            expected = f"is the same link as on line {seen[pair]}"
+            yield problem_at(document, location, " - ".join(ends), expected)
+        seen.setdefault(pair, document.line(location))
+
+
+def _values(
+    document: Document, section: str, key: str, of: type | None = None
+) -> Iterator[tuple[Location, Any]]:
+    """Yield the value of `key` in each entry of a list, with its place, where the shape is right."""
+    entries = document.data.get(section) if isinstance(document.data, dict) else None
+    for i, entry in enumerate(entries if isinstance(entries, Sequence) else ()):
+        value = entry.get(key) if isinstance(entry, dict) else None
+        wanted = isinstance(value, of) if of else isinstance(value, str | int)
+        if wanted:
+            yield (section, i, key), value

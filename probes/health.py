@@ -1,0 +1,175 @@
+"""The probe's own health as OpenTelemetry metrics, through the same door as its windows.
+
+Health is best effort: it is never spooled, and a report that does not arrive is counted, not
+repeated. What matters for a measurement (lost, unmeasured) travels in the windows.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import zstandard
+from numpy.typing import ArrayLike
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import Resource
+
+from netslo import __version__, metrics
+from probes.export import metrics_url
+
+INTERVAL_S: Final = 10.0
+POST_TIMEOUT_S: Final = 2.0
+
+_ATTR_REASON: Final = "reason"
+
+
+class ProbeHealth:
+    """Instruments of one site's probe, reported every `interval_s`.
+
+    Every method may be called from any thread; none waits for the network but `shutdown`,
+    which reports for a last time.
+    """
+
+    def __init__(
+        self, site: str, instance_id: str, url: str, *, interval_s: float = INTERVAL_S
+    ) -> None:
+        """Begin to report to the collector at `url`, such as `http://host:4318`."""
+        self._exporter = _PostingExporter(metrics_url(url))
+        reader = PeriodicExportingMetricReader(
+            self._exporter,
+            export_interval_millis=interval_s * 1000,
+            export_timeout_millis=POST_TIMEOUT_S * 1000,
+        )
+        self._provider = MeterProvider(
+            metric_readers=[reader],
+            # Not Resource.create, which would mix in what the environment says.
+            resource=Resource(
+                {
+                    metrics.ATTR_SERVICE_NAME: metrics.SERVICE_NAME,
+                    metrics.ATTR_INSTANCE: instance_id,
+                    metrics.ATTR_SITE: site,
+                }
+            ),
+            shutdown_on_exit=False,
+            views=[
+                View(
+                    instrument_name=metrics.SEND_LATENESS,
+                    aggregation=ExponentialBucketHistogramAggregation(),
+                )
+            ],
+        )
+        meter = self._provider.get_meter("netslo", __version__)
+        self._lateness = meter.create_histogram(
+            metrics.SEND_LATENESS, "s", "How long after its due time a probe packet left"
+        )
+        self._discarded = meter.create_counter(
+            metrics.DISCARDED, "{packet}", "Packets that arrived and could not be used"
+        )
+        self._spool_depth: int | None = None
+        self._clock_error_s: float | None = None
+        meter.create_observable_gauge(
+            metrics.SPOOL_BATCHES, [self._observe_spool], "{batch}", "Batches waiting for delivery"
+        )
+        meter.create_observable_gauge(
+            metrics.CLOCK_ERROR, [self._observe_clock], "s", "Largest error of the wall clock"
+        )
+
+    @property
+    def reports(self) -> int:
+        """Reports the collector took."""
+        return self._exporter.delivered
+
+    @property
+    def failures(self) -> int:
+        """Reports that did not arrive."""
+        return self._exporter.failures
+
+    def record_lateness(self, seconds: ArrayLike) -> None:
+        """Count how late packets left: one value, or shape (n,), in seconds."""
+        for late_s in np.ravel(np.asarray(seconds, dtype=np.float64)).tolist():
+            self._lateness.record(max(0.0, late_s))
+
+    def set_spool_depth(self, batches: int) -> None:
+        """State how many batches wait."""
+        self._spool_depth = batches
+
+    def set_clock_error(self, seconds: float | None) -> None:
+        """State the largest error of the wall clock; None where it is not known."""
+        self._clock_error_s = seconds
+
+    def count_discarded(self, reason: str, packets: int = 1) -> None:
+        """Count packets that arrived and could not be used; `reason` is one of a few."""
+        self._discarded.add(packets, {_ATTR_REASON: reason})
+
+    def shutdown(self) -> None:
+        """Report once more and end; takes at most about the time of one request."""
+        self._provider.shutdown(timeout_millis=2 * POST_TIMEOUT_S * 1000)
+
+    def _observe_spool(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return () if self._spool_depth is None else (Observation(self._spool_depth),)
+
+    def _observe_clock(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return () if self._clock_error_s is None else (Observation(self._clock_error_s),)
+
+
+class _PostingExporter(MetricExporter):
+    """Posts each report once, on a connection of its own, with no proxy in between."""
+
+    def __init__(self, url: str) -> None:
+        # The largest lateness of each interval is news, that of the whole run is not.
+        super().__init__(preferred_temporality={Histogram: AggregationTemporality.DELTA})
+        self.delivered = 0
+        self.failures = 0
+        self._url = urlsplit(url)
+        self._compressor = zstandard.ZstdCompressor(level=3)
+
+    def export(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = POST_TIMEOUT_S * 1000,
+        **_kwargs: Any,
+    ) -> MetricExportResult:
+        body = self._compressor.compress(encode_metrics(metrics_data).SerializeToString())
+        try:
+            status = self._post(body, min(timeout_millis / 1000, POST_TIMEOUT_S))
+        except (OSError, http.client.HTTPException):
+            status = None
+        if status != http.client.OK:
+            self.failures += 1
+            return MetricExportResult.FAILURE
+        self.delivered += 1
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        del timeout_millis  # nothing waits here
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **_kwargs: Any) -> None:
+        """Nothing is held open between reports."""
+
+    def _post(self, body: bytes, timeout_s: float) -> int:
+        kind = (
+            http.client.HTTPSConnection
+            if self._url.scheme == "https"
+            else http.client.HTTPConnection
+        )
+        connection = kind(self._url.netloc.rpartition("@")[2], timeout=timeout_s)
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "zstd"}
+        try:
+            connection.request("POST", self._url.path, body, headers)
+            return connection.getresponse().status
+        finally:
+            connection.close()

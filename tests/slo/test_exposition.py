@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from tests_slo import LATENCY, LOSS, NOW_S
+
+from netslo import metrics
+from netslo.model import Path
+from slo.exposition import SloCollector
+from slo.judge import FRESH_S, Judge
+
+NORTH = Path("london", "leeds", "ef")
+LABELS = {
+    "path": "london:leeds/ef",
+    "src_site": "london",
+    "dst_site": "leeds",
+    "class": "ef",
+    "scope": "national",
+    "slo": "national-latency",
+}
+
+
+@pytest.fixture
+def scrape(store, estate):
+    registry = CollectorRegistry()
+    registry.register(SloCollector(store, [LATENCY, LOSS], estate, lambda: NOW_S))
+
+    def read() -> dict[str, dict[frozenset, float]]:
+        found: dict[str, dict[frozenset, float]] = {}
+        text = generate_latest(registry).decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
+        return found
+
+    return read
+
+
+def of(**labels: str) -> frozenset:
+    return frozenset({**LABELS, **labels}.items())
+
+
+def test_registering_asks_the_store_for_nothing(store, estate):
+    CollectorRegistry(auto_describe=True).register(SloCollector(store, [LATENCY], estate))
+    assert store.queries == 0
+
+
+def test_counters_are_the_totals_that_prometheus_reads_back(store, scrape):
+    store.add(NOW_S - 400 * 86400, NORTH, LATENCY, good=900, bad=100, target="0.9")
+    store.add(NOW_S - 60, NORTH, LATENCY, good=1000, unmeasured=3)
+    found = scrape()
+    assert found[metrics.PROM_SLO_EVENTS][of()] == 2000
+    assert found[metrics.PROM_SLO_BAD_EVENTS][of()] == 100
+    assert found[metrics.PROM_SLO_BUDGET_EVENTS][of()] == 101  # each under its own target
+    assert found[metrics.PROM_SLO_UNMEASURED_EVENTS][of()] == 3
+
+
+def test_a_counter_stands_at_zero_before_its_first_event(scrape):
+    found = scrape()
+    assert found[metrics.PROM_SLO_EVENTS][of()] == 0
+    assert len(found[metrics.PROM_SLO_EVENTS]) == 24 + 12  # all paths, and the national ones
+
+
+def test_what_cannot_be_said_has_no_sample(scrape):
+    found = scrape()
+    assert metrics.PROM_SLO_BURN_RATE not in found
+    assert metrics.PROM_SLO_BUDGET_REMAINING not in found
+    assert metrics.PROM_SLO_COVERAGE not in found
+    assert found[metrics.PROM_SLO_OBJECTIVE][of()] == 0.999
+
+
+def test_gauges_name_their_window_and_period(store, scrape):
+    store.add(NOW_S - 7200, NORTH, LATENCY, good=1000)
+    store.add(NOW_S - 60, NORTH, LATENCY, good=999, bad=1, unmeasured=1000)
+    found = scrape()
+    assert found[metrics.PROM_SLO_BURN_RATE][of(window="5m")] == 1
+    assert found[metrics.PROM_SLO_BURN_RATE][of(window="3d")] == 0.5
+    assert found[metrics.PROM_SLO_BUDGET_REMAINING][of(period="28d")] == 0.5
+    assert found[metrics.PROM_SLO_COVERAGE][of(period="28d")] == pytest.approx(2 / 3)
+
+
+def test_prose_stands_in_the_info_alone_and_survives_escaping(scrape):
+    info = [dict(labels) for labels in scrape()[metrics.PROM_SLO_INFO]]
+    by_slo = {labels["slo"]: labels for labels in info}
+    assert by_slo["loss"]["display_name"] == 'Loss "of packets"'
+    assert by_slo["loss"]["threshold_seconds"] == ""
+    assert by_slo["national-latency"]["threshold_seconds"] == "0.1"
+    assert by_slo["national-latency"]["objective"] == "0.999"
+    assert by_slo["national-latency"]["runbook"] == "https://runbooks.example/n?a=1"
+    assert by_slo["loss"]["owner"] == ""
+
+
+def test_counts_of_an_objective_that_is_gone_are_not_shown(store, scrape):
+    gone = Path("london", "atlantis", "ef")
+    store.add(NOW_S - 60, gone, LATENCY, bad=5)
+    assert {dict(labels)["dst_site"] for labels in scrape()[metrics.PROM_SLO_EVENTS]} == {
+        "london", "reading", "brighton", "leeds",
+    }  # fmt: skip
+
+
+def test_a_crowd_of_askers_costs_one_evaluation(store, estate):
+    now_s = [float(NOW_S)]
+    judge = Judge(store, [LATENCY], estate, lambda: now_s[0])
+    threads = [threading.Thread(target=judge.judge) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    once = store.queries
+    judge.judge()
+    assert store.queries == once
+    now_s[0] += FRESH_S
+    assert judge.judge()[0] == now_s[0]
+    assert store.queries == 2 * once
+
+
+def test_a_clock_that_steps_back_does_not_freeze_the_statuses(store, estate):
+    now_s = [float(NOW_S)]
+    judge = Judge(store, [LATENCY], estate, lambda: now_s[0])
+    judge.judge()
+    now_s[0] -= 3600
+    assert judge.judge()[0] == now_s[0]

@@ -135,11 +135,11 @@ def _udp_socket(family: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, TTL)
     else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, TTL)
-    _enable_timestamps(sock)
+    enable_timestamps(sock)
     return sock
 
 
-def _enable_timestamps(sock: socket.socket) -> None:
+def enable_timestamps(sock: socket.socket) -> None:
     """Ask for kernel receive timestamps; without them the caller's own reading has to do."""
     for option in (_SO_TIMESTAMPNS_NEW, _SO_TIMESTAMPNS_OLD):
         with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 from analytics.collector.server import create_app, serve
 from analytics.store.sqlite import SqliteStore
@@ -19,6 +20,7 @@ from netslo.app.children import Link
 from netslo.estate import Estate
 from netslo.model import Endpoint, Path, SloThreshold
 from probes.agent import ProbeAgent
+from probes.emulator.relay import Emulator, estate_flows
 from probes.reflector import ReflectorServer
 from slo.api import routes
 from slo.exposition import SloCollector
@@ -127,13 +129,15 @@ def probes_part(
     asyncio.run(run())
 
 
-def emulator_part(link: Link, estate: Estate, targets: Mapping[str, Endpoint]) -> None:
+def emulator_part(
+    link: Link, estate: Estate, targets: Mapping[str, Endpoint], seed: int | None
+) -> None:
     """Carry every path of the estate over an emulated WAN; ready with the port of each path.
 
     Answers two requests: `("degrade", path, impairment or None)` and `("truth",)`, the
     log's own figures by path.
     """
-    emulator = Emulator(uk_flows(estate, targets))
+    emulator = Emulator(estate_flows(estate, targets, seed))
 
     def handle(request: tuple[Any, ...]) -> Any:
         if request[0] == "degrade":

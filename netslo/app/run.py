@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pathlib
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from netslo.app import parts
 from netslo.app.children import Child, stop_all
@@ -64,9 +62,11 @@ class Run:
         )
         return bound
 
-    def start_emulator(self, targets: Mapping[str, Endpoint]) -> tuple[Child, dict[Path, Endpoint]]:
+    def start_emulator(
+        self, targets: Mapping[str, Endpoint], seed: int | None
+    ) -> tuple[Child, dict[Path, Endpoint]]:
         """Start the WAN emulator; return it, and where each path enters it."""
-        child = Child("WAN emulator", parts.emulator_part, self.estate, dict(targets))
+        child = Child("WAN emulator", parts.emulator_part, self.estate, dict(targets), seed)
         ports: dict[Path, Endpoint] = self._start(child)
         return child, ports
 
@@ -97,6 +97,6 @@ class Run:
             if not child.alive:
                 raise NetsloError(f"{child.name} ended unexpectedly; the run cannot go on")
 
-    def _start(self, child: Child) -> object:
+    def _start(self, child: Child) -> Any:
         self.children.append(child.start())
         return child.wait_ready()

@@ -84,8 +84,8 @@ def test_less_than_41_octets_are_no_reply(octets):
 
 
 @given(st.integers(0, 2**15 * 10**9), st.booleans())
-@example(0, synchronised=True)
-@example(1, synchronised=True)
+@example(error_ns=0, synchronised=True)
+@example(error_ns=1, synchronised=True)
 def test_an_error_estimate_is_never_below_the_error_and_within_one_percent(error_ns, synchronised):
     estimate = ErrorEstimate.bounding(error_ns, synchronised=synchronised)
     assert 1 <= estimate.multiplier <= 255

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -12,8 +12,6 @@ from analytics.windows import Selector, SeriesKey, SloCounts
 from netslo.estate import Estate, ProbingPlan
 from netslo.model import Endpoint, Location, Path, Scope, Site, Tier, TrafficClass
 from slo.objective import Indicator, Objective, PathSelector
-
-NOW_S = 1_800_000_000  # on a 5 min boundary
 
 
 def make_site(name: str, tier: Tier, region: str) -> Site:
@@ -102,11 +100,33 @@ class CountedStore:
         return [SloTotals(*key, counts) for key, counts in sorted(found.items())]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def estate() -> Estate:
     return make_estate()
+
+
+@pytest.fixture(scope="session")
+def new_estate() -> Callable[..., Estate]:
+    return make_estate
+
+
+@pytest.fixture(scope="session")
+def latency() -> Objective:
+    """99.9 % within 100 ms on the national paths."""
+    return LATENCY
+
+
+@pytest.fixture(scope="session")
+def loss() -> Objective:
+    """99 % answered on every path."""
+    return LOSS
 
 
 @pytest.fixture
 def store() -> CountedStore:
     return CountedStore()
+
+
+@pytest.fixture(scope="session")
+def new_store() -> type[CountedStore]:
+    return CountedStore

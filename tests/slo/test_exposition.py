@@ -6,13 +6,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from tests_slo import LATENCY, LOSS, NOW_S
 
 from netslo import metrics
 from netslo.model import Path
 from slo.exposition import SloCollector
 from slo.judge import FRESH_S, Judge
 
+NOW_S = 1_800_000_000
 NORTH = Path("london", "leeds", "ef")
 LABELS = {
     "path": "london:leeds/ef",
@@ -25,9 +25,9 @@ LABELS = {
 
 
 @pytest.fixture
-def scrape(store, estate):
+def scrape(store, estate, latency, loss):
     registry = CollectorRegistry()
-    registry.register(SloCollector(store, [LATENCY, LOSS], estate, lambda: NOW_S))
+    registry.register(SloCollector(store, [latency, loss], estate, lambda: NOW_S))
 
     def read() -> dict[str, dict[frozenset, float]]:
         found: dict[str, dict[frozenset, float]] = {}
@@ -44,14 +44,14 @@ def of(**labels: str) -> frozenset:
     return frozenset({**LABELS, **labels}.items())
 
 
-def test_registering_asks_the_store_for_nothing(store, estate):
-    CollectorRegistry(auto_describe=True).register(SloCollector(store, [LATENCY], estate))
+def test_registering_asks_the_store_for_nothing(store, estate, latency):
+    CollectorRegistry(auto_describe=True).register(SloCollector(store, [latency], estate))
     assert store.queries == 0
 
 
-def test_counters_are_the_totals_that_prometheus_reads_back(store, scrape):
-    store.add(NOW_S - 400 * 86400, NORTH, LATENCY, good=900, bad=100, target="0.9")
-    store.add(NOW_S - 60, NORTH, LATENCY, good=1000, unmeasured=3)
+def test_counters_are_the_totals_that_prometheus_reads_back(store, scrape, latency):
+    store.add(NOW_S - 400 * 86400, NORTH, latency, good=900, bad=100, target="0.9")
+    store.add(NOW_S - 60, NORTH, latency, good=1000, unmeasured=3)
     found = scrape()
     assert found[metrics.PROM_SLO_EVENTS][of()] == 2000
     assert found[metrics.PROM_SLO_BAD_EVENTS][of()] == 100
@@ -73,9 +73,9 @@ def test_what_cannot_be_said_has_no_sample(scrape):
     assert found[metrics.PROM_SLO_OBJECTIVE][of()] == 0.999
 
 
-def test_gauges_name_their_window_and_period(store, scrape):
-    store.add(NOW_S - 7200, NORTH, LATENCY, good=1000)
-    store.add(NOW_S - 60, NORTH, LATENCY, good=999, bad=1, unmeasured=1000)
+def test_gauges_name_their_window_and_period(store, scrape, latency):
+    store.add(NOW_S - 7200, NORTH, latency, good=1000)
+    store.add(NOW_S - 60, NORTH, latency, good=999, bad=1, unmeasured=1000)
     found = scrape()
     assert found[metrics.PROM_SLO_BURN_RATE][of(window="5m")] == 1
     assert found[metrics.PROM_SLO_BURN_RATE][of(window="3d")] == 0.5
@@ -94,17 +94,17 @@ def test_prose_stands_in_the_info_alone_and_survives_escaping(scrape):
     assert by_slo["loss"]["owner"] == ""
 
 
-def test_counts_of_an_objective_that_is_gone_are_not_shown(store, scrape):
+def test_counts_of_an_objective_that_is_gone_are_not_shown(store, scrape, latency):
     gone = Path("london", "atlantis", "ef")
-    store.add(NOW_S - 60, gone, LATENCY, bad=5)
+    store.add(NOW_S - 60, gone, latency, bad=5)
     assert {dict(labels)["dst_site"] for labels in scrape()[metrics.PROM_SLO_EVENTS]} == {
         "london", "reading", "brighton", "leeds",
     }  # fmt: skip
 
 
-def test_a_crowd_of_askers_costs_one_evaluation(store, estate):
+def test_a_crowd_of_askers_costs_one_evaluation(store, estate, latency):
     now_s = [float(NOW_S)]
-    judge = Judge(store, [LATENCY], estate, lambda: now_s[0])
+    judge = Judge(store, [latency], estate, lambda: now_s[0])
     threads = [threading.Thread(target=judge.judge) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -118,9 +118,9 @@ def test_a_crowd_of_askers_costs_one_evaluation(store, estate):
     assert store.queries == 2 * once
 
 
-def test_a_clock_that_steps_back_does_not_freeze_the_statuses(store, estate):
+def test_a_clock_that_steps_back_does_not_freeze_the_statuses(store, estate, latency):
     now_s = [float(NOW_S)]
-    judge = Judge(store, [LATENCY], estate, lambda: now_s[0])
+    judge = Judge(store, [latency], estate, lambda: now_s[0])
     judge.judge()
     now_s[0] -= 3600
     assert judge.judge()[0] == now_s[0]

@@ -3,18 +3,18 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from tests_slo import LATENCY, LOSS, NOW_S
 
 from netslo.model import Path
 from slo.api import routes
 
+NOW_S = 1_800_000_000
 NORTH = Path("london", "leeds", "ef")
 
 
 @pytest.fixture
-async def client(store, estate):
+async def client(store, estate, latency, loss):
     app = web.Application()
-    app.add_routes(routes(store, [LATENCY, LOSS], estate, lambda: NOW_S))
+    app.add_routes(routes(store, [latency, loss], estate, lambda: NOW_S))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield client
 
@@ -24,13 +24,13 @@ async def get(client, query=""):
     return response.status, await response.json()
 
 
-async def test_all_statuses_come_with_the_time_they_are_of(client, store):
-    store.add(NOW_S - 60, NORTH, LATENCY, good=999, bad=1)
+async def test_all_statuses_come_with_the_time_they_are_of(client, store, latency):
+    store.add(NOW_S - 60, NORTH, latency, good=999, bad=1)
     status, body = await get(client)
     assert status == 200
     assert body["evaluated"] == NOW_S
     assert len(body["slos"]) == 36
-    mine = [s for s in body["slos"] if (s["slo"], s["path"]) == (LATENCY.name, NORTH.id)]
+    mine = [s for s in body["slos"] if (s["slo"], s["path"]) == (latency.name, NORTH.id)]
     assert mine[0]["budget_remaining_ratio"] == 0
     assert mine[0]["burn_rate"]["5m"] == 1
 

@@ -7,24 +7,28 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests_slo import LATENCY, LOSS, NOW_S, CountedStore, make_estate
 
 from netslo.model import Path
 from slo.burn import PAIRS, Severity
 from slo.status import WINDOWS, evaluate
 
+NOW_S = 1_800_000_000  # on a 5 min boundary
 NORTH = Path("london", "leeds", "ef")
 LOCAL = Path("london", "reading", "be")
 HOUR_S, DAY_S = 3600, 86400
 
 
-def status_of(store, slo=LATENCY, path=NORTH, now_s=NOW_S, **changes):
-    statuses = evaluate(store, [slo], make_estate(), now_s, **changes)
-    return next(status for status in statuses if status.path == path)
+@pytest.fixture
+def status_of(estate, latency):
+    def judge(store, slo=latency, path=NORTH, now_s=NOW_S, **changes):
+        statuses = evaluate(store, [slo], estate, now_s, **changes)
+        return next(status for status in statuses if status.path == path)
+
+    return judge
 
 
-def test_every_covered_path_has_a_status_even_without_data(store, estate):
-    statuses = evaluate(store, [LATENCY, LOSS], estate, NOW_S)
+def test_every_covered_path_has_a_status_even_without_data(store, estate, latency, loss):
+    statuses = evaluate(store, [latency, loss], estate, NOW_S)
     assert [(s.slo, s.path) for s in statuses] == [
         *(("national-latency", p) for p in estate.paths if estate.scope(p) == "national"),
         *(("loss", p) for p in estate.paths),
@@ -35,8 +39,10 @@ def test_every_covered_path_has_a_status_even_without_data(store, estate):
     assert not any(s.burning or s.overspent for s in statuses)
 
 
-def test_the_store_is_asked_once_per_window_whatever_the_number_of_paths(store, estate):
-    evaluate(store, [LATENCY, LOSS], estate, NOW_S)
+def test_the_store_is_asked_once_per_window_whatever_the_number_of_paths(
+    store, estate, latency, loss
+):
+    evaluate(store, [latency, loss], estate, NOW_S)
     assert store.queries == len(WINDOWS) + 1
 
 
@@ -44,8 +50,8 @@ def test_the_default_windows_are_those_of_the_pairs():
     assert WINDOWS == ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
 
-def test_figures_of_one_window_are_what_paper_says(store):
-    store.add(NOW_S - 60, NORTH, LATENCY, good=1996, bad=4, unmeasured=500)
+def test_figures_of_one_window_are_what_paper_says(store, status_of, latency):
+    store.add(NOW_S - 60, NORTH, latency, good=1996, bad=4, unmeasured=500)
     status = status_of(store)
     assert (status.events, status.bad_events, status.unmeasured_events) == (2000, 4, 500)
     assert status.budget_events == 2
@@ -57,32 +63,34 @@ def test_figures_of_one_window_are_what_paper_says(store):
     assert status.threshold_s == 0.1
 
 
-def test_a_range_is_half_open_and_ends_before_the_window_that_is_still_open(store):
-    store.add(NOW_S - 310, NORTH, LATENCY, bad=1)
-    store.add(NOW_S - 300, NORTH, LATENCY, bad=10)
-    store.add(NOW_S - 10, NORTH, LATENCY, bad=100)
-    store.add(NOW_S, NORTH, LATENCY, bad=1000)
+def test_a_range_is_half_open_and_ends_before_the_window_that_is_still_open(
+    store, status_of, latency
+):
+    store.add(NOW_S - 310, NORTH, latency, bad=1)
+    store.add(NOW_S - 300, NORTH, latency, bad=10)
+    store.add(NOW_S - 10, NORTH, latency, bad=100)
+    store.add(NOW_S, NORTH, latency, bad=1000)
     for now_s in (NOW_S, NOW_S + 9.999):
         assert status_of(store, now_s=now_s).bad_events == 111
     store.rows.pop(0)
-    store.add(NOW_S - 300, NORTH, LATENCY, good=890)
+    store.add(NOW_S - 300, NORTH, latency, good=890)
     assert status_of(store).burn_rate["5m"] == pytest.approx(110 / 1.0)
 
 
-def test_a_changed_target_keeps_the_history_under_the_old_one(store):
-    store.add(NOW_S - 2 * DAY_S, NORTH, LATENCY, good=990, bad=10, target="0.99")
-    store.add(NOW_S - 60, NORTH, LATENCY, good=999, bad=1)
+def test_a_changed_target_keeps_the_history_under_the_old_one(store, status_of, latency):
+    store.add(NOW_S - 2 * DAY_S, NORTH, latency, good=990, bad=10, target="0.99")
+    store.add(NOW_S - 60, NORTH, latency, good=999, bad=1)
     status = status_of(store)
     assert status.budget_events == 11
     assert status.budget_remaining_ratio == 0
     assert status.burn_rate["5m"] == 1
 
 
-def test_an_incident_pages_first_and_then_asks_for_a_ticket(store):
+def test_an_incident_pages_first_and_then_asks_for_a_ticket(store, status_of, latency):
     for age_s in range(10, 3 * DAY_S, 600):
-        store.add(NOW_S - age_s, NORTH, LATENCY, good=3000)
+        store.add(NOW_S - age_s, NORTH, latency, good=3000)
     for age_s in range(10, 10 * 60, 10):
-        store.add(NOW_S - age_s, NORTH, LATENCY, bad=50)
+        store.add(NOW_S - age_s, NORTH, latency, bad=50)
     status = status_of(store)
     assert status.severity is Severity.PAGE
     assert status.burning
@@ -91,27 +99,27 @@ def test_an_incident_pages_first_and_then_asks_for_a_ticket(store):
     assert not later.burning
 
 
-def test_alerts_are_judged_by_their_own_windows_whichever_are_reported(store):
-    store.add(NOW_S - 60, NORTH, LATENCY, bad=50)
+def test_alerts_are_judged_by_their_own_windows_whichever_are_reported(store, status_of, latency):
+    store.add(NOW_S - 60, NORTH, latency, bad=50)
     status = status_of(store, windows=("10m",))
     assert list(status.burn_rate) == ["10m"]
     assert status.firing == PAIRS
 
 
-def test_a_window_that_is_no_multiple_of_ten_seconds_is_refused(store):
+def test_a_window_that_is_no_multiple_of_ten_seconds_is_refused(store, status_of):
     with pytest.raises(ValueError, match="15s"):
         status_of(store, windows=("15s",))
 
 
-def test_the_budget_is_over_the_objectives_own_period(store):
-    store.add(NOW_S - 8 * DAY_S, NORTH, LATENCY, bad=5)
-    store.add(NOW_S - 60, NORTH, LATENCY, good=1000)
+def test_the_budget_is_over_the_objectives_own_period(store, status_of, latency):
+    store.add(NOW_S - 8 * DAY_S, NORTH, latency, bad=5)
+    store.add(NOW_S - 60, NORTH, latency, good=1000)
     assert status_of(store).overspent
-    assert status_of(store, replace(LATENCY, window_s=7 * DAY_S)).budget_remaining_ratio == 1
+    assert status_of(store, replace(latency, window_s=7 * DAY_S)).budget_remaining_ratio == 1
 
 
-def test_json_has_the_stable_keys_and_null_for_what_cannot_be_said(store):
-    found = json.loads(json.dumps(status_of(store, LOSS).to_json(), allow_nan=False))
+def test_json_has_the_stable_keys_and_null_for_what_cannot_be_said(store, status_of, loss):
+    found = json.loads(json.dumps(status_of(store, loss).to_json(), allow_nan=False))
     assert found == {
         "slo": "loss",
         "path": "london:leeds/ef",
@@ -130,8 +138,8 @@ def test_json_has_the_stable_keys_and_null_for_what_cannot_be_said(store):
     }
 
 
-def test_json_says_which_pairs_fire(store):
-    store.add(NOW_S - 60, NORTH, LATENCY, bad=50)
+def test_json_says_which_pairs_fire(store, status_of, latency):
+    store.add(NOW_S - 60, NORTH, latency, bad=50)
     found = status_of(store).to_json()
     assert found["severity"] == "page"
     assert found["firing"][0] == {
@@ -146,7 +154,7 @@ ROWS = st.lists(
     st.tuples(
         st.integers(0, 30 * DAY_S // 300).map(lambda n: NOW_S + 600 - n * 300),
         st.sampled_from([NORTH, NORTH.reverse, LOCAL]),
-        st.sampled_from([LATENCY, LOSS]),
+        st.booleans(),  # latency, not loss
         st.integers(0, 50),
         st.integers(0, 5),
         st.integers(0, 5),
@@ -157,13 +165,15 @@ ROWS = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
-@given(ROWS)
-def test_an_evaluation_agrees_with_counting_events_one_by_one(rows):
-    store, estate = CountedStore(), make_estate()
-    for start_s, path, slo, good, bad, unmeasured, target in rows:
-        store.add(start_s, path, slo, good, bad, unmeasured, target)
-    for status in evaluate(store, [LATENCY, LOSS], estate, NOW_S):
-        mine = [r for r in rows if r[1] == status.path and r[2].name == status.slo]
+@given(rows=ROWS)
+def test_an_evaluation_agrees_with_counting_events_one_by_one(
+    rows, estate, latency, loss, new_store
+):
+    store = new_store()
+    for start_s, path, is_latency, good, bad, unmeasured, target in rows:
+        store.add(start_s, path, latency if is_latency else loss, good, bad, unmeasured, target)
+    for status in evaluate(store, [latency, loss], estate, NOW_S):
+        mine = [r for r in rows if r[1] == status.path and r[2] == (status.slo == latency.name)]
         for length_s, burn in [
             (300, status.burn_rate["5m"]),
             (HOUR_S, status.burn_rate["1h"]),

@@ -1,0 +1,182 @@
+"""What a run shows on a terminal: the paths in trouble first, the rest as far as there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from netslo.units import format_ms, format_percent
+
+_SCOPES: Final = ("edge", "regional", "national")
+_FRAME_LINES: Final = 6  # title, headings, what is left out, and a margin
+_LOG_LINES_MAX: Final = 5
+_BAR_WIDTH: Final = 8
+_BARS: Final = " ▏▎▍▌▋▊▉█"
+_LOW_BUDGET: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class PathRow:
+    """The figures of one path; None where one cannot be said."""
+
+    path: str
+    scope: str
+    due: int
+    loss_ratio: float | None
+    p50_s: float | None
+    p99_s: float | None
+    p999_s: float | None
+    p999_bounded: bool  # whether the sample is large enough to bound it from above
+    jitter_s: float | None  # p99 of the packet delay variation (RFC 5481)
+    budget_remaining_ratio: float | None  # of its worst objective
+    burn_5m: float | None  # of its fastest-burning objective
+    burning: bool  # fast enough to page somebody
+
+
+@dataclass(frozen=True, slots=True)
+class EstateView:
+    """Everything that is shown at one moment."""
+
+    title: str
+    elapsed_s: float
+    remaining_s: float | None
+    rows: tuple[PathRow, ...]
+    paths_expected: int
+    log: tuple[str, ...] = ()
+
+    def by_trouble(self) -> list[PathRow]:
+        """The rows, worst first: burning, then budget spent, then loss, then name."""
+        return sorted(self.rows, key=_trouble)
+
+
+def _trouble(row: PathRow) -> tuple[bool, float, float, str]:
+    remaining = row.budget_remaining_ratio
+    budget = 1.0 if remaining is None else remaining
+    return (not row.burning, budget, -(row.loss_ratio or 0.0), row.path)
+
+
+def render(view: EstateView, height: int, width: int) -> RenderableType:
+    """Return what to draw on a terminal of `height` lines and `width` columns."""
+    log = view.log[-_LOG_LINES_MAX:]
+    room = max(3, height - _FRAME_LINES - len(log) - 1)
+    rows = view.by_trouble()
+    parts: list[RenderableType] = [_headline(view)]
+    if rows:
+        parts.append(_table(rows[:room], width))
+        if len(rows) > room:
+            parts.append(Text(f"… and {len(rows) - room} more paths in good order", style="dim"))
+    else:
+        parts.append(Text("Waiting for the first windows to close (10 s each) …", style="dim"))
+    parts += [Text(line, style="yellow") for line in log]
+    return Group(*parts)
+
+
+def plain_lines(view: EstateView) -> list[str]:
+    """Return a few short lines for a pipe or a log file: one per scope, then paths that burn."""
+    lines = [_headline(view).plain]
+    for scope, rows in _by_scope(view.rows):
+        worst = max(rows, key=lambda row: row.p99_s or 0.0)
+        losses = [row.loss_ratio for row in rows if row.loss_ratio is not None]
+        lines.append(
+            f"  {scope:8} {len(rows):4} paths  p50 {format_ms(_median(r.p50_s for r in rows))} ms"
+            f"  worst p99 {format_ms(worst.p99_s)} ms ({worst.path})"
+            f"  worst loss {format_percent(max(losses, default=None))}"
+        )
+    lines += [
+        f"  BURNING  {row.path}  p99 {format_ms(row.p99_s)} ms"
+        f"  budget left {format_percent(row.budget_remaining_ratio, 0)}  burn {_burn(row.burn_5m)}"
+        for row in view.by_trouble()
+        if row.burning
+    ]
+    return lines
+
+
+def _headline(view: EstateView) -> Text:
+    burning = sum(row.burning for row in view.rows)
+    text = Text()
+    text.append(view.title, style="bold")
+    text.append(f"  {_clock(view.elapsed_s)}")
+    if view.remaining_s is not None:
+        text.append(f", {_clock(view.remaining_s)} left", style="dim")
+    text.append(f"  {len(view.rows)} of {view.paths_expected} paths")
+    if burning:
+        text.append(f"  ▲ {burning} burning", style="bold red")
+    elif view.rows:
+        text.append("  ✓ none burning", style="green")
+    return text
+
+
+def _table(rows: list[PathRow], width: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    wide = width >= 100  # noqa: PLR2004 - columns of a terminal
+    table.add_column("")
+    table.add_column("path", no_wrap=True)
+    table.add_column("scope")
+    headings = ["p50 ms", "p99 ms", "p99.9 ms", "loss", *(["jitter ms"] if wide else [])]
+    for heading in (*headings, "burn 5m", "budget left"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("", no_wrap=True)
+    for row in rows:
+        mark, style = _mark(row)
+        p999 = format_ms(row.p999_s) + (" " if row.p999_bounded else "*")
+        cells = [
+            format_ms(row.p50_s),
+            format_ms(row.p99_s),
+            p999 if row.p999_s is not None else "-",
+            format_percent(row.loss_ratio),
+            *([format_ms(row.jitter_s)] if wide else []),
+            _burn(row.burn_5m),
+            format_percent(row.budget_remaining_ratio, 0),
+            *([_bar(row.budget_remaining_ratio)] if wide else []),
+        ]
+        table.add_row(mark, row.path, row.scope, *cells, style=style)
+    table.caption = "* too few samples to bound it · jitter: p99 of RFC 5481 · worst paths first"
+    table.caption_justify = "left"
+    table.caption_style = "dim"
+    return table
+
+
+def _mark(row: PathRow) -> tuple[str, str]:
+    """Return a mark and a colour; the mark says the same without colour."""
+    remaining = row.budget_remaining_ratio
+    if row.burning:
+        return "▲", "bold red"
+    if remaining is not None and remaining < 0:
+        return "!", "yellow"
+    if remaining is not None and remaining < _LOW_BUDGET:
+        return "·", "yellow"
+    return "", ""
+
+
+def _bar(ratio: float | None) -> str:
+    """Draw what is left of a budget in eighths of a character."""
+    if ratio is None:
+        return ""
+    eighths = round(min(max(ratio, 0.0), 1.0) * _BAR_WIDTH * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (_BARS[part] if part else "")).ljust(_BAR_WIDTH, "░")
+
+
+def _by_scope(rows: Iterable[PathRow]) -> list[tuple[str, list[PathRow]]]:
+    groups = [(scope, [row for row in rows if row.scope == scope]) for scope in _SCOPES]
+    return [(scope, group) for scope, group in groups if group]
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = sorted(value for value in values if value is not None)
+    return known[len(known) // 2] if known else None
+
+
+def _burn(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}x"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}"

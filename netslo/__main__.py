@@ -1,0 +1,5 @@
+"""`python -m netslo`."""
+
+from netslo.app.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""`netslo estate`: what the configuration says, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from netslo.app.commands.options import config_option
+
+if TYPE_CHECKING:
+    from netslo.estate import Estate
+
+
+@click.group()
+def estate() -> None:
+    """Check and show estate.yaml."""
+
+
+@estate.command()
+@config_option
+def check(config_dir: pathlib.Path) -> None:
+    """Say every problem of estate.yaml at once, or that there is none."""
+    from netslo.config.estate_file import FILE_NAME, load_estate
+
+    found = load_estate(config_dir)
+    click.echo(
+        f"{config_dir / FILE_NAME}: good. {len(found.sites)} sites, {len(found.classes)} classes, "
+        f"{len(found.links)} links, {len(found.paths)} paths"
+    )
+
+
+@estate.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(config_dir: pathlib.Path, as_json: bool) -> None:  # noqa: FBT001 - click passes it so
+    """Show sites, links, classes and what is probed."""
+    from netslo.config.estate_file import load_estate
+
+    found = load_estate(config_dir)
+    if as_json:
+        click.echo(json.dumps(_as_json(found), indent=1))
+    else:
+        _print_tables(found)
+
+
+def _as_json(found: Estate) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "currency": found.currency,
+        "classes": [{"name": c.name, "dscp": c.dscp} for c in found.classes.values()],
+        "probing": {"interval": found.plan.interval_s, "timeout": found.plan.timeout_s},
+        "sites": [
+            {
+                "name": site.name,
+                "tier": site.tier.value,
+                "region": site.region,
+                "residency_zone": site.residency_zone,
+                "location": {"lat": site.location.lat, "lon": site.location.lon},
+                "addresses": [str(address) for address in site.addresses],
+            }
+            for site in found.sites.values()
+        ],
+        "links": [
+            {
+                "between": [link.a, link.b],
+                "capacity": link.capacity_bits_per_second,
+                "cost_per_gigabyte": link.cost_per_gigabyte,
+            }
+            for link in found.links
+        ],
+        "paths": [{"path": p.id, "scope": found.scope(p).value} for p in found.paths],
+    }
+
+
+def _print_tables(found: Estate) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from netslo.units import format_rate
+
+    console = Console()
+    sites = Table("site", "tier", "region", "residency zone", "location", "answers at", box=None)
+    for site in found.sites.values():
+        place = f"{site.location.lat:.4f}, {site.location.lon:.4f}"
+        answers = ", ".join(map(str, site.addresses))
+        sites.add_row(site.name, site.tier, site.region, site.residency_zone, place, answers)
+    links = Table("link", "capacity", f"cost per GB ({found.currency})", box=None)
+    for link in found.links:
+        capacity = format_rate(link.capacity_bits_per_second)
+        links.add_row(f"{link.a} - {link.b}", capacity, f"{link.cost_per_gigabyte:g}")
+    scopes = Counter(found.scope(path).value for path in found.paths)
+    classes = ", ".join(f"{c.name} (DSCP {c.dscp})" for c in found.classes.values())
+    rate = len(found.paths) / found.plan.interval_s
+    console.print(sites, "", links, "")
+    console.print(f"Classes: {classes}", highlight=False)
+    console.print(
+        f"Paths: {len(found.paths)} ("
+        + ", ".join(f"{count} {scope}" for scope, count in sorted(scopes.items()))
+        + f"), a packet every {found.plan.interval_s:g} s on each: {rate:,.0f} packets/s; "
+        f"lost after {found.plan.timeout_s:g} s",
+        highlight=False,
+    )

@@ -21,14 +21,14 @@ _DIGITS_MAX: Final = 18  # far beyond any target, and exact in a decimal context
 
 
 def resolve(
-    slo: openslo.Slo, place: Place, slis: Mapping[str, tuple[openslo.Sli, Place]], estate: Estate
+    slo: openslo.Slo, place: Place, indicators: Mapping[str, Reading | None], estate: Estate
 ) -> Objective | None:
     """Return the objective which `slo` states, or None once its problems are reported.
 
     Args:
         slo: The document, valid by the standard.
         place: Its root.
-        slis: The SLI documents to refer to, by name, with their roots.
+        indicators: What it may refer to, by name; None for one whose fault is reported.
         estate: The sites and classes it may select.
     """
     before = len(place.problems)
@@ -39,7 +39,7 @@ def resolve(
         place.at("spec", "budgetingMethod").report(
             spec.budgeting_method, "is not supported: must be Occurrences"
         )
-    reading = _find_indicator(spec, place.at("spec"), slis, estate)
+    reading = _find_indicator(spec, place.at("spec"), indicators, estate)
     target_text, rtt_s_max = _read_objectives(
         spec.objectives, place.at("spec", "objectives"), reading, estate
     )
@@ -86,7 +86,7 @@ def _read_annotations(annotations: Mapping[str, str], place: Place) -> dict[str,
 def _find_indicator(
     spec: openslo.SloSpec,
     place: Place,
-    slis: Mapping[str, tuple[openslo.Sli, Place]],
+    indicators: Mapping[str, Reading | None],
     estate: Estate,
 ) -> Reading | None:
     if (spec.indicator is None) == (spec.indicator_ref is None):
@@ -95,14 +95,13 @@ def _find_indicator(
     if spec.indicator is not None:
         return read_indicator(spec.indicator.spec, place.at("indicator", "spec"), estate)
     assert spec.indicator_ref is not None
-    if spec.indicator_ref not in slis:
-        known = f" ({', '.join(sorted(slis))})" if slis else ""
+    if spec.indicator_ref not in indicators:
+        known = f" ({', '.join(sorted(indicators))})" if indicators else ""
         place.at("indicatorRef").report(
             spec.indicator_ref, f"must be the name of an SLI of this folder{known}"
         )
         return None
-    sli, sli_place = slis[spec.indicator_ref]
-    return read_indicator(sli.spec, sli_place.at("spec"), estate)
+    return indicators[spec.indicator_ref]
 
 
 def _read_objectives(

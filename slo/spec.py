@@ -11,6 +11,7 @@ from netslo.config.yaml_lines import Document, load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.estate import Estate
 from slo import openslo
+from slo.indicator import read_indicator
 from slo.objective import Objective, thresholds_by_path
 from slo.place import Place
 from slo.resolve import resolve
@@ -91,7 +92,11 @@ class _Reader:
 
     def resolve(self) -> tuple[Objective, ...]:
         """Return the objectives that could be understood."""
-        found = (resolve(slo, place, self.slis, self.estate) for slo, place in self.slos)
+        indicators = {
+            name: read_indicator(sli.spec, place.at("spec"), self.estate)
+            for name, (sli, place) in self.slis.items()
+        }
+        found = (resolve(slo, place, indicators, self.estate) for slo, place in self.slos)
         return tuple(objective for objective in found if objective is not None)
 
     def _read_document(self, document: Document, file: pathlib.Path) -> None:

@@ -143,7 +143,7 @@ def test_the_example_promises_what_its_readme_says(new_estate):
     [
         ("target: 0.999", "0.999"),
         ("target: 0.9990", "0.999"),
-        ("target: 1e-3", "0.001"),
+        ("target: 1.0e-3", "0.001"),
         ("target: 0.1234567890123456", "0.1234567890123456"),
         ("targetPercent: 99.9", "0.999"),
         ("targetPercent: 99", "0.99"),
@@ -229,60 +229,63 @@ BAD = {  # (what is replaced, by what) -> line, field, part of what is said
         ("  service: backbone", "  service: backbone\n  servise: x"),
         (14, "spec.servise", "did you mean service"),
     ),
-    "target of one": (("0.999", "1"), (26, "spec.objectives.0.target", "less than 1")),
-    "target of zero": (("0.999", "0.0"), (26, "spec.objectives.0.target", "greater than 0")),
-    "target above one": (("0.999", "99.9"), (26, "spec.objectives.0.target", "less than 1")),
-    "target not a number": (("0.999", ".nan"), (26, "spec.objectives.0.target", "greater")),
-    "target of text": (("0.999", "high"), (26, "spec.objectives.0.target", "a number")),
+    "target of one": (("0.999", "1"), (27, "spec.objectives.0.target", "less than 1")),
+    "target of zero": (("0.999", "0.0"), (27, "spec.objectives.0.target", "greater than 0")),
+    "target above one": (("0.999", "99.9"), (27, "spec.objectives.0.target", "less than 1")),
+    "target not a number": (("0.999", ".nan"), (27, "spec.objectives.0.target", "greater")),
+    "target of text": (("0.999", "high"), (27, "spec.objectives.0.target", "a number")),
     "target too long": (
         ("0.999", "0.1234567890123456789"),
-        (26, "spec.objectives.0.target", "decimal places"),
+        (27, "spec.objectives.0.target", "decimal places"),
     ),
     "percent of a hundred": (
         ("target: 0.999", "targetPercent: 100"),
-        (26, "spec.objectives.0.targetPercent", "less than 100"),
+        (27, "spec.objectives.0.targetPercent", "less than 100"),
     ),
     "two targets": (
         ("target: 0.999", "target: 0.999\n      targetPercent: 99.9"),
-        (24, "spec.objectives.0", "either target or targetPercent"),
+        (25, "spec.objectives.0", "either target or targetPercent"),
     ),
-    "no target": (("      target: 0.999\n", ""), (24, "spec.objectives.0", "either target")),
+    "no target": (("      target: 0.999\n", ""), (25, "spec.objectives.0", "either target")),
     "threshold past the time-out": (
         ("value: 0.1", "value: 1"),
-        (25, "spec.objectives.0.value", "time-out"),
+        (26, "spec.objectives.0.value", "time-out"),
     ),
-    "threshold of zero": (("value: 0.1", "value: 0"), (25, "spec.objectives.0.value", "greater")),
-    "no threshold": (("      value: 0.1\n", ""), (24, "spec.objectives.0.value", "seconds")),
-    "op the wrong way": (("op: lte", "op: gte"), (24, "spec.objectives.0.op", "must be lte")),
-    "no op": (("op: lte\n      value", "value"), (24, "spec.objectives.0.op", "must be lte")),
-    "op that is none": (("op: lte", "op: le"), (24, "spec.objectives.0.op", "lte")),
-    "second objective": (("  timeWindow", TWO), (27, "spec.objectives.1", "one SLO for each")),
+    "threshold of zero": (("value: 0.1", "value: 0"), (26, "spec.objectives.0.value", "greater")),
+    "no threshold": (("      value: 0.1\n", ""), (25, "spec.objectives.0.value", "seconds")),
+    "op the wrong way": (("op: lte", "op: gte"), (25, "spec.objectives.0.op", "must be lte")),
+    "no op": (("op: lte\n      value", "value"), (25, "spec.objectives.0.op", "must be lte")),
+    "op that is none": (("op: lte", "op: le"), (25, "spec.objectives.0.op", "lte")),
+    "second objective": (("  timeWindow", TWO), (28, "spec.objectives.1", "one SLO for each")),
     "time slices": (
         ("Occurrences", "Timeslices"),
-        (30, "spec.budgetingMethod", "is not supported"),
+        (31, "spec.budgetingMethod", "is not supported"),
     ),
-    "method that is none": (("Occurrences", "Occurences"), (30, "spec.budgetingMethod", "must be")),
+    "method that is none": (("Occurrences", "Occurences"), (31, "spec.budgetingMethod", "must be")),
     "slice target": (
         ("target: 0.999", "target: 0.999\n      timeSliceTarget: 0.9"),
-        (27, "spec.objectives.0.timeSliceTarget", "not supported"),
+        (28, "spec.objectives.0.timeSliceTarget", "not supported"),
     ),
     "unknown scope": (
         (SCOPE_LINE, "scope: global"),
-        (22, "spec.indicator.spec.thresholdMetric.metricSource.spec.selector.scope", "national"),
+        (23, "spec.indicator.spec.thresholdMetric.metricSource.spec.selector.scope", "national"),
     ),
-    "unknown class": ((SCOPE_LINE, "class: gold"), (22, "selector.class", "ef, be")),
-    "unknown site": ((SCOPE_LINE, "src_site: atlantis"), (22, "selector.src_site", "london")),
-    "unknown path": ((SCOPE_LINE, "path: 'a:b/c'"), (22, "selector.path", "src:dst/class")),
+    "unknown class": ((SCOPE_LINE, "class: gold"), (23, "selector.class", "ef, be")),
+    "unknown site": ((SCOPE_LINE, "src_site: atlantis"), (23, "selector.src_site", "london")),
+    "unknown path": ((SCOPE_LINE, "path: 'a:b/c'"), (23, "selector.path", "src:dst/class")),
     "selector of nothing": (
         (SCOPE_LINE, "{src_site: leeds, dst_site: leeds}"),
         (22, "selector", "selects no path"),
     ),
-    "empty list": ((SCOPE_LINE, "scope: []"), (22, "selector.scope", "at least 1")),
+    "empty list": ((SCOPE_LINE, "scope: []"), (23, "selector.scope", "at least 1")),
     "other metric": (
         (RTT_LINE, "metric: network.probe.jitter"),
-        (20, "spec.metric", "must be network.probe.rtt"),
+        (21, "spec.metric", "must be network.probe.rtt"),
     ),
-    "other data source": (("type: netslo", "type: Prometheus"), (18, "metricSource.type", "netslo")),
+    "other data source": (
+        ("type: netslo", "type: Prometheus"),
+        (19, "metricSource.type", "must be 'netslo'"),
+    ),
     "name with capitals": (("name: fast", "name: Fast"), (4, "metadata.name", "RFC 1123")),
     "unknown annotation of ours": (
         ("netslo.dev/owner", "netslo.dev/owners"),
@@ -290,13 +293,13 @@ BAD = {  # (what is replaced, by what) -> line, field, part of what is said
     ),
     "older OpenSLO": (("openslo/v1", "openslo/v1alpha"), (1, "apiVersion", "openslo/v1")),
     "unknown kind": (("kind: SLO", "kind: Slo"), (2, "kind", "must be one of SLO")),
-    "window too long": (("4w", "90d"), (28, "spec.timeWindow.0.duration", "7d to 35d")),
-    "window too short": (("4w", "1d"), (28, "spec.timeWindow.0.duration", "7d to 35d")),
-    "rolling months": (("4w", "1M"), (28, "spec.timeWindow.0.duration", "m, h, d or w")),
-    "window that is none": (("4w", "long"), (28, "spec.timeWindow.0.duration", "such as 28d")),
+    "window too long": (("4w", "90d"), (29, "spec.timeWindow.0.duration", "7d to 35d")),
+    "window too short": (("4w", "1d"), (29, "spec.timeWindow.0.duration", "7d to 35d")),
+    "rolling months": (("4w", "1M"), (29, "spec.timeWindow.0.duration", "m, h, d or w")),
+    "window that is none": (("4w", "long"), (29, "spec.timeWindow.0.duration", "such as 28d")),
     "not rolling": (
         ("isRolling: true", "isRolling: false"),
-        (28, "spec.timeWindow.0", "isRolling: true, or a calendar"),
+        (29, "spec.timeWindow.0", "isRolling: true, or a calendar"),
     ),
     "no indicator": (("indicator:", "indicatorx:"), (14, "spec.indicatorx", "did you mean")),
     "reference to nothing": (
@@ -405,9 +408,9 @@ def test_all_problems_of_all_files_come_at_once(problems):
     worst = GOOD.replace("0.999", "1").replace("0.1", "9").replace("national", "global")
     found = problems(worst, "kind: [", LOSS.replace("Occurrences", "Timeslices"))
     assert [(p.file[-7:], p.line) for p in found] == [
-        ("f0.yaml", 22),
-        ("f0.yaml", 25),
+        ("f0.yaml", 23),
         ("f0.yaml", 26),
+        ("f0.yaml", 27),
         ("f1.yaml", 1),
         ("f2.yaml", 4),
         ("f2.yaml", 28),
@@ -420,6 +423,11 @@ def test_an_indicator_shared_by_two_slos_reports_its_fault_once(problems):
     sli = SLI.replace("outcome: lost", "outcome: answered")
     found = problems(slo, slo.replace("name: fast", "name: other"), sli)
     assert len(found) == 1
+
+
+def test_an_indicator_that_nothing_refers_to_is_checked_too(problems):
+    (found,) = problems(SLI.replace("outcome: lost", "outcome: answered"))
+    assert found.field.endswith("outcome")
 
 
 def test_slos_that_is_a_file_is_one_message(tmp_path, estate):

@@ -1,0 +1,65 @@
+# The two commands: `make demo` and `make test`. Both set up what they need in .venv.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+SOURCE := $(shell find netslo dashboards slo probes analytics examples -type f -not -name '*.pyc' -not -path '*/__pycache__/*')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench lock clean
+
+help:  ## Say what there is
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.wheel  ## Set up, then measure nine emulated UK sites for three minutes
+	$(BIN)/netslo demo $(ARGS)
+
+test: $(VENV)/.dev $(VENV)/.wheel  ## Set up, then run all tests against the built wheel
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev $(VENV)/.wheel  ## Style, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev $(VENV)/.wheel  ## Measure; prints figures, judges nothing
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+lock:  ## Resolve the dependencies again (needs uv)
+	uv pip compile -q --upgrade pyproject.toml --all-extras --group build $(LOCK) -o requirements/runtime.txt
+	uv pip compile -q --upgrade pyproject.toml --all-extras --group dev -c requirements/runtime.txt $(LOCK) -o requirements/dev.txt
+LOCK := --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+clean:  ## Remove what was set up and built
+	rm -rf $(VENV) dist
+
+# The first interpreter that runs and is new enough; PYTHON=... chooses another.
+$(VENV)/.made:
+	@set -e; \
+	for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    echo "Setting up $(VENV) with $$($$python --version)"; \
+	    $$python -c 'import venv, ensurepip' >/dev/null 2>&1 || { \
+	      echo "$$python has no venv module. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 2; }; \
+	    rm -rf $(VENV); $$python -m venv $(VENV); touch $@; exit 0; \
+	  fi; \
+	done; \
+	echo "netslo needs Python 3.11 or newer. On Debian or Ubuntu: sudo apt-get install python3 python3-venv"; exit 2
+
+$(VENV)/.runtime: requirements/runtime.txt $(VENV)/.made
+	@echo "Installing what netslo needs ..."
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@echo "Installing what its tests need ..."
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.wheel: $(SOURCE) pyproject.toml README.md $(VENV)/.runtime
+	@rm -rf dist
+	@$(PIP) wheel --no-build-isolation --no-deps -w dist .
+	@$(PIP) install --no-deps --force-reinstall dist/netslo-*.whl
+	@touch $@

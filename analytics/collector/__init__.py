@@ -1,0 +1,1 @@
+"""Receiving over OTLP/HTTP, keeping, and publishing as Prometheus metrics and as JSON."""

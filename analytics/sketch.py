@@ -30,6 +30,7 @@ from analytics.order_statistics import interval_ranks
 SCALE_DEFAULT: Final = 7
 BUCKET_LIMIT: Final = 4096  # 32 binades at scale 7: from a nanosecond to more than four seconds
 _COUNT_MAX: Final = 2**63 - 1
+_LARGEST: Final = float(np.finfo(np.float64).max)
 
 
 class Sketch:
@@ -121,7 +122,7 @@ class Sketch:
         sketch.negative_infinity_count = negative_infinity_count
         if math.isnan(sum_):
             raise ValueError("the sum is NaN")
-        sketch.sum = sum_ if total else 0.0
+        sketch.sum = _saturated(sum_) if total else 0.0
         if total:
             low, high = sketch._outer_bounds()
             sketch._min = low if min_ is None else min_
@@ -190,7 +191,7 @@ class Sketch:
         self.nan_count += other.nan_count
         self.positive_infinity_count += other.positive_infinity_count
         self.negative_infinity_count += other.negative_infinity_count
-        self.sum += other.sum
+        self.sum = _saturated(self.sum + other.sum)
         self._min, self._max = min(self._min, other._min), max(self._max, other._max)
 
     def copy(self) -> Sketch:
@@ -292,7 +293,7 @@ class Sketch:
         )
 
     def _largest(self) -> float:
-        return max(abs(self._min), abs(self._max)) * self.count if self.count else 0.0
+        return _saturated(max(abs(self._min), abs(self._max)) * self.count) if self.count else 0.0
 
     def _count_specials(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """Count all that is not positive and normal; return the rest."""
@@ -325,7 +326,8 @@ class Sketch:
     def _note_extremes(self, values: NDArray[np.float64]) -> None:
         self._min = min(self._min, float(values.min()))
         self._max = max(self._max, float(values.max()))
-        self.sum += float(values.sum())
+        with np.errstate(over="ignore"):
+            self.sum = _saturated(self.sum + _saturated(float(values.sum())))
 
     def _make_room(self, side: Buckets, first: int, last: int) -> int:
         """Cover buckets `first` to `last` of one side; return by how much the scale fell."""
@@ -377,8 +379,7 @@ class Sketch:
             if not len(negative.counts) and not self.zero_count:
                 low = float(lower_bound(positive.offset, self._scale))
             high = float(lower_bound(positive.end, self._scale))
-        biggest = float(np.finfo(np.float64).max)
-        return max(low, -biggest), min(high, biggest)
+        return _saturated(low), _saturated(high)
 
     def _at_ranks(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the value at each zero-based rank, clamped to the exact extremes."""
@@ -418,6 +419,11 @@ class Sketch:
         side = self._negative
         over = int(side.counts[max(0, index + 1 - side.offset) :].sum())
         return (over, over + _count_at(side, index))
+
+
+def _saturated(total: float) -> float:
+    """Keep a sum of finite values finite."""
+    return min(max(total, -_LARGEST), _LARGEST)
 
 
 def _count_at(side: Buckets, index: int) -> int:

@@ -8,7 +8,7 @@ import pathlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 from analytics.windows import SeriesKey
@@ -70,16 +70,18 @@ class ProbeAgent:
         Raises:
             NetsloError: a spool cannot be used; nothing was started.
         """
-        with ExitStack() as opened:
+        try:
             for site in self._sites:
                 outbox = Outbox(site, self._collector_url, self._spool_dir / site)
-                opened.callback(outbox.close)
                 self._outboxes[site] = outbox
             # Not the loop's own threads: names that resolve slowly may occupy all of those.
-            threads = opened.enter_context(ThreadPoolExecutor(2, thread_name_prefix="probe"))
-            async with asyncio.TaskGroup() as tasks:
-                await self._work(tasks, threads, stop, on_ready)
+            with ThreadPoolExecutor(2, thread_name_prefix="probe") as threads:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._work(tasks, threads, stop, on_ready)
             await asyncio.gather(*(x.deliverer.drain(DRAIN_S) for x in self._outboxes.values()))
+        finally:
+            closing = (asyncio.to_thread(outbox.close) for outbox in self._outboxes.values())
+            await asyncio.gather(*closing)
 
     async def _work(
         self,

@@ -38,6 +38,8 @@ class Outbox:
         self._gathered += report.windows
         if report.lateness_s:
             self.health.record_lateness(report.lateness_s)
+        if report.clock is not None:
+            self.health.set_clock_error(report.clock.error_s_max)
         for reason, packets in report.discarded.items():
             self.health.count_discarded(reason, packets)
 
@@ -51,10 +53,10 @@ class Outbox:
         batch = Batch(self.site, self.instance_id, self._sequence, tuple(windows))
         self._sequence += 1
         payload = encode_batch(batch)
+        self.health.set_spool_depth(self._spool.depth)  # what should have gone by now
         self._spool.put(payload, instance_id=batch.instance_id, sequence=batch.sequence)
-        self.health.set_spool_depth(self._spool.depth)
 
     def close(self) -> None:
-        """Send the last health figures and release the spool."""
-        self.health.shutdown()
+        """Release the spool and send the last health figures; blocks."""
         self._spool.close()
+        self.health.shutdown()

@@ -89,12 +89,12 @@ class ReflectorServer:
 
     def _answer(self, sock: socket.socket, reflector: Reflector, datagram: Datagram) -> None:
         if datagram.truncated:
-            self.discarded[RequestFault.LONG] += 1
+            self.discarded[RequestFault.LONG.value] += 1
             return
         peer = datagram.address[:2]
         request = reflector.receive(datagram.data, peer, datagram.ttl or 0)
         if isinstance(request, Refused):
-            self.discarded[request.reason] += 1
+            self.discarded[request.reason.value] += 1
             return
         ancillary = reply_ancillary(sock.family, datagram)
         now_ns = time.time_ns()

@@ -21,7 +21,8 @@ from netslo.units import format_duration
 from slo.budget import Spend
 from slo.judge import Judge
 from slo.objective import Objective
-from slo.status import SloStatus, add_up
+from slo.ranges import add_up
+from slo.status import SloStatus
 
 _LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "slo")
 _INFO_LABELS: Final = (

@@ -7,21 +7,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
-from analytics.store import SloTotals, WindowStore
-from analytics.store.interface import HOT_S, WARM_S
-from analytics.windows import Selector
+from analytics.store import WindowStore
+from analytics.store.interface import HOT_S
 from netslo.estate import Estate
 from netslo.model import Path
 from netslo.units import format_duration, parse_duration
 from slo.budget import Spend
 from slo.burn import WINDOWS_S, BurnPair, Severity, firing
 from slo.objective import Objective
+from slo.ranges import Ranges
 
 WINDOWS: Final = tuple(format_duration(length_s) for length_s in WINDOWS_S)
-
-_HOT_RANGE_S = 6 * 3600  # longer ranges begin on a 5 min boundary
-
-SpendKey = tuple[str, Path]  # objective's name, path
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ class SloStatus:
 
 
 def evaluate(
-    store: WindowStore,
+    store: WindowStore | Ranges,
     objectives: Sequence[Objective],
     estate: Estate,
     now_s: float,
@@ -98,12 +94,12 @@ def evaluate(
 ) -> list[SloStatus]:
     """Judge every objective on every path it covers, in their order, in one pass.
 
-    A range reaches from `now_s - length` up to `now_s`, aligned down to 10 s (and to 5 min
-    where a range longer than 6 h begins). What probes have not delivered yet is in neither
-    bad nor budget events, so the last seconds make a rate less fresh, but not wrong.
+    Ranges end at `now_s` aligned down to 10 s. What probes have not delivered yet is in
+    neither bad nor budget events, so that makes a rate less fresh, but not wrong.
 
     Args:
-        store: Asked once for each window and period, whatever the number of paths.
+        store: Asked a few times, whatever the number of paths; or a reader of it which
+            remembers, for who judges again and again.
         objectives: What to judge.
         estate: The estate of the paths.
         now_s: Unix time, seconds.
@@ -113,17 +109,16 @@ def evaluate(
     Raises:
         ValueError: a window is no multiple of 10 s.
     """
+    ranges = store if isinstance(store, Ranges) else Ranges(store)
     reported_s = {text: _read_window(text) for text in windows}
     lengths_s = {*reported_s.values(), *WINDOWS_S, *(o.window_s for o in objectives)}
-    spends = {length_s: _spends_over(store, now_s, length_s) for length_s in lengths_s}
+    by_length = ranges.read(now_s, lengths_s)
+    nothing = Spend()
     return [
         _judge(
             objective,
             path,
-            {
-                length_s: by_key.get((objective.name, path), Spend())
-                for length_s, by_key in spends.items()
-            },
+            {s: spends.get((objective.name, path), nothing) for s, spends in by_length.items()},
             reported_s,
         )
         for objective in objectives
@@ -131,32 +126,11 @@ def evaluate(
     ]
 
 
-def add_up(totals: Iterable[SloTotals]) -> dict[SpendKey, Spend]:
-    """Add the totals of each objective and path, whatever targets they were under."""
-    found: dict[SpendKey, Spend] = {}
-    for total in totals:
-        counts, key = total.counts, (total.slo, total.path)
-        spend = Spend.under(Fraction(total.target), counts.events, counts.bad, counts.unmeasured)
-        found[key] = found[key] + spend if key in found else spend
-    return found
-
-
 def _read_window(text: str) -> int:
     length_s = parse_duration(text)
     if length_s % HOT_S:
         raise ValueError(f"window {text} is no multiple of {HOT_S} s")
     return int(length_s)
-
-
-def _spends_over(store: WindowStore, now_s: float, length_s: int) -> dict[SpendKey, Spend]:
-    end_s = _align(now_s, HOT_S)
-    step_s = HOT_S if length_s <= _HOT_RANGE_S else WARM_S
-    start_s = _align(end_s - length_s, step_s)
-    return add_up(store.slo_counts(Selector(), start_s, end_s))
-
-
-def _align(unix_s: float, step_s: int) -> int:
-    return int(unix_s // step_s) * step_s
 
 
 def _judge(

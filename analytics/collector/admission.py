@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -46,6 +47,10 @@ class Refused:
         self.points[reason] += points
         self.texts[text or _TEXTS[reason]] += points
 
+    def add_windows(self, reason: Reason, windows: Iterable[PathWindow]) -> None:
+        for window in windows:
+            self.add(reason, data_points(window))
+
     @property
     def total(self) -> int:
         return self.points.total()
@@ -69,7 +74,7 @@ def admit(batch: Batch, estate: Estate, limits: Limits, now_s: float, refused: R
         if reason is None:
             kept.append(window)
         else:
-            refused.add(reason, data_points(window))
+            refused.add_windows(reason, [window])
     return replace(batch, windows=tuple(kept))
 
 

@@ -25,7 +25,7 @@ class Limits:
     request: RequestLimits = field(default_factory=RequestLimits)
 
 
-class Refusal(Exception):  # noqa: N818 - not an error of ours
+class Refusal(Exception):
     """A request is not accepted; `status` and the message go back to the sender."""
 
     def __init__(self, status: int, message: str, retry_after_s: int | None = None) -> None:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ DELAYS = arrays(np.float64, st.integers(1, 50), elements=st.floats(1e-6, 10))
 def rfc3550_appendix_a8(transits: list[float]) -> float | None:
     """The C code of the appendix: s->jitter += (1./16.) * ((double)d - s->jitter)."""
     jitter = None
-    for previous, transit in zip(transits, transits[1:], strict=False):
+    for previous, transit in pairwise(transits):
         d = abs(transit - previous)
         jitter = (jitter or 0.0) + (1.0 / 16.0) * (d - (jitter or 0.0))
     return jitter

@@ -27,7 +27,9 @@ def test_a_ptp_timestamp_is_found_in_any_era(unix_ns, offset_ns):
         pytest.param(500_000_000, 2_208_988_800 << 32 | 1 << 31, id="half a second is the top bit"),
         pytest.param(1, 2_208_988_800 << 32 | 4, id="one nanosecond is 4.29 units, rounded down"),
         pytest.param(ERA_1_BEGINS_NS, 0, id="the second era begins with zero"),
-        pytest.param(ERA_1_BEGINS_NS - 1, 2**64 - 5, id="the first era ends with its last fraction"),
+        pytest.param(
+            ERA_1_BEGINS_NS - 1, 2**64 - 5, id="the first era ends with its last fraction"
+        ),
     ],
 )
 def test_ntp_timestamps_of_known_moments(unix_ns, ntp):
@@ -35,9 +37,15 @@ def test_ntp_timestamps_of_known_moments(unix_ns, ntp):
 
 
 def test_one_second_either_side_of_the_era_change_is_two_seconds():
-    before, after = ntp_from_unix_ns(ERA_1_BEGINS_NS - 10**9), ntp_from_unix_ns(ERA_1_BEGINS_NS + 10**9)
+    before, after = (
+        ntp_from_unix_ns(ERA_1_BEGINS_NS - 10**9),
+        ntp_from_unix_ns(ERA_1_BEGINS_NS + 10**9),
+    )
     near_ns = ERA_1_BEGINS_NS
-    assert unix_ns_from_ntp(after, near_ns=near_ns) - unix_ns_from_ntp(before, near_ns=near_ns) == 2 * 10**9
+    assert (
+        unix_ns_from_ntp(after, near_ns=near_ns) - unix_ns_from_ntp(before, near_ns=near_ns)
+        == 2 * 10**9
+    )
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**63))

@@ -22,7 +22,9 @@ S = 10**9
     st.lists(st.tuples(st.booleans(), st.integers(0, 10**7)), max_size=40),
     st.none() | st.integers(0, 50),
 )
-def test_every_packet_comes_out_once_and_when_it_was_due_whatever_the_wakeups(interval, wakes, count):
+def test_every_packet_comes_out_once_and_when_it_was_due_whatever_the_wakeups(
+    interval, wakes, count
+):
     schedule = PeriodicSchedule(100, interval, count)
     got, now = [], 0
     for skip, pause in wakes:

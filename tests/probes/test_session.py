@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from analytics.windows import PacketCounts, PathWindow, SeriesKey, SketchKey, SloCounts
@@ -66,10 +66,13 @@ class Fate:
 turns = st.lists(
     st.builds(
         Turn,
-        st.sampled_from([20 * MS, 100 * MS, 249 * MS, 250 * MS, 600 * MS, 3 * S, 47 * S]),
-        st.sampled_from([0] * 12 + [4 * MS, 6 * MS, -30 * S, 25 * S]),
+        st.sampled_from(
+            [20 * MS, 100 * MS, 249 * MS, 250 * MS, 250 * MS] * 4 + [600 * MS, 3 * S, 47 * S]
+        ),
+        st.sampled_from([0] * 60 + [4 * MS, 6 * MS, -30 * S, 25 * S]),
     ),
-    max_size=60,
+    min_size=10,
+    max_size=80,
 )
 fates = st.lists(
     st.builds(
@@ -162,6 +165,7 @@ class World:
         self.account[window].append((outcome, rtt_s))
 
 
+@settings(max_examples=300)
 @given(turns, fates)
 def test_every_due_packet_has_exactly_one_outcome_the_one_of_a_naive_account(turns, fates):
     world = World(fates)
@@ -193,7 +197,9 @@ def test_every_due_packet_has_exactly_one_outcome_the_one_of_a_naive_account(tur
     assert world.session.totals == totals
 
 
-def run_to(session: Session, ms: int, step_ms: int = 50, delay_ms: int | None = 10) -> list[PathWindow]:
+def run_to(
+    session: Session, ms: int, step_ms: int = 50, delay_ms: int | None = 10
+) -> list[PathWindow]:
     """Run on an undisturbed network; return what was closed."""
     closed: list[PathWindow] = []
     arriving: list[tuple[int, bytes]] = []

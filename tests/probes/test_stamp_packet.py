@@ -40,7 +40,9 @@ class TestScapyReadsWhatWeMeant:
 
     def test_in_a_reply(self):
         reflector = Reflector()
-        reflector.error_estimate = ErrorEstimate(synchronised=False, ptp=False, scale=3, multiplier=7)
+        reflector.error_estimate = ErrorEstimate(
+            synchronised=False, ptp=False, scale=3, multiplier=7
+        )
         accepted = reflector.receive(request_octets(), ("192.0.2.1", 50000), 61)
         octets = reflector.reply(accepted, WALL_NS + 1000, WALL_NS + 3000)
         packet = STAMPSessionReflectorTestUnauthenticated(octets)
@@ -57,7 +59,9 @@ class TestScapyReadsWhatWeMeant:
         extension = struct.pack("!BBHI", 0x80, 4, 4, 46 << 26)  # flag U, class of service
         reflector = Reflector()
         accepted = reflector.receive(request_octets() + extension, ("192.0.2.1", 50000), 61)
-        packet = STAMPSessionReflectorTestUnauthenticated(reflector.reply(accepted, WALL_NS, WALL_NS))
+        packet = STAMPSessionReflectorTestUnauthenticated(
+            reflector.reply(accepted, WALL_NS, WALL_NS)
+        )
         (tlv,) = packet.tlv_objects
         # scapy names the flag bits in the opposite order: the raw integer is the truth
         assert (int(tlv.flags), tlv.type, tlv.len) == (0x80, 4, 4)

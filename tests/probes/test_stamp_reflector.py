@@ -38,7 +38,8 @@ def test_t2_and_t3_are_two_readings():
 
 
 @pytest.mark.parametrize(
-    ("size", "reply_size"), [(14, 41), (40, 41), (41, 41), (43, 43), (44, 44), (45, 45), (9000, 9000)]
+    ("size", "reply_size"),
+    [(14, 41), (40, 41), (41, 41), (43, 43), (44, 44), (45, 45), (9000, 9000)],
 )
 def test_a_reply_is_as_long_as_its_request_or_the_shortest_there_is(size, reply_size):
     assert len(reflect(Reflector(), request(size=size))) == reply_size

@@ -55,9 +55,7 @@ def test_the_round_trip_is_without_the_dwell_of_a_clock_an_hour_ahead(sender):
 def test_a_reflector_that_stamps_with_ptp_is_understood(sender):
     request = sender.send(T0)
     seconds = T0.wall_ns // 10**9 + 37  # TAI
-    reply = answer(
-        request, estimate=0x4001, t2=seconds << 32 | 3 * MS, t3=seconds << 32 | 5 * MS
-    )
+    reply = answer(request, estimate=0x4001, t2=seconds << 32 | 3 * MS, t3=seconds << 32 | 5 * MS)
     event = sender.receive(reply, later(10))
     assert isinstance(event, Replied)
     assert event.rtt_ns == 8 * MS
@@ -116,7 +114,9 @@ def test_no_octets_of_a_peer_raise_or_consume_a_packet(octets, after_ns):
     assert sender.in_flight == 1
 
 
-@given(st.binary(min_size=8, max_size=8), st.binary(min_size=8, max_size=8), st.integers(0, 2**16 - 1))
+@given(
+    st.binary(min_size=8, max_size=8), st.binary(min_size=8, max_size=8), st.integers(0, 2**16 - 1)
+)
 def test_an_answer_with_any_far_timestamps_never_gives_a_negative_round_trip(t3, t2, estimate):
     sender = Sender(TIMEOUT_NS, ssid=SSID)
     changes = {"t3": int.from_bytes(t3, "big"), "t2": int.from_bytes(t2, "big")}

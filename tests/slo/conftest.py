@@ -66,7 +66,11 @@ class CountedStore:
     """The part of a window store that judging asks, as a list of windows."""
 
     rows: list[tuple[int, Path, str, str, SloCounts]] = field(default_factory=list)
-    queries: int = 0
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def queries(self) -> int:
+        return len(self.asked)
 
     def add(
         self,
@@ -82,7 +86,7 @@ class CountedStore:
         self.rows.append((start_s, path, slo.name, target or slo.target_text, counts))
 
     def slo_counts(self, selector: Selector, start_s: int, end_s: int) -> list[SloTotals]:
-        self.queries += 1
+        self.asked.append((start_s, end_s))
         return self._total(
             row
             for row in self.rows

@@ -1,0 +1,104 @@
+"""`netslo quantiles`: tail percentiles of a file, in bounded memory and with a stated error."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from analytics.sketch import Sketch
+
+
+class _Quantiles(click.ParamType[tuple[float, ...]]):
+    name = "Q,Q,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            qs = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            qs = ()
+        if not qs or not all(0 <= q <= 1 for q in qs):
+            self.fail(f"{value!r} is no list of numbers from 0 to 1 such as 0.5,0.99", param, ctx)
+        return qs
+
+
+@click.command()
+@click.argument("file")
+@click.option(
+    "--q",
+    "qs",
+    type=_Quantiles(),
+    default="0.5,0.9,0.99,0.999",
+    show_default=True,
+    help="Which quantiles.",
+)
+@click.option("--column", metavar="NAME", help="The column of a CSV file, by its header.")
+@click.option(
+    "--scale",
+    type=click.IntRange(-10, 8),
+    default=7,
+    show_default=True,
+    help="2**SCALE buckets per factor of two; 7 means an error of at most 0.28 %.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def quantiles(
+    file: str,
+    qs: tuple[float, ...],
+    column: str | None,
+    scale: int,
+    as_json: bool,  # noqa: FBT001 - click passes it so
+) -> None:
+    """Print quantiles of the numbers in FILE, each with its 95 % interval.
+
+    FILE has a number per line, or is a CSV file (--column NAME), a one-dimensional .npy array,
+    or - for standard input. It is read in chunks, whatever its size.
+    """
+    from analytics.columns import read_column
+    from analytics.sketch import Sketch
+    from analytics.summary import distribution
+    from netslo.errors import ConfigurationError
+
+    sketch = Sketch(scale)
+    for values in read_column(file, column):
+        sketch.add(values)
+    if not sketch.count:
+        where = f"{file}: column {column!r}" if column else file
+        raise ConfigurationError(f"{where}: there is no finite number in it")
+    if as_json:
+        click.echo(json.dumps(distribution(sketch, qs)))
+    else:
+        _print_table(sketch, qs)
+
+
+def _print_table(sketch: Sketch, qs: tuple[float, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from analytics.summary import distribution
+
+    shape = distribution(sketch, qs)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("quantile", "value", "95 % from", "to"):
+        table.add_column(heading, justify="right")
+    for q, figures in shape["quantiles"].items():
+        table.add_row(q, *(_figure(figures[key]) for key in ("value", "low", "high")))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"{sketch.count:,} values from {_figure(sketch.min)} to {_figure(sketch.max)}, "
+        f"sum {_figure(sketch.sum)}; relative error of a quantile at most "
+        f"{sketch.relative_error:.2%}"
+    )
+    infinite = sketch.positive_infinity_count + sketch.negative_infinity_count
+    if sketch.nan_count or infinite:
+        console.print(f"Counted apart: {sketch.nan_count:,} NaN, {infinite:,} infinite")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"

@@ -1,0 +1,94 @@
+"""What was spent over many ranges that all end now, with each moment read once.
+
+The ranges are nested: an hour is five minutes and the 55 before. So the store is asked for the
+parts between the beginnings, and the parts are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from typing import Final
+
+from analytics.store import SloTotals, WindowStore
+from analytics.store.interface import HOT_S, WARM_S
+from analytics.windows import Selector
+from netslo.model import Path
+from slo.budget import Spend
+
+SETTLED_S: Final = 6 * 3600
+
+SpendKey = tuple[str, Path]  # objective's name, path
+Spends = dict[SpendKey, Spend]
+
+
+def add_up(totals: Iterable[SloTotals]) -> Spends:
+    """Add the totals of each objective and path, whatever targets they were under."""
+    found: Spends = {}
+    for total in totals:
+        counts, key = total.counts, (total.slo, total.path)
+        spend = Spend.under(Fraction(total.target), counts.events, counts.bad, counts.unmeasured)
+        found[key] = found[key] + spend if key in found else spend
+    return found
+
+
+@dataclass(slots=True)
+class Ranges:
+    """Reads ranges, and remembers what is older than six hours until the next 5 min boundary.
+
+    So one reader that is asked again and again pays for 28 days once in 5 min. What comes in
+    more than six hours late shows as much later; a new reader sees everything at once.
+    """
+
+    store: WindowStore
+    _anchor_s: int | None = field(default=None, init=False)
+    _settled: dict[tuple[int, int], Spends] = field(default_factory=dict, init=False, repr=False)
+
+    def read(self, now_s: float, lengths_s: Collection[int]) -> dict[int, Spends]:
+        """Return the spends over the last `length_s` seconds, for each length.
+
+        A range ends at `now_s` aligned down to 10 s. It begins so much earlier, or, if it is
+        longer than six hours, so much before the last 5 min boundary.
+        """
+        end_s, anchor_s = _align(now_s, HOT_S), _align(now_s, WARM_S)
+        if anchor_s != self._anchor_s:
+            self._anchor_s = anchor_s
+            self._settled.clear()
+        starts = {length_s: _start(end_s, anchor_s, length_s) for length_s in lengths_s}
+        edges = sorted({end_s, anchor_s - SETTLED_S, *starts.values()}, reverse=True)
+        spends: Spends = {}
+        by_start = {end_s: spends}
+        for high_s, low_s in pairwise(edges):
+            if low_s < min(starts.values(), default=end_s):
+                break
+            spends = _merge(spends, self._part(low_s, high_s))
+            by_start[low_s] = spends
+        return {length_s: by_start[start_s] for length_s, start_s in starts.items()}
+
+    def _part(self, start_s: int, end_s: int) -> Spends:
+        if self._anchor_s is None or end_s > self._anchor_s - SETTLED_S:
+            return add_up(self.store.slo_counts(Selector(), start_s, end_s))
+        key = start_s, end_s
+        if key not in self._settled:
+            self._settled[key] = add_up(self.store.slo_counts(Selector(), start_s, end_s))
+        return self._settled[key]
+
+
+def _align(unix_s: float, step_s: int) -> int:
+    return int(unix_s // step_s) * step_s
+
+
+def _start(end_s: int, anchor_s: int, length_s: int) -> int:
+    if length_s <= SETTLED_S:
+        return end_s - length_s
+    return _align(anchor_s - length_s, WARM_S)
+
+
+def _merge(near: Spends, far: Spends) -> Spends:
+    """Return the sums; neither side is changed."""
+    merged = dict(near)
+    for key, spend in far.items():
+        merged[key] = merged[key] + spend if key in merged else spend
+    return merged

@@ -1,0 +1,57 @@
+"""Confidence intervals: exact small cases, and coverage on data whose quantile is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from analytics.order_statistics import interval_ranks
+
+
+def binomial_cdf(k: int, n: int, q: float) -> float:
+    return math.fsum(math.comb(n, i) * q**i * (1 - q) ** (n - i) for i in range(k + 1))
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 10, 59, 100, 500])
+@pytest.mark.parametrize("q", [0.01, 0.5, 0.9, 0.99])
+def test_each_tail_is_the_largest_that_is_allowed(n: int, q: float) -> None:
+    low, high = interval_ranks(n, q, 0.95)
+    # P(the quantile lies below the value of zero-based rank r) = P(B <= r).
+    if low is None:
+        assert binomial_cdf(0, n, q) > 0.025
+    else:
+        assert binomial_cdf(low, n, q) <= 0.025 < binomial_cdf(low + 1, n, q)
+    if high is None:
+        assert 1 - binomial_cdf(n - 1, n, q) > 0.025
+    else:
+        assert 1 - binomial_cdf(high, n, q) <= 0.025
+        assert 1 - binomial_cdf(high - 1, n, q) > 0.025 or high == 0
+
+
+def test_too_few_samples_bound_nothing() -> None:
+    assert interval_ranks(0, 0.5, 0.95) == (None, None)
+    assert interval_ranks(100, 0.999, 0.95)[1] is None
+    assert interval_ranks(5, 0.5, 0.95) == (None, None)
+
+
+def test_the_interval_covers_the_true_quantile_as_often_as_it_says() -> None:
+    rng, n, q = np.random.default_rng(7), 400, 0.99
+    low, high = interval_ranks(n, q, 0.95)
+    assert low is not None
+    samples = np.sort(rng.random((4000, n)), axis=1)  # the true quantile is q itself
+    above = samples[:, high] >= q if high is not None else np.full(4000, True)
+    covered = ((samples[:, low] <= q) & above).mean()
+    assert covered > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 4000)
+
+
+def test_a_million_values_are_no_trouble() -> None:
+    low, high = interval_ranks(1_000_000, 0.999, 0.95)
+    half = 1.96 * math.sqrt(1_000_000 * 0.999 * 0.001)
+    assert low == pytest.approx(999_000 - half, abs=2)
+    assert high == pytest.approx(999_000 + half, abs=2)
+
+
+@pytest.mark.parametrize(("q", "level"), [(0.0, 0.95), (1.0, 0.95), (0.5, 1.0), (0.5, 0.0)])
+def test_an_impossible_question_is_refused(q: float, level: float) -> None:
+    with pytest.raises(ValueError, match="strictly between"):
+        interval_ranks(10, q, level)

@@ -1,0 +1,196 @@
+"""The sketch against numpy's exact quantiles, and against itself in any order."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from analytics.buckets import Buckets
+from analytics.mapping import bucket_index
+from analytics.sketch import Sketch
+
+RNG = np.random.default_rng(20261123)
+SHAPES = {
+    "constant": np.full(1000, 0.020),
+    "lognormal": RNG.lognormal(np.log(0.020), 0.5, 100_000),
+    "Pareto with a heavy tail": 0.001 * (1 + RNG.pareto(1.2, 100_000)),
+    "bimodal (failover)": np.concatenate(
+        [RNG.normal(0.020, 1e-3, 9000), RNG.normal(0.180, 5e-3, 1000)]
+    ),
+    "one packet": np.array([0.020]),
+    "negative (one-way delay of a wrong clock)": RNG.normal(-0.003, 0.004, 50_000),
+    "zeros among them": np.concatenate([np.zeros(500), RNG.exponential(0.01, 500)]),
+    "twenty decades": 10.0 ** RNG.uniform(-10, 10, 10_000),
+}
+QS = [0.0, 0.001, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0]
+
+ANY = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True)
+ANY_ARRAY = arrays(np.float64, st.integers(0, 60), elements=ANY)
+MEASURABLE = st.floats(1e-7, 1e3) | st.floats(-1e3, -1e-7) | st.just(0.0)
+
+
+def sketch_of(values, scale=7, **options) -> Sketch:
+    sketch = Sketch(scale, **options)
+    sketch.add(values)
+    return sketch
+
+
+@pytest.mark.parametrize("values", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize("scale", [5, 7, 8])
+def test_a_quantile_is_within_the_promised_error_of_the_exact_one(values, scale) -> None:
+    sketch = sketch_of(values, scale)
+    exact = np.quantile(values, QS, method="lower")
+    found = sketch.quantiles(QS)
+    assert np.all(np.abs(found - exact) <= sketch.relative_error * np.abs(exact) * (1 + 1e-9))
+
+
+@given(arrays(np.float64, st.integers(1, 200), elements=MEASURABLE), st.floats(0, 1))
+def test_no_data_breaks_the_promise(values, q) -> None:
+    sketch = sketch_of(values)
+    exact = np.quantile(values, q, method="lower")
+    assert abs(sketch.quantile(q) - exact) <= sketch.relative_error * abs(exact) * (1 + 1e-9)
+
+
+@given(ANY_ARRAY)
+def test_nothing_disappears(values) -> None:
+    sketch = sketch_of(values)
+    finite = values[np.isfinite(values)]
+    assert sketch.count == len(finite)
+    assert sketch.nan_count == np.isnan(values).sum()
+    assert sketch.positive_infinity_count == (values == np.inf).sum()
+    assert sketch.negative_infinity_count == (values == -np.inf).sum()
+    assert sketch.zero_count == (np.abs(finite) < 2.0**-1022).sum()
+    assert sketch.min == (finite.min() if len(finite) else None)
+    assert sketch.max == (finite.max() if len(finite) else None)
+
+
+@given(ANY_ARRAY, st.lists(st.integers(0, 60), max_size=5), st.randoms())
+def test_any_split_and_any_order_of_merging_gives_the_same_counts(values, cuts, random) -> None:
+    parts = [sketch_of(part, bucket_limit=64) for part in np.split(values, sorted(cuts))]
+    random.shuffle(parts)
+    merged = Sketch(bucket_limit=64)
+    for part in parts:
+        merged.merge(part)
+    assert merged._identity() == sketch_of(values, bucket_limit=64)._identity()
+
+
+@given(ANY_ARRAY, ANY_ARRAY, st.integers(-4, 8), st.integers(-4, 8))
+def test_sketches_of_two_scales_merge_at_the_coarser(a, b, scale_a, scale_b) -> None:
+    one, other = sketch_of(a, scale_a), sketch_of(b, scale_b)
+    there, back = one.copy(), other.copy()
+    there.merge(other)
+    back.merge(one)
+    both = sketch_of(np.concatenate([a, b]), min(scale_a, scale_b))
+    assert there._identity() == back._identity() == both._identity()
+
+
+def test_merging_leaves_the_other_as_it_was() -> None:
+    one, other = sketch_of([1.0, 2.0]), sketch_of([1e9, -3.0])
+    before = other.copy()
+    one.merge(other)
+    one.add([5.0])
+    assert other == before
+
+
+def test_counters_are_those_of_the_mapping() -> None:
+    values = SHAPES["lognormal"]
+    positive = sketch_of(values).positive
+    index, counts = np.unique(bucket_index(values, 7), return_counts=True)
+    assert positive.offset == index[0]
+    assert positive.counts[index - index[0]].tolist() == counts.tolist()
+    assert positive.total() == len(values)
+
+
+def test_the_scale_falls_until_the_buckets_fit() -> None:
+    sketch = sketch_of([1e-9, 1.0, 1e9], bucket_limit=160)
+    assert sketch.scale == 1
+    assert len(sketch.positive.counts) <= 160
+    assert sketch.quantile(0.5) == pytest.approx(1.0, rel=sketch.relative_error)
+
+
+@given(ANY_ARRAY)
+def test_parts_make_the_same_sketch_again(values) -> None:
+    sketch = sketch_of(values)
+    again = Sketch.from_parts(
+        scale=sketch.scale,
+        positive=sketch.positive,
+        negative=sketch.negative,
+        zero_count=sketch.zero_count,
+        sum_=sketch.sum,
+        min_=sketch.min,
+        max_=sketch.max,
+        nan_count=sketch.nan_count,
+        positive_infinity_count=sketch.positive_infinity_count,
+        negative_infinity_count=sketch.negative_infinity_count,
+    )
+    assert again._identity() == sketch._identity()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"zero_count": -1},
+        {"zero_count": 2**63},
+        {"sum_": math.nan},
+        {"min_": 3.0, "max_": 2.0},
+        {"min_": math.nan},
+        {"positive": Buckets(2**41, np.ones(1, np.uint64))},
+        {"positive": Buckets(0, np.full(3, 2**63 - 1, np.uint64))},
+        {"scale": 9},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_parts_that_cannot_be_are_refused(change) -> None:
+    parts = {
+        "scale": 7,
+        "positive": Buckets(0, np.ones(2, np.uint64)),
+        "negative": Buckets(),
+        "zero_count": 0,
+        "sum_": 2.0,
+        "min_": 1.0,
+        "max_": 1.01,
+    }
+    with pytest.raises(ValueError):
+        Sketch.from_parts(**(parts | change))
+
+
+@given(arrays(np.float64, st.integers(1, 100), elements=MEASURABLE), st.floats(-2e3, 2e3))
+def test_cdf_bounds_hold_the_exact_fraction(values, x) -> None:
+    low, high = sketch_of(values).cdf(x)
+    assert low <= (values <= x).mean() <= high
+
+
+def test_cdf_is_exact_at_a_buckets_end() -> None:
+    sketch = sketch_of([0.5, 1.0, 1.5, 2.0, 3.0])
+    assert sketch.cdf(1.0) == (0.4, 0.4)
+    assert sketch.cdf(2.0) == (0.8, 0.8)
+
+
+def test_lost_packets_are_slow_packets() -> None:
+    sketch = sketch_of(np.linspace(0.01, 0.02, 98))
+    assert sketch.due_quantiles([0.5, 0.97, 0.99, 1.0], lost=2).tolist()[2:] == [np.inf, np.inf]
+    assert sketch.due_quantiles([0.5], lost=2)[0] == pytest.approx(0.015, rel=0.01)
+    assert np.isnan(Sketch().due_quantiles([0.5], lost=0)[0])
+    assert Sketch().due_quantiles([0.5], lost=1)[0] == np.inf
+
+
+def test_an_empty_sketch_says_nothing() -> None:
+    empty = Sketch()
+    assert (empty.count, empty.min, empty.max, empty.sum) == (0, None, None, 0.0)
+    assert math.isnan(empty.quantile(0.5))
+    assert empty.interval(0.5) == (None, None)
+    assert all(math.isnan(bound) for bound in empty.cdf(1.0))
+
+
+@pytest.mark.parametrize("q", [-0.1, 1.1, math.nan])
+def test_a_quantile_out_of_range_is_refused(q) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        sketch_of([1.0]).quantile(q)
+
+
+def test_a_matrix_is_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        Sketch().add([[1.0]])

@@ -107,6 +107,7 @@ class Measuring:
         self._engine = Engine(self.result.take_in)
         self._engine.add(self._session, self.result.address, plan.dscp)
         self._failure: BaseException | None = None
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="measure", daemon=True)
 
     @property
@@ -131,8 +132,8 @@ class Measuring:
         return self.result
 
     def _wait(self, on_tick: Callable[[], None], tick_s: float) -> None:
-        while self._thread.is_alive():
-            self._thread.join(tick_s)
+        # Not Thread.join: interrupted by a signal, CPython 3.11 takes the thread for ended.
+        while not self._ended.wait(tick_s):
             on_tick()
 
     def _run(self) -> None:
@@ -140,6 +141,8 @@ class Measuring:
             self._engine.run()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             self._failure = error
+        finally:
+            self._ended.set()
 
 
 def _resolve(plan: MeasurePlan) -> SocketAddress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # the commands import what they need, so that --help needs no
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PIPE_WIDTH = 200
 _STORE = pathlib.PurePath("netslo-data", "store.sqlite")
 
 
@@ -110,7 +112,10 @@ def status(
     elif not statuses:
         click.echo("\n".join(specification.notes) or "No objective covers these paths.")
     else:
-        Console().print(status_table(statuses, everything=everything))
+        # A pipe has no width, and whoever reads it wants whole names.
+        console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+        table = status_table(statuses, everything=everything, width=console.width)
+        console.print(table)
     if any(is_trouble(status) for status in statuses):
         raise click.exceptions.Exit(1)
 

@@ -84,7 +84,7 @@ class SloCollector(Collector):
             objective.add_metric(labels, status.objective)
             period = format_duration(status.period_s)
             _add_known(remaining, [*labels, period], status.budget_remaining_ratio)
-            _add_known(coverage, [*labels, period], status.coverage)
+            _add_known(coverage, labels, status.coverage)
             _add_burn(burn, labels, status)
         return families
 
@@ -153,7 +153,7 @@ def _gauges() -> list[GaugeMetricFamily]:
                 "Share of the period's error budget left; negative when overspent.",
                 ("period",),
             ),
-            (metrics.PROM_SLO_COVERAGE, "Measured events per event due.", ("period",)),
+            (metrics.PROM_SLO_COVERAGE, "Measured packets per packet due, over the period.", ()),
             (
                 metrics.PROM_SLO_BURN_RATE,
                 "Bad events per budget event over the last window.",

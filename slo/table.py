@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,7 +17,6 @@ from slo.status import SloStatus
 
 QUIET_ROWS_MAX: Final = 20
 _BAR_CELLS: Final = 10
-_BURN_WINDOWS: Final = ("5m", "1h", "6h", "3d")
 
 
 def by_trouble(statuses: Iterable[SloStatus]) -> list[SloStatus]:
@@ -29,40 +29,35 @@ def is_trouble(status: SloStatus) -> bool:
     return status.severity is not None or status.overspent
 
 
-def status_table(statuses: Sequence[SloStatus], *, everything: bool) -> RenderableType:
-    """Return the table of `statuses`; without `everything` only the worst that are not in trouble.
+def status_table(statuses: Sequence[SloStatus], *, everything: bool, width: int) -> RenderableType:
+    """Return the table of `statuses`, with as many columns as `width` characters allow.
 
-    Everything that is in trouble is always shown.
+    All that is in trouble is always shown, the rest up to a screenful unless `everything`.
     """
     ranked = by_trouble(statuses)
     trouble = sum(is_trouble(status) for status in ranked)
     shown = ranked if everything else ranked[: max(trouble, QUIET_ROWS_MAX)]
+    columns = [column for column in _COLUMNS if column.width_min <= width]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("state", "SLO", "path"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("target %", justify="right")
-    table.add_column("RTT ms", justify="right")
-    table.add_column("bad / events", justify="right")
-    table.add_column("budget left", no_wrap=True)
-    for window in _BURN_WINDOWS:
-        table.add_column(f"burn {window}", justify="right")
+    for column in columns:
+        table.add_column(column.heading, justify=column.justify, no_wrap=True)
     for status in shown:
-        table.add_row(*_row(status))
+        table.add_row(*(column.cell(status) for column in columns))
     return Group(table, *_footer(statuses, len(shown), trouble))
 
 
-def _row(status: SloStatus) -> list[Text | str]:
-    threshold = "any" if status.threshold_s is None else format_ms(status.threshold_s, 1)
-    return [
-        _state(status),
-        status.slo,
-        status.path.id,
-        f"{status.objective * 100:.6g}",
-        threshold,
-        f"{status.bad_events:,} / {status.events:,}",
-        _bar(status.budget_remaining_ratio),
-        *(_burn(status.burn_rate.get(window)) for window in _BURN_WINDOWS),
-    ]
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One column, and how wide a terminal must be to have it."""
+
+    heading: str
+    cell: Callable[[SloStatus], Text | str]
+    justify: Literal["left", "right"] = "right"
+    width_min: int = 0
+
+
+def _threshold(status: SloStatus) -> str:
+    return "any" if status.threshold_s is None else format_ms(status.threshold_s, 1)
 
 
 def _state(status: SloStatus) -> Text:
@@ -79,19 +74,40 @@ def _state(status: SloStatus) -> Text:
 def _bar(remaining: float | None) -> Text:
     """Draw the share of the budget left; the figure beside it says what colour cannot."""
     if remaining is None:
-        return Text("-", style="dim")
+        return Text()
     # A budget with anything left shows at least one cell, and only a whole one shows all.
     filled = min(_BAR_CELLS, max(0, math.ceil(remaining * _BAR_CELLS)))
     if 0 < filled == _BAR_CELLS and remaining < 1:
         filled -= 1
     style = "red" if remaining < 0 else "yellow" if remaining < 0.25 else "green"  # noqa: PLR2004
-    bar = Text("█" * filled, style=style)
-    bar.append("░" * (_BAR_CELLS - filled), style="dim")
-    return bar.append(f" {format_percent(remaining, 1)}", style="")
+    return Text("█" * filled, style=style).append("░" * (_BAR_CELLS - filled), style="dim")
 
 
-def _burn(burn: float | None) -> str:
-    return "-" if burn is None else f"{burn:.2f}"
+def _burn_over(window: str) -> Callable[[SloStatus], str]:
+    def cell(status: SloStatus) -> str:
+        burn = status.burn_rate.get(window)
+        return "-" if burn is None else f"{burn:.2f}"
+
+    return cell
+
+
+_WIDE, _WIDER = 100, 150
+
+_COLUMNS: Final = (
+    _Column("state", _state, "left"),
+    _Column("SLO", lambda status: status.slo, "left"),
+    _Column("path", lambda status: status.path.id, "left"),
+    _Column("target %", lambda status: f"{status.objective * 100:.6g}", width_min=_WIDER),
+    _Column("RTT ms", _threshold, width_min=_WIDER),
+    _Column("bad", lambda status: f"{status.bad_events:,}", width_min=_WIDE),
+    _Column("events", lambda status: f"{status.events:,}", width_min=_WIDER),
+    _Column("", lambda status: _bar(status.budget_remaining_ratio), "left", _WIDE),
+    _Column("budget", lambda status: format_percent(status.budget_remaining_ratio, 1)),
+    _Column("burn 5m", _burn_over("5m")),
+    _Column("burn 1h", _burn_over("1h"), width_min=_WIDE),
+    _Column("burn 6h", _burn_over("6h"), width_min=_WIDER),
+    _Column("burn 3d", _burn_over("3d"), width_min=_WIDER),
+)
 
 
 def _footer(statuses: Sequence[SloStatus], shown: int, trouble: int) -> list[Text]:

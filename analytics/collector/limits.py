@@ -12,7 +12,9 @@ class Limits:
     """Bounds of what one peer, or all of them together, can make the collector do."""
 
     body_bytes_max: int = 4 * 2**20  # as it comes
-    decompressed_bytes_max: int = 32 * 2**20
+    # An empty protobuf message has two octets on the wire and a hundred in memory: what may be
+    # parsed at once bounds memory at fifty times its size. 8 MiB hold 10,000 paths' windows.
+    decompressed_bytes_max: int = 8 * 2**20
     body_timeout_s: float = 15.0  # for the whole body, however it trickles in
     requests_max: int = 128  # under way at the same time
     pending_bytes_max: int = 64 * 2**20  # bodies under way, as they come

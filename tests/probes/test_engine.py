@@ -189,7 +189,7 @@ def test_forged_and_late_replies_are_counted_and_change_nothing():
     assert (run.total["leeds"].answered, run.total["leeds"].lost) == (19, 1)
     assert run.discarded == {
         ReplyFault.SHORT.value: 2,
-        ReplyFault.SSID.value: 1,
+        ReplyFault.SENDER_TIMESTAMP.value: 1,
         OVERLONG: 1,
         LATE_REPLY: 1,
     }

@@ -80,7 +80,7 @@ def test_gauges_name_their_window_and_period(store, scrape, latency):
     assert found[metrics.PROM_SLO_BURN_RATE][of(window="5m")] == 1
     assert found[metrics.PROM_SLO_BURN_RATE][of(window="3d")] == 0.5
     assert found[metrics.PROM_SLO_BUDGET_REMAINING][of(period="28d")] == 0.5
-    assert found[metrics.PROM_SLO_COVERAGE][of(period="28d")] == pytest.approx(2 / 3)
+    assert found[metrics.PROM_SLO_COVERAGE][of()] == pytest.approx(2 / 3)
 
 
 def test_prose_stands_in_the_info_alone_and_survives_escaping(scrape):

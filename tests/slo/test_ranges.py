@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,9 +28,7 @@ def bad_over(ranges, now_s, length_s):
     into_s=st.integers(0, 299),
     lengths_s=st.sets(st.sampled_from([60, 300, HOUR_S, 6 * HOUR_S, DAY_S, 7 * DAY_S]), min_size=1),
 )
-def test_nested_ranges_are_what_each_would_be_alone(
-    ages_s, into_s, lengths_s, new_store, latency
-):
+def test_nested_ranges_are_what_each_would_be_alone(ages_s, into_s, lengths_s, new_store, latency):
     store = new_store()
     for age_s in ages_s:
         store.add(NOW_S - age_s, NORTH, latency, bad=1)
@@ -45,7 +45,7 @@ def test_each_moment_is_read_once(store):
     asked = sorted(store.asked)
     assert asked[0][0] == NOW_S - 28 * DAY_S
     assert asked[-1][1] == NOW_S
-    assert all(before[1] == after[0] for before, after in zip(asked, asked[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(asked))
 
 
 def test_what_is_settled_is_read_again_only_after_a_5_min_boundary(store, latency):

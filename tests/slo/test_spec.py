@@ -4,7 +4,7 @@ import pathlib
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netslo.errors import ConfigurationError
@@ -156,9 +156,10 @@ def test_a_target_is_exactly_what_is_written(write, estate, line, text):
     assert found.target == Fraction(text)
 
 
+@settings(deadline=None)
 @given(digits=st.integers(1, 10**9 - 1))
 def test_any_target_survives_as_a_fraction(digits, estate, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("slos").parent / "one"
+    directory = tmp_path_factory.getbasetemp() / "one"
     (directory / "slos").mkdir(parents=True, exist_ok=True)
     text = f"0.{digits:09d}"
     (directory / "slos" / "a.yaml").write_text(GOOD.replace("0.999", text))
@@ -434,3 +435,31 @@ def test_slos_that_is_a_file_is_one_message(tmp_path, estate):
     (tmp_path / "slos").write_text("")
     with pytest.raises(ConfigurationError, match="slos: cannot be read"):
         load_objectives(tmp_path, estate)
+
+
+SCALARS = ["", "null", "0", "-1", ".inf", "yes", "[]", "{}", "[{}]", "2026-01-01", "'x'", "1e999"]
+
+
+@settings(deadline=None)
+@given(
+    line=st.integers(0, GOOD.count("\n") - 1),
+    value=st.sampled_from(SCALARS) | st.text(max_size=10),
+    source=st.sampled_from([GOOD, LOSS]),
+)
+def test_whatever_stands_in_a_field_is_read_or_refused(
+    line, value, source, estate, tmp_path_factory
+):
+    directory = tmp_path_factory.getbasetemp() / "any"
+    (directory / "slos").mkdir(parents=True, exist_ok=True)
+    lines = source.splitlines()
+    line = min(line, len(lines) - 1)
+    lines[line] = f"{lines[line].partition(':')[0]}: {value}"
+    (directory / "slos" / "a.yaml").write_text("\n".join(lines), errors="replace")
+    refused = None
+    try:
+        load_objectives(directory, estate)
+    except ConfigurationError as error:
+        refused = error
+    assert refused is None or (
+        refused.problems and all(problem.expected for problem in refused.problems)
+    )

@@ -1,0 +1,163 @@
+"""The JSON API: GET /api/v1/paths and /api/v1/windows.
+
+Times are Unix seconds, durations seconds; a figure that cannot be said is null. An error is
+`{"error": text}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from analytics.collector.query import (
+    BadQuery,
+    check_names,
+    read_duration,
+    read_path,
+    read_time,
+)
+from analytics.collector.state import LastWindows
+from analytics.store import WindowStore
+from analytics.summary import distribution
+from analytics.windows import PathWindow, Selector, SketchKey
+from netslo.estate import Estate
+from netslo.metrics import RTT
+from netslo.model import WINDOW_S, Quality
+from netslo.units import format_duration
+
+WINDOWS_MAX: Final = 5000  # in one answer
+_SPAN_S: Final = 300
+
+Answer = Callable[[Mapping[str, str]], dict[str, Any]]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class Api:
+    """Answers from the store. Each answer is made in a thread, not in the event loop."""
+
+    def __init__(
+        self,
+        store: WindowStore,
+        estate: Estate,
+        last_windows: LastWindows,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._estate = estate
+        self._last_windows = last_windows
+        self._clock = clock
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes of this module."""
+        return [
+            web.get("/api/v1/paths", _json_handler(self.paths)),
+            web.get("/api/v1/windows", _json_handler(self.windows)),
+        ]
+
+    def paths(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Answer with every path measured within `range`, up to now.
+
+        `{"start", "end", "range", "paths": [{"path", "src_site", "dst_site", "class", "scope",
+        "probe", "last_window_end", and the figures of a window}]}`
+
+        Raises:
+            BadQuery: a parameter is wrong.
+        """
+        check_names(query, ("range",))
+        span_s = read_duration("range", query.get("range", "5m"))
+        end_s = int(self._clock()) // WINDOW_S * WINDOW_S + WINDOW_S
+        start_s = end_s - WINDOW_S - span_s
+        ends = self._last_windows.ends()
+        paths = []
+        for key, window in self._store.aggregate(Selector(), start_s, end_s).items():
+            path = key.path
+            if self._estate.knows(path):  # not one which the estate has given up
+                paths.append(
+                    {
+                        "path": path.id,
+                        "src_site": path.src,
+                        "dst_site": path.dst,
+                        "class": path.traffic_class,
+                        "scope": self._estate.scope(path).value,
+                        "probe": key.probe.value,
+                        "last_window_end": ends.get(key),
+                        **_figures(window),
+                    }
+                )
+        return {"start": start_s, "end": end_s, "range": format_duration(span_s), "paths": paths}
+
+    def windows(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Answer with the windows of one path which begin in [start, end).
+
+        `{"path", "resolution", "windows": [{"start", "end", "probe", and the figures}]}`, the
+        last five minutes at 10 s unless the query says otherwise. A window may be longer than
+        the resolution where the finer ones have been rolled up.
+
+        Raises:
+            BadQuery: a parameter is wrong, or the answer would be too long.
+        """
+        check_names(query, ("path", "start", "end", "resolution"))
+        path = read_path(query.get("path"), self._estate)
+        resolution_s = read_duration("resolution", query.get("resolution", "10s"))
+        end_s = read_time("end", query["end"]) if "end" in query else self._clock()
+        start_s = read_time("start", query["start"]) if "start" in query else end_s - _SPAN_S
+        if not start_s < end_s:
+            raise BadQuery("start does not lie before end")
+        if (end_s - start_s) / resolution_s > WINDOWS_MAX:
+            raise BadQuery(
+                f"more than {WINDOWS_MAX} windows; ask for a shorter span or a coarser resolution"
+            )
+        start_s, end_s = -int(-start_s // 1), -int(-end_s // 1)  # first whole second inside
+        found = self._store.windows(Selector(path=path.id), start_s, end_s, resolution_s)
+        return {
+            "path": path.id,
+            "resolution": format_duration(resolution_s),
+            "windows": [
+                {
+                    "start": window.window.start_s,
+                    "end": window.window.end_s,
+                    "probe": window.key.probe.value,
+                    **_figures(window),
+                }
+                for window in found
+            ],
+        }
+
+
+def _figures(window: PathWindow) -> dict[str, Any]:
+    packets = window.packets
+    return {
+        "due": packets.due,
+        "answered": packets.answered,
+        "lost": packets.lost,
+        "unmeasured": packets.unmeasured,
+        "duplicates": packets.duplicates,
+        "reordered": packets.reordered,
+        "rtt": distribution(window.rtt()),
+        "jitter": {"rfc3550": window.interarrival_jitter_s, "pdv": distribution(window.jitter())},
+        "quality": {quality.value: _samples(window, quality) for quality in Quality},
+    }
+
+
+def _samples(window: PathWindow, quality: Quality) -> int:
+    sketch = window.sketches.get(SketchKey(RTT, quality))
+    return 0 if sketch is None else sketch.count
+
+
+def _json_handler(answer: Answer) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            text = await asyncio.to_thread(lambda: _dump(answer(request.query)))
+        except BadQuery as refusal:
+            return web.json_response({"error": str(refusal)}, status=refusal.status)
+        return web.json_response(text=text)
+
+    return handle
+
+
+def _dump(answer: Mapping[str, Any] | Iterable[Any]) -> str:
+    return json.dumps(answer, allow_nan=False, separators=(",", ":"))

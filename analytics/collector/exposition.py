@@ -1,0 +1,175 @@
+"""Paths and probes for Prometheus; names from `netslo.metrics`.
+
+Quantiles are gauges over the last five minutes, for scrapers without native histograms. What
+cannot be said has no sample. Under the `due` convention a lost packet took forever: +Inf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from analytics.collector.state import HealthBoard
+from analytics.sketch import Sketch
+from analytics.store import WindowStore
+from analytics.windows import PathWindow, Selector, SeriesKey
+from netslo import metrics
+from netslo.estate import Estate
+from netslo.model import WINDOW_S, Outcome
+from netslo.units import format_duration
+
+WINDOW_SPAN_S: Final = 300
+RTT_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
+JITTER_QUANTILES: Final = (0.5, 0.99)
+
+_PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "probe")
+_PROBE_LABELS: Final = ("site", "instance")
+
+
+class PathCollector(Collector):
+    """Collects the figures of every path of the estate from the store; from any thread."""
+
+    def __init__(self, store: WindowStore, estate: Estate, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._estate = estate
+        self._clock = clock
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the families without samples, so that registering reads no store."""
+        return [_rtt_family(), _jitter_family(), *_packet_families()]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families."""
+        yield from self._gauges()
+        yield from self._counters()
+
+    def _gauges(self) -> Iterable[Metric]:
+        rtt, jitter = _rtt_family(), _jitter_family()
+        end_s = int(self._clock()) // WINDOW_S * WINDOW_S + WINDOW_S
+        recent = self._store.aggregate(Selector(), end_s - WINDOW_S - WINDOW_SPAN_S, end_s)
+        for key, window in recent.items():
+            if self._estate.knows(key.path):
+                labels = self._labels(key)
+                _add_rtt(rtt, labels, window)
+                _add_jitter(jitter, labels, window.jitter())
+        return rtt, jitter
+
+    def _counters(self) -> Iterable[Metric]:
+        packets, duplicates, reordered = families = _packet_families()
+        for key, counts in self._store.packet_totals().items():
+            if self._estate.knows(key.path):
+                labels = self._labels(key)
+                for outcome in Outcome:
+                    packets.add_metric([*labels, outcome], getattr(counts, outcome.value))
+                duplicates.add_metric(labels, counts.duplicates)
+                reordered.add_metric(labels, counts.reordered)
+        return families
+
+    def _labels(self, key: SeriesKey) -> list[str]:
+        path = key.path
+        scope = self._estate.scope(path).value
+        return [path.id, path.src, path.dst, path.traffic_class, scope, key.probe.value]
+
+
+class HealthCollector(Collector):
+    """Collects what probes say about themselves."""
+
+    def __init__(self, board: HealthBoard, clock: Callable[[], float]) -> None:
+        self._board = board
+        self._clock = clock
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the families without samples."""
+        return _health_families().values()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families."""
+        families = _health_families()
+        for report in self._board.reports(self._clock()):
+            for (name, reason), value in report.values.items():
+                labels = [report.site, report.instance]
+                if name == metrics.DISCARDED:
+                    labels.append(reason)
+                families[name].add_metric(labels, value)
+        return families.values()
+
+
+def _add_rtt(family: GaugeMetricFamily, labels: list[str], window: PathWindow) -> None:
+    sketch = window.rtt() or Sketch()
+    span = format_duration(WINDOW_SPAN_S)
+    conventions = {
+        "delivered": sketch.quantiles(RTT_QUANTILES) if sketch.count else None,
+        "due": sketch.due_quantiles(RTT_QUANTILES, window.packets.lost)
+        if sketch.count + window.packets.lost
+        else None,
+    }
+    for convention, values in conventions.items():
+        if values is not None:
+            for q, value in zip(RTT_QUANTILES, values.tolist(), strict=True):
+                family.add_metric([*labels, f"{q:g}", span, convention], value)
+
+
+def _add_jitter(family: GaugeMetricFamily, labels: list[str], sketch: Sketch | None) -> None:
+    if sketch is None:
+        return
+    values = sketch.quantiles(JITTER_QUANTILES).tolist()
+    for q, value in zip(JITTER_QUANTILES, values, strict=True):
+        family.add_metric([*labels, f"{q:g}", format_duration(WINDOW_SPAN_S)], value)
+
+
+def _rtt_family() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        metrics.PROM_RTT_QUANTILE,
+        "Round-trip time of a path over the last minutes; convention due counts lost as +Inf",
+        labels=[*_PATH_LABELS, "quantile", "window", "convention"],
+    )
+
+
+def _jitter_family() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        metrics.PROM_JITTER,
+        "Packet delay variation (RFC 5481) of a path over the last minutes",
+        labels=[*_PATH_LABELS, "quantile", "window"],
+    )
+
+
+def _packet_families() -> tuple[CounterMetricFamily, CounterMetricFamily, CounterMetricFamily]:
+    return (
+        CounterMetricFamily(
+            metrics.PROM_PACKETS,
+            "Probe packets due, by what became of them",
+            labels=[*_PATH_LABELS, metrics.ATTR_OUTCOME],
+        ),
+        CounterMetricFamily(
+            metrics.PROM_DUPLICATES, "Answers that came again (RFC 5560)", labels=_PATH_LABELS
+        ),
+        CounterMetricFamily(
+            metrics.PROM_REORDERED, "Answers out of order (RFC 4737)", labels=_PATH_LABELS
+        ),
+    )
+
+
+def _health_families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
+    return {
+        metrics.SEND_LATENESS: GaugeMetricFamily(
+            metrics.PROM_PROBE_LATENESS,
+            "The latest that a packet of the last report left after its due time",
+            labels=_PROBE_LABELS,
+        ),
+        metrics.SPOOL_BATCHES: GaugeMetricFamily(
+            metrics.PROM_PROBE_SPOOL, "Batches waiting for delivery", labels=_PROBE_LABELS
+        ),
+        metrics.DISCARDED: CounterMetricFamily(
+            metrics.PROM_PROBE_DISCARDED,
+            "Packets that arrived and could not be used",
+            labels=[*_PROBE_LABELS, "reason"],
+        ),
+        metrics.CLOCK_ERROR: GaugeMetricFamily(
+            metrics.PROM_PROBE_CLOCK_ERROR,
+            "Largest error of the wall clock",
+            labels=_PROBE_LABELS,
+        ),
+    }

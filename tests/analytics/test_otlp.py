@@ -1,0 +1,251 @@
+"""The codec: what goes out comes back, and nothing that comes in can hurt."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AggregationTemporality,
+    ExponentialHistogramDataPoint,
+)
+
+from analytics.otlp import (
+    Limits,
+    MalformedRequest,
+    decode_request,
+    encode_batch,
+    sketch_from_bytes,
+    sketch_to_bytes,
+)
+from analytics.sketch import Sketch
+from analytics.windows import Batch
+from netslo import metrics
+from some_windows import T0, make_batch, make_window, sketch_of, windows
+
+FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+
+
+def by_place(contents):
+    return {(w.key, w.window): w for w in contents}
+
+
+@given(st.lists(FLOATS, max_size=30), st.integers(-10, 7))
+def test_a_sketch_comes_back_equal(values, scale) -> None:
+    sketch = Sketch(scale)
+    sketch.add(values)
+    assert sketch_from_bytes(sketch_to_bytes(sketch)) == sketch
+
+
+@given(st.lists(windows(), max_size=5, unique_by=lambda w: (w.key, w.window)))
+def test_a_batch_comes_back_equal(contents) -> None:
+    decoded = decode_request(encode_batch(Batch("london", "one", 7, tuple(contents))))
+    assert not decoded.rejected
+    if contents:
+        (back,) = decoded.batches
+        assert (back.site, back.instance_id, back.sequence) == ("london", "one", 7)
+        assert by_place(back.windows) == by_place(contents)
+
+
+def test_other_tools_read_what_we_write() -> None:
+    request = ExportMetricsServiceRequest.FromString(encode_batch(make_batch(make_window(lost=1))))
+    names = {m.name: m for m in request.resource_metrics[0].scope_metrics[0].metrics}
+    assert set(names) == {
+        "network.probe.rtt",
+        "network.probe.packets",
+        "network.probe.slo_events",
+        "network.probe.jitter.interarrival",
+    }
+    rtt = names["network.probe.rtt"]
+    assert rtt.unit == "s"
+    delta = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+    assert rtt.exponential_histogram.aggregation_temporality == delta
+    (point,) = rtt.exponential_histogram.data_points
+    assert (point.count, point.min, point.max) == (3, 0.010, 0.020)
+    assert point.time_unix_nano - point.start_time_unix_nano == 10 * 10**9
+    outcomes = {
+        {a.key: a.value.string_value for a in p.attributes}["outcome"]: p.as_int
+        for p in names["network.probe.packets"].sum.data_points
+    }
+    assert outcomes == {"answered": 3, "lost": 1}
+
+
+def test_a_finer_foreign_histogram_is_downscaled_without_loss() -> None:
+    point = ExponentialHistogramDataPoint(scale=20, count=3, sum=3.0)
+    point.positive.offset = -1
+    point.positive.bucket_counts.extend([1, 0, 2])
+    sketch = sketch_from_bytes(point.SerializeToString())
+    assert (sketch.scale, sketch.count) == (7, 3)
+    assert sketch.positive.counts.tolist() == [1, 2]
+
+
+def request_with(change) -> bytes:
+    """Return a good request after `change` has had its way with it."""
+    request = ExportMetricsServiceRequest.FromString(encode_batch(make_batch(make_window(lost=1))))
+    change(request)
+    return request.SerializeToString()
+
+
+def metric_of(request, name):
+    return next(m for m in request.resource_metrics[0].scope_metrics[0].metrics if m.name == name)
+
+
+def histogram_of(request):
+    return metric_of(request, metrics.RTT).exponential_histogram.data_points[0]
+
+
+def set_attribute(point, key, text):
+    kept = [a for a in point.attributes if a.key != key]
+    del point.attributes[:]
+    point.attributes.extend([*kept, KeyValue(key=key, value=AnyValue(string_value=text))])
+
+
+def cumulative(request):
+    cumulative_kind = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+    metric_of(request, metrics.RTT).exponential_histogram.aggregation_temporality = cumulative_kind
+
+
+REFUSED = {
+    "an unknown metric": (lambda r: setattr(metric_of(r, metrics.RTT), "name", "x"), "unknown"),
+    "cumulative temporality": (cumulative, "delta"),
+    "a count that is not the buckets'": (
+        lambda r: setattr(histogram_of(r), "count", 99),
+        "histogram: count is",
+    ),
+    "a scale from nowhere": (lambda r: setattr(histogram_of(r), "scale", 99), "histogram: scale"),
+    "a hundred thousand buckets": (
+        lambda r: histogram_of(r).positive.bucket_counts.extend([0] * 100_000),
+        "buckets",
+    ),
+    "counts that overflow": (
+        lambda r: histogram_of(r).positive.bucket_counts.extend([2**64 - 1, 2**64 - 1]),
+        "histogram:",
+    ),
+    "an offset at the edge": (
+        lambda r: setattr(histogram_of(r).positive, "offset", 2**31 - 1),
+        None,  # a finite number of enormous values: strange, but harmless
+    ),
+    "a sum that is NaN": (lambda r: setattr(histogram_of(r), "sum", math.nan), "sum is nan"),
+    "a minimum above the maximum": (lambda r: setattr(histogram_of(r), "min", 5.0), "contradict"),
+    "no source": (lambda r: set_attribute(histogram_of(r), "src_site", ""), "not a name"),
+    "a name that is a script": (
+        lambda r: set_attribute(histogram_of(r), "dst_site", "<script>"),
+        "not a name",
+    ),
+    "an unknown quality": (
+        lambda r: set_attribute(histogram_of(r), "quality", "Z"),
+        "quality is none of",
+    ),
+    "a negative count of packets": (
+        lambda r: setattr(metric_of(r, metrics.PACKETS).sum.data_points[0], "as_int", -1),
+        "whole number",
+    ),
+    "half a packet": (
+        lambda r: setattr(metric_of(r, metrics.PACKETS).sum.data_points[0], "as_double", 0.5),
+        "whole number",
+    ),
+    "an unknown outcome": (
+        lambda r: set_attribute(
+            metric_of(r, metrics.PACKETS).sum.data_points[0], "outcome", "eaten"
+        ),
+        "outcome is none of",
+    ),
+    "a time before its start": (
+        lambda r: setattr(histogram_of(r), "time_unix_nano", 5),
+        "after the start",
+    ),
+    "a window of an hour": (
+        lambda r: setattr(histogram_of(r), "time_unix_nano", (T0 + 3600) * 10**9),
+        "more than one 10 s window",
+    ),
+    "a time in the far future": (
+        lambda r: setattr(histogram_of(r), "time_unix_nano", 2**64 - 1),
+        "time",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_bad_point_is_refused_with_its_reason_and_the_others_are_taken(change, reason) -> None:
+    decoded = decode_request(request_with(change))
+    (batch,) = decoded.batches
+    (window,) = batch.windows
+    assert window.packets.lost == 1 or window.packets.answered == 3 or not window.packets.due
+    assert window.interarrival_jitter_s == 0.001
+    if reason is not None:
+        assert [r.points for r in decoded.rejected] == [1]
+        assert reason in decoded.rejected[0].reason
+
+
+def test_a_request_without_a_sequence_is_known_by_its_octets() -> None:
+    def strip(request):
+        resource = request.resource_metrics[0].resource
+        kept = [a for a in resource.attributes if a.key == "netslo.site"]
+        del resource.attributes[:]
+        resource.attributes.extend(kept)
+
+    body = request_with(strip)
+    one, again = decode_request(body).batches[0], decode_request(body).batches[0]
+    assert one.instance_id == again.instance_id
+    assert one.instance_id.startswith("sha256:")
+
+
+def test_too_many_points_are_refused() -> None:
+    contents = [make_window(T0 + 10 * k) for k in range(10)]
+    decoded = decode_request(encode_batch(make_batch(*contents)), Limits(points_max=10))
+    assert any("too many data points" in r.reason for r in decoded.rejected)
+
+
+@given(st.binary(max_size=400))
+def test_any_octets_are_read_or_refused(octets) -> None:
+    try:
+        decode_request(octets)
+    except MalformedRequest:
+        pass
+
+
+@given(st.data())
+def test_any_damage_to_a_good_request_is_read_or_refused(data) -> None:
+    body = bytearray(encode_batch(make_batch(make_window(lost=1, duplicates=2))))
+    for _ in range(data.draw(st.integers(1, 6))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(body)))
+    for octets in (bytes(body), bytes(body[:cut])):
+        try:
+            decode_request(octets)
+        except MalformedRequest:
+            pass
+
+
+def field(number: int, octets: bytes) -> bytes:
+    """Return a length-delimited protobuf field."""
+    return bytes([number << 3 | 2]) + _varint(len(octets)) + octets
+
+
+def test_deep_nesting_is_refused() -> None:
+    value = b""
+    for _ in range(2000):
+        value = field(5, field(1, value))  # AnyValue.array_value.values
+    attribute = field(1, b"k") + field(2, value)
+    resource_metrics = field(1, field(1, attribute))
+    with pytest.raises(MalformedRequest):
+        decode_request(field(1, resource_metrics))
+
+
+def _varint(number: int) -> bytes:
+    octets = bytearray()
+    while number > 127:
+        octets.append(number & 127 | 128)
+        number >>= 7
+    octets.append(number)
+    return bytes(octets)
+
+
+def test_octets_of_a_store_that_are_none_are_named() -> None:
+    with pytest.raises(ValueError, match="data point"):
+        sketch_from_bytes(b"\xff\xff")
+    assert sketch_of([]) == sketch_from_bytes(sketch_to_bytes(Sketch()))

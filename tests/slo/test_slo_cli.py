@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import time
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+from analytics.store.sqlite import SqliteStore
+from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
+from netslo.config.estate_file import load_estate
+from netslo.errors import ConfigurationError, NetsloError
+from netslo.model import Path, Window
+from slo.cli import slo
+from slo.spec import load_objectives
+from slo.status import evaluate
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "uk"
+FAST, OTHER = Path("london", "leeds", "ef"), Path("leeds", "london", "ef")
+
+
+@pytest.fixture
+def config(tmp_path):
+    """The example, as a user would copy it."""
+    shutil.copytree(EXAMPLE, tmp_path / "uk")
+    return tmp_path / "uk"
+
+
+@pytest.fixture
+def keep(config):
+    """Keep windows in the default store: (path, age in s, good, bad)."""
+
+    def put(*rows: tuple[Path, int, int, int], slo_name: str = "national-latency") -> None:
+        (config / "netslo-data").mkdir(exist_ok=True)
+        now_s = time.time()
+        with closing(SqliteStore.open(config / "netslo-data" / "store.sqlite")) as store:
+            objectives = load_objectives(config, load_estate(config))
+            store.declare_objectives({o.name: o.target_text for o in objectives}, now_s - 86400)
+            windows = tuple(
+                PathWindow(
+                    SeriesKey(path),
+                    Window.containing(int(now_s - age_s) * 10**9),
+                    slo={slo_name: SloCounts(good, bad)},
+                )
+                for path, age_s, good, bad in rows
+            )
+            store.append(Batch("london", "test", 1, windows), now_s)
+
+    return put
+
+
+@pytest.fixture
+def run(config):
+    def invoke(*arguments: str):
+        return CliRunner().invoke(slo, [*arguments, "-c", str(config)])
+
+    return invoke
+
+
+def test_check_says_what_is_promised(run):
+    result = run("check")
+    assert result.exit_code == 0
+    assert "national-latency: 99.9 % of packets answered within 100 ms over 28d" in result.output
+    assert "on each of 108 paths" in result.output
+    assert "3 SLOs ok" in result.output
+
+
+def test_check_raises_every_problem_for_the_door_to_print(run, config):
+    file = config / "slos" / "loss.yaml"
+    file.write_text(file.read_text().replace("target: 0.999", "target: 1.5"))
+    result = run("check")
+    assert isinstance(result.exception, ConfigurationError)
+    assert result.exception.exit_code == 2
+    assert "loss.yaml:" in str(result.exception)
+    assert "target = 1.5" in str(result.exception)
+
+
+def test_check_as_json_lists_paths_and_notes(run):
+    found = json.loads(run("check", "--json").output)
+    by_name = {o["slo"]: o for o in found["slos"]}
+    assert by_name["loss"]["threshold"] is None
+    assert len(by_name["regional-latency"]["paths"]) == 36
+    assert found["notes"] == []
+
+
+def test_check_warns_of_alerts_that_cannot_fire_or_are_slow(run, config):
+    file = config / "slos" / "loss.yaml"
+    file.write_text(file.read_text().replace("target: 0.999", "target: 0.92"))
+    estate = config / "estate.yaml"
+    estate.write_text(estate.read_text().replace("interval: 200ms", "interval: 60s"))
+    output = run("check").output
+    assert "loss: the page on 1h and 5m can never fire" in output
+    assert "national-latency: the page on 1h and 5m is slow" in output
+    assert "at least every 16.1 s" in output  # 223 packets an hour
+
+
+def test_check_says_that_a_calendar_is_for_reviews(run, config):
+    file = config / "slos" / "national-latency.yaml"
+    calendar = "calendar: {startTime: 2026-04-01 00:00:00, timeZone: Europe/London}"
+    text = file.read_text().replace("28d", "1Q").replace("isRolling: true", calendar)
+    file.write_text(text)
+    assert "the 1Q calendar window is for reviews" in run("check").output
+
+
+def test_status_without_a_store_says_so(run):
+    result = run("status")
+    assert isinstance(result.exception, NetsloError)
+    assert "store.sqlite" in str(result.exception)
+
+
+def test_status_of_an_empty_store_is_no_data_and_no_bad_news(run, keep):
+    keep()
+    result = run("status")
+    assert result.exit_code == 0
+    assert "No data" in result.output
+    assert "no data" in result.output
+
+
+def test_status_of_a_healthy_estate_is_good_news(run, keep):
+    keep((FAST, 60, 5000, 0))
+    result = run("status")
+    assert result.exit_code == 0
+    assert "Every budget with data holds" in result.output
+    assert "more without trouble" in result.output
+
+
+def test_status_shows_trouble_first_and_exits_with_1(run, keep):
+    keep((FAST, 60, 5000, 0), (OTHER, 60, 900, 100))
+    result = run("status")
+    assert result.exit_code == 1
+    row = result.output.splitlines()[1]
+    assert row.split()[:3] == ["PAGE", "national-latency", OTHER.id]
+    assert "1 of 288 budgets in trouble" in result.output
+
+
+def test_an_overspent_budget_alone_is_bad_news(run, keep):
+    keep((FAST, 60, 500, 1))  # too few to alert
+    result = run("status")
+    assert result.exit_code == 1
+    assert "OVERSPENT" in result.output
+
+
+def test_status_as_json_is_the_evaluation(run, keep, config):
+    keep((FAST, 60, 999, 1))
+    result = run("status", "--json", "--slo", "national-latency", "--path", FAST.id)
+    (found,) = json.loads(result.output)["slos"]
+    assert found["budget_remaining_ratio"] == 0
+    assert found["burn_rate"]["5m"] == 1
+    assert found["threshold"] == 0.1
+    assert result.exit_code == 0
+    everything = json.loads(run("status", "--json").output)["slos"]
+    assert len(everything) == 288
+    assert sum(s["events"] for s in everything) == 1000
+
+
+def test_all_shows_every_row(run, keep):
+    keep((FAST, 60, 999, 0))
+    lines = run("status", "--all").output.splitlines()
+    assert sum("national-latency" in line for line in lines) == 108
+
+
+def test_a_store_elsewhere_can_be_named(run, keep, config, tmp_path):
+    keep((FAST, 60, 999, 0))
+    (config / "netslo-data").rename(tmp_path / "data")
+    assert run("status", "--store", str(tmp_path / "data" / "store.sqlite")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--slo", "speed"], "loss, national-latency, regional-latency"),
+        (["--path", "london:atlantis/ef"], "src:dst/class"),
+    ],
+)
+def test_a_name_that_is_not_known_is_a_usage_error(run, keep, arguments, text):
+    keep()
+    result = run("status", *arguments)
+    assert isinstance(result.exception, ConfigurationError)
+    assert text in str(result.exception)
+
+
+def test_a_path_without_objectives_has_no_rows(run, keep, config):
+    keep()
+    for name in ("loss", "national-latency"):
+        (config / "slos" / f"{name}.yaml").unlink()
+    result = run("status", "--path", FAST.id)
+    assert result.exit_code == 0
+    assert "No objective covers these paths." in result.output
+
+
+def test_an_estate_without_objectives_says_that_nothing_is_promised(run, keep, config):
+    keep()
+    shutil.rmtree(config / "slos")
+    result = run("status")
+    assert result.exit_code == 0
+    assert "nothing is promised" in result.output
+
+
+def test_the_real_store_and_the_obvious_one_judge_alike(tmp_path, new_store, config):
+    now_s = 1_800_000_000
+    estate = load_estate(config)
+    objectives = load_objectives(config, estate)
+    latency = next(o for o in objectives if o.name == "national-latency")
+    obvious = new_store()
+    windows = []
+    for age_s in (20, 600, 7200, 7 * 3600, 30 * 3600, 80 * 3600, 20 * 86400):
+        for path, bad in ((FAST, age_s % 7), (OTHER, 1)):
+            counts = SloCounts(1000, bad, 5)
+            window = Window.containing((now_s - age_s) * 10**9)
+            windows.append(PathWindow(SeriesKey(path), window, slo={latency.name: counts}))
+            obvious.add(window.start_s, path, latency, 1000, bad, 5)
+    with closing(SqliteStore.open(tmp_path / "real.sqlite")) as real:
+        real.declare_objectives({latency.name: latency.target_text}, now_s - 30 * 86400)
+        for sequence, window in enumerate(windows):
+            real.append(Batch("london", "test", sequence, (window,)), now_s)
+        expected = evaluate(obvious, objectives, estate, now_s)
+        assert evaluate(real, objectives, estate, now_s) == expected
+        real.maintain(now_s)
+        assert evaluate(real, objectives, estate, now_s) == expected

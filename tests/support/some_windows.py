@@ -1,0 +1,67 @@
+"""Windows and batches, given and random, for tests of any floor."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from analytics.sketch import Sketch
+from analytics.windows import Batch, PacketCounts, PathWindow, SeriesKey, SketchKey, SloCounts
+from netslo.metrics import DELAY, JITTER, RTT
+from netslo.model import Path, ProbeKind, Quality, Window
+
+T0 = 1_800_000_000  # a Unix time that is a multiple of 300
+
+PATHS = [Path("london", "leeds", "ef"), Path("london", "leeds", "be"), Path("leeds", "dundee", "ef")]
+COUNT = st.integers(0, 50)
+
+
+def sketch_of(values) -> Sketch:
+    sketch = Sketch()
+    sketch.add(np.asarray(values, dtype=np.float64))
+    return sketch
+
+
+def make_window(
+    start_s: int = T0, path: Path = PATHS[0], rtts=(0.010, 0.012, 0.020), **counts: int
+) -> PathWindow:
+    """Return a window in which `rtts` were answered."""
+    sketches = {SketchKey(RTT, Quality.C): sketch_of(rtts)} if len(rtts) else {}
+    good = sum(rtt <= 0.015 for rtt in rtts)
+    bad = len(rtts) - good + counts.get("lost", 0)
+    return PathWindow(
+        SeriesKey(path),
+        Window(start_s),
+        PacketCounts(answered=len(rtts), **counts),
+        sketches,
+        {"latency": SloCounts(good, bad, counts.get("unmeasured", 0))},
+        0.001,
+    )
+
+
+@st.composite
+def windows(draw, starts=st.integers(0, 90).map(lambda k: T0 + 10 * k)) -> PathWindow:
+    """Any window that a probe could send."""
+    keys = [
+        SketchKey(RTT, Quality.C),
+        SketchKey(RTT, Quality.A),
+        SketchKey(JITTER, Quality.C),
+        SketchKey(DELAY, Quality.B, "forward"),
+    ]
+    values = st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=8)
+    return PathWindow(
+        SeriesKey(draw(st.sampled_from(PATHS)), draw(st.sampled_from(list(ProbeKind)[:2]))),
+        Window(draw(starts)),
+        PacketCounts(*(draw(COUNT) for _ in range(5))),
+        {key: sketch_of(draw(values)) for key in draw(st.sets(st.sampled_from(keys)))},
+        {
+            slo: SloCounts(draw(COUNT), draw(COUNT), draw(COUNT))
+            for slo in draw(st.sets(st.sampled_from(["latency", "loss"])))
+        },
+        draw(st.none() | st.floats(0, 10)),
+    )
+
+
+def make_batch(*contents: PathWindow, sequence: int = 0, instance: str = "one") -> Batch:
+    site = contents[0].key.path.src if contents else "london"
+    return Batch(site, instance, sequence, contents)

@@ -140,7 +140,7 @@ def _read_target(objective: openslo.Objective, place: Place) -> str:
     place = place.at(key)
     exact = _read_decimal(value, place.text)
     if not (exact.is_finite() and 0 < exact < limit):
-        place.report(value, f"must be greater than 0 and less than {limit}")
+        place.report(place.text or value, f"must be greater than 0 and less than {limit}")
         return ""
     _, digits, exponent = exact.as_tuple()
     if len(digits) > _DIGITS_MAX or int(exponent) < -_DIGITS_MAX:
@@ -170,14 +170,14 @@ def _read_threshold(objective: openslo.Objective, place: Place, estate: Estate) 
         place.at("op").report(
             objective.op or "", "must be lte: a packet is good when its RTT is at most the value"
         )
-    value = objective.value
+    value, place = objective.value, place.at("value")
     if value is None:
-        place.at("value").report("", "must be the longest good RTT in seconds, such as 0.009")
+        place.report("", "must be the longest good RTT in seconds, such as 0.009")
         return None
     timeout_s = estate.plan.timeout_s
     if not (math.isfinite(value) and 0 < value < timeout_s):
-        place.at("value").report(
-            value,
+        place.report(
+            place.text or value,
             f"must be greater than 0 and less than {timeout_s:g} s, the probing time-out "
             "after which a packet counts as lost",
         )

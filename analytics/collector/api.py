@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -69,8 +70,8 @@ class Api:
         """
         check_names(query, ("range",))
         span_s = read_duration("range", query.get("range", "5m"))
-        end_s = int(self._clock()) // WINDOW_S * WINDOW_S + WINDOW_S
-        start_s = end_s - WINDOW_S - span_s
+        end_s = int(self._clock()) // WINDOW_S * WINDOW_S
+        start_s = end_s - span_s
         ends = self._last_windows.ends()
         paths = []
         for key, window in self._store.aggregate(Selector(), start_s, end_s).items():
@@ -111,8 +112,9 @@ class Api:
             raise BadQuery(
                 f"more than {WINDOWS_MAX} windows; ask for a shorter span or a coarser resolution"
             )
-        start_s, end_s = -int(-start_s // 1), -int(-end_s // 1)  # first whole second inside
-        found = self._store.windows(Selector(path=path.id), start_s, end_s, resolution_s)
+        found = self._store.windows(
+            Selector(path=path.id), math.ceil(start_s), math.ceil(end_s), resolution_s
+        )
         return {
             "path": path.id,
             "resolution": format_duration(resolution_s),

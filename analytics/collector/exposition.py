@@ -48,8 +48,8 @@ class PathCollector(Collector):
 
     def _gauges(self) -> Iterable[Metric]:
         rtt, jitter = _rtt_family(), _jitter_family()
-        end_s = int(self._clock()) // WINDOW_S * WINDOW_S + WINDOW_S
-        recent = self._store.aggregate(Selector(), end_s - WINDOW_S - WINDOW_SPAN_S, end_s)
+        end_s = int(self._clock()) // WINDOW_S * WINDOW_S
+        recent = self._store.aggregate(Selector(), end_s - WINDOW_SPAN_S, end_s)
         for key, window in recent.items():
             if self._estate.knows(key.path):
                 labels = self._labels(key)

@@ -15,7 +15,7 @@ TIME_S_MAX: Final = 2**33  # the year 2242
 RANGE_S_MAX: Final = 92 * 86400
 
 
-class BadQuery(Exception):  # noqa: N818 - the answer to a peer
+class BadQuery(Exception):
     """The query cannot be answered: status 400 (not understood) or 404 (no such thing)."""
 
     def __init__(self, message: str, status: int = 400) -> None:

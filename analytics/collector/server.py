@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
@@ -17,24 +15,21 @@ from prometheus_client.registry import Collector
 
 from analytics.collector.api import Api
 from analytics.collector.exposition import HealthCollector, PathCollector
-from analytics.collector.ingest import Ingest, Receipt
+from analytics.collector.ingest import Ingest
 from analytics.collector.limits import Limits
 from analytics.collector.receive import Receiver
 from analytics.collector.scrape import Scrape
 from analytics.collector.state import HealthBoard, LastWindows
 from analytics.collector.telemetry import Telemetry
-from analytics.store import StoreFull, WindowStore
+from analytics.collector.writer import Writer
+from analytics.store import WindowStore
 from analytics.windows import Selector
 from netslo.errors import NetsloError
 from netslo.estate import Estate
 
-MAINTAIN_INTERVAL_S: Final = 30.0
-WRITER_STUCK_S: Final = 60.0  # a request waits longer than this for its commit: a sick disk
 _KEEPALIVE_S: Final = 75.0  # an idle connection, or one whose request never begins
 _SHUTDOWN_S: Final = 10.0  # for requests under way when the server stops
 _RECENT_S: Final = 300
-
-_log = logging.getLogger(__name__)
 
 
 def create_app(
@@ -62,9 +57,8 @@ def create_app(
     telemetry, board, last_windows = Telemetry(), HealthBoard(limits.probes_max), LastWindows()
     ingest = Ingest(store, estate, limits, telemetry, board, last_windows, clock)
     writer = Writer(ingest)
-    for collector in (PathCollector(reader, estate, clock), HealthCollector(board, clock)):
-        telemetry.registry.register(collector)
-    for collector in collectors:
+    own = [PathCollector(reader, estate, clock), HealthCollector(board, clock)]
+    for collector in [*own, *collectors]:
         telemetry.registry.register(collector)
 
     async def running(_app: web.Application) -> AsyncIterator[None]:
@@ -87,66 +81,6 @@ def create_app(
     app.router.add_get("/healthz", writer.healthz)
     app.add_routes([*Api(reader, estate, last_windows, clock).routes(), *routes])
     return app
-
-
-class Writer:
-    """The one thread which decodes, commits and maintains the store; what it does, in order."""
-
-    def __init__(self, ingest: Ingest, maintain_interval_s: float = MAINTAIN_INTERVAL_S) -> None:
-        self._ingest = ingest
-        self._maintain_interval_s = maintain_interval_s
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._began_s: dict[object, float] = {}  # of the requests that wait for their commit
-
-    async def __aenter__(self) -> None:
-        self._maintaining = asyncio.create_task(self._maintain())
-
-    async def __aexit__(self, *_: object) -> None:
-        self._maintaining.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._maintaining
-        await asyncio.to_thread(self._thread.shutdown)  # after what is under way is committed
-
-    async def take(self, body: bytes, encoding: str) -> Receipt:
-        """Make a body durable; see `Ingest.take`."""
-        token = object()
-        self._began_s[token] = time.monotonic()
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._ingest.take, body, encoding)
-        finally:
-            del self._began_s[token]
-
-    async def healthz(self, _request: web.Request) -> web.Response:
-        """Answer 200 while windows are taken and kept, else 503 and why not."""
-        state = self._ingest.state
-        problem = None
-        if state.full:
-            problem = "the disk is full"
-        elif state.trouble is not None:
-            problem = state.trouble
-        elif self._began_s and time.monotonic() - min(self._began_s.values()) > WRITER_STUCK_S:
-            problem = "the writer is stuck"
-        return web.json_response(
-            {
-                "status": "ok" if problem is None else problem,
-                "last_commit": state.last_commit_s,
-                "waiting": len(self._began_s),
-            },
-            status=200 if problem is None else 503,
-        )
-
-    async def _maintain(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._maintain_interval_s)
-            try:
-                await loop.run_in_executor(self._thread, self._ingest.maintain)
-            except StoreFull as error:
-                _log.warning("maintenance: %s", error)
-            except Exception:
-                # Whatever it is, receiving goes on; the next round tries again.
-                _log.exception("maintenance failed")
 
 
 @asynccontextmanager

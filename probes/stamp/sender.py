@@ -6,12 +6,15 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from netslo.model import NS_PER_S
 from probes.instant import Instant
 from probes.ntp import ntp_from_unix_ns, unix_ns_from_ntp, unix_ns_from_ptp
 from probes.stamp.error_estimate import ErrorEstimate
 from probes.stamp.packet import REQUEST, SEQUENCE_SPAN, Reply, parse_reply
+
+CLOCK_NOISE_NS: Final = 50_000  # how far readings of the clocks may be off in one round trip
 
 
 class ReplyFault(StrEnum):
@@ -180,13 +183,13 @@ class Sender:
         rtt_ns = now.mono_ns - sent.at.mono_ns - dwell_ns
         if dwell_ns < 0:
             return Discarded(ReplyFault.DWELL_NEGATIVE)
-        if rtt_ns < 0:
+        if rtt_ns < -CLOCK_NOISE_NS:
             return Discarded(ReplyFault.DWELL_LONG)
         sent.answered = True
         self._settle(reply.sender_sequence)
         return Replied(
             seq=reply.sender_sequence,
-            rtt_ns=rtt_ns,
+            rtt_ns=max(0, rtt_ns),
             sent=sent.at,
             received_ns=received_ns,
             replied_ns=replied_ns,

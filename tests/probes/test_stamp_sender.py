@@ -105,6 +105,12 @@ def test_a_forged_reply_is_discarded_and_the_real_one_still_counts(sender, forge
     assert isinstance(sender.receive(answer(request), later(10)), Replied)
 
 
+def test_a_dwell_longer_by_the_noise_of_the_clocks_is_a_round_trip_of_nothing(sender):
+    event = sender.receive(answer(sender.send(T0), came_ms=0, left_ms=10), later(9.96))
+    assert isinstance(event, Replied)
+    assert event.rtt_ns == 0
+
+
 @given(st.binary(max_size=120), st.integers(0, 10**10))
 def test_no_octets_of_a_peer_raise_or_consume_a_packet(octets, after_ns):
     sender = Sender(TIMEOUT_NS, ssid=SSID)

@@ -30,11 +30,19 @@ class Buckets:
 
     def trimmed(self) -> Buckets:
         """Return the same counts without empty buckets at either end."""
-        used = np.flatnonzero(self.counts)
+        if not len(self.counts):
+            return Buckets()
+        if self.counts[0] and self.counts[-1]:
+            return self.copy()
+        used = self.counts.nonzero()[0]
         if not len(used):
             return Buckets()
         first, last = int(used[0]), int(used[-1])
         return Buckets(self.offset + first, self.counts[first : last + 1].copy())
+
+    def covers(self, other: Buckets) -> bool:
+        """Whether every bucket of `other` has a counter here."""
+        return self.offset <= other.offset and other.end <= self.end
 
     def cover(self, first: int, last: int, align: int) -> None:
         """Grow so that buckets `first` to `last` have counters, by whole multiples of `align`."""

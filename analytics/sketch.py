@@ -124,9 +124,10 @@ class Sketch:
             raise ValueError("the sum is NaN")
         sketch.sum = _saturated(sum_) if total else 0.0
         if total:
-            low, high = sketch._outer_bounds()
-            sketch._min = low if min_ is None else min_
-            sketch._max = high if max_ is None else max_
+            if min_ is None or max_ is None:
+                low, high = sketch._outer_bounds()
+                min_, max_ = low if min_ is None else min_, high if max_ is None else max_
+            sketch._min, sketch._max = min_, max_
             if not -math.inf < sketch._min <= sketch._max < math.inf:
                 raise ValueError(f"minimum {min_} and maximum {max_} contradict each other")
         return sketch
@@ -350,6 +351,9 @@ class Sketch:
     def _absorb_buckets(self, positive: Buckets, negative: Buckets, scale: int) -> None:
         while self._scale > scale:
             self._halve_scale()
+        if scale == self._scale and self._positive.covers(positive) and not len(negative.counts):
+            self._positive.add(positive)  # the common case: a further window of one path
+            return
         incoming = [positive.trimmed(), negative.trimmed()]
         theirs = scale
         for number in (0, 1):

@@ -76,6 +76,7 @@ class Channel:
     ) -> None:
         self.session = session
         self.sock: socket.socket | None = None
+        self.awaits_close = False  # it is in the engine's list of windows to close
         self._target = target
         self._dscp = dscp
         self._report = report
@@ -84,7 +85,7 @@ class Channel:
 
     def retarget(self, target: SocketAddress) -> None:
         """Send to another address from now on."""
-        self.close()
+        self.close_socket()
         self._target, self._reopen_ns = target, 0
 
     def send_due(self, now: Instant) -> None:
@@ -112,13 +113,17 @@ class Channel:
 
     def settle(self, now: Instant) -> None:
         """Settle what is past its time-out; `now` must be older than the last `read`."""
-        self._report.windows += self.session.settle(now)
+        self.session.settle(now)
+
+    def close_windows(self, now: Instant) -> None:
+        """Report the windows that are complete."""
+        self._report.windows += self.session.close(now)
 
     def flush(self) -> None:
-        """Close every window."""
+        """Report every window."""
         self._report.windows += self.session.flush()
 
-    def close(self) -> None:
+    def close_socket(self) -> None:
         """Close the socket; no answer can come to what is in flight."""
         if self.sock is not None:
             self.sock.close()
@@ -140,7 +145,7 @@ class Channel:
             self._report.discarded[f"not sent: {_name(error)}"] += 1
             self.session.withdraw(seq)
         if error and error not in _PASSING_ERRORS:
-            self.close()
+            self.close_socket()
             self._reopen_ns = now.mono_ns + _REOPEN_NS
 
     def _take(self, datagram: Datagram) -> None:

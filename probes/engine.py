@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +25,8 @@ from probes.session import Session
 _REPORT_NS: Final = NS_PER_S
 _CLOCK_READ_NS: Final = 16 * NS_PER_S
 _IDLE_WAIT_S: Final = 3600.0
+_CLOSE_RETRY_NS: Final = 20_000_000
+_CLOSE_MAX: Final = 4  # sessions in one turn: windows of all sessions end at the same time
 
 
 class Engine:
@@ -41,6 +44,7 @@ class Engine:
         self._channels: list[Channel] = []
         self._by_fd: dict[int, Channel] = {}
         self._timetable: Timetable[Channel] = Timetable()
+        self._closing: Timetable[Channel] = Timetable()
         self._lock = threading.Lock()  # of the commands and of the wake-up behind them
         self._commands: list[Callable[[], None]] = []
         self._poll = select.epoll()
@@ -91,26 +95,46 @@ class Engine:
         for channel in due:
             channel.settle(now)
             self._plan(channel)
+        self._close_windows(now)
         self._read_clock(now)
-        closed = any(report.windows for report in self._reports.values()) if due else False
-        if closed or now.mono_ns - self._reported_ns >= _REPORT_NS:
-            self._report(now)
+        self._report_if_due(now)
 
     def _wait(self) -> None:
         """Sleep until something is due or readable.
 
         `epoll` counts in milliseconds; `select` on the epoll object itself is finer.
         """
-        next_ns = self._timetable.next_ns
+        times = [t for t in (self._timetable.next_ns, self._closing.next_ns) if t is not None]
         wait_s = _IDLE_WAIT_S
-        if next_ns is not None:
-            wait_s = max(0.0, (next_ns - read_clocks().mono_ns) / NS_PER_S)
+        if times:
+            wait_s = max(0.0, (min(times) - time.monotonic_ns()) / NS_PER_S)
         select.select([self._poll], [], [], min(wait_s, _IDLE_WAIT_S))
 
     def _plan(self, channel: Channel) -> None:
-        wakeup_ns = channel.session.next_wakeup_ns
+        """Enter when a channel wants attention next."""
+        wakeup_ns, close_ns = channel.session.next_wakeup_ns, channel.session.next_close_ns
         if wakeup_ns is not None:
             self._timetable.push(wakeup_ns, channel)
+        if close_ns is not None and not channel.awaits_close:
+            channel.awaits_close = True
+            self._closing.push(close_ns, channel)
+
+    def _close_windows(self, now: Instant) -> None:
+        """Close windows of a few sessions; packets that become due meanwhile go first."""
+        for channel in self._closing.pop_due(now.mono_ns, _CLOSE_MAX):
+            channel.close_windows(now)
+            close_ns = channel.session.next_close_ns
+            channel.awaits_close = close_ns is not None
+            if close_ns is not None:  # if still the same one, a packet of it is in flight
+                self._closing.push(max(close_ns, now.mono_ns + _CLOSE_RETRY_NS), channel)
+
+    def _report_if_due(self, now: Instant) -> None:
+        """Report at once when the last of many windows that end together was closed."""
+        close_ns = self._closing.next_ns
+        more = close_ns is not None and close_ns <= now.mono_ns
+        closed = not more and any(report.windows for report in self._reports.values())
+        if closed or now.mono_ns - self._reported_ns >= _REPORT_NS:
+            self._report(now)
 
     def _register(self, channel: Channel, sock: socket.socket) -> None:
         """Listen to a new socket. Closing it takes it out of the epoll set by itself."""
@@ -156,6 +180,6 @@ class Engine:
     def _release(self) -> None:
         with self._lock:
             for channel in self._channels:
-                channel.close()
+                channel.close_socket()
             self._poll.close()
             os.close(self._wakeup_fd)

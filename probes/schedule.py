@@ -106,10 +106,10 @@ class Timetable(Generic[T]):
     def push(self, when_ns: int, item: T) -> None:
         heapq.heappush(self._heap, (when_ns, next(self._tie), item))
 
-    def pop_due(self, now_ns: int) -> list[T]:
-        """Remove and return every item whose time has come, earliest first."""
+    def pop_due(self, now_ns: int, items_max: int | None = None) -> list[T]:
+        """Remove and return the items whose time has come, earliest first."""
         due: list[T] = []
-        while self._heap and self._heap[0][0] <= now_ns:
+        while self._heap and self._heap[0][0] <= now_ns and len(due) != items_max:
             due.append(heapq.heappop(self._heap)[2])
         return due
 

@@ -58,7 +58,8 @@ class Session:
 
     The caller's turn: `take_due`, `transmit` each at its own reading of the clock, `receive`
     what has arrived, then `settle` with an instant taken *before* it began to read. It comes
-    back by `next_wakeup_ns`. To end: `stop`, go on until `finished`, `flush`.
+    back by `next_wakeup_ns`, and calls `close` from `next_close_ns` on, at its leisure. To end:
+    `stop`, go on until `finished`, `flush`.
     """
 
     def __init__(
@@ -92,12 +93,16 @@ class Session:
     @property
     def next_wakeup_ns(self) -> int | None:
         """The monotonic time by which `take_due` and `settle` want to be called; None: never."""
-        times = [ledger.close_ns for ledger in self._open.values() if not ledger.pending]
-        if (due_ns := self._schedule.next_ns) is not None:
-            times.append(due_ns)
-        if (deadline_ns := self.sender.next_deadline_ns) is not None:
-            times.append(deadline_ns + READ_GRACE_NS + 1)
-        return min(times, default=None)
+        due_ns, deadline_ns = self._schedule.next_ns, self.sender.next_deadline_ns
+        if deadline_ns is None:
+            return due_ns
+        deadline_ns += READ_GRACE_NS + 1
+        return deadline_ns if due_ns is None else min(due_ns, deadline_ns)
+
+    @property
+    def next_close_ns(self) -> int | None:
+        """The monotonic time from which `close` may have something to return; None: never."""
+        return min((ledger.close_ns for ledger in self._open.values()), default=None)
 
     def take_due(self, now: Instant) -> list[Due]:
         """Return the packets to send now; those that are too late for it are unmeasured."""
@@ -146,8 +151,8 @@ class Session:
             self.totals.duplicates += 1
         return event
 
-    def settle(self, now: Instant) -> list[PathWindow]:
-        """Give up what is past the time-out and return the windows that are complete.
+    def settle(self, now: Instant) -> None:
+        """Give up what is past the time-out.
 
         `now` must be older than the last look at the socket: an answer that came in time may
         have waited there while the prober slept.
@@ -159,6 +164,9 @@ class Session:
             else:
                 packet.ledger.lost()
                 self.totals.lost += 1
+
+    def close(self, now: Instant) -> list[PathWindow]:
+        """Return the windows that are complete; `take_due` and `settle` come first."""
         ledgers = self._open.values()
         return self._close([x for x in ledgers if not x.pending and x.close_ns <= now.mono_ns])
 

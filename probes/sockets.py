@@ -17,6 +17,7 @@ TTL: Final = 255  # RFC 8762 §4.2.1: the far end can then tell the number of ho
 RECEIVE_BUFFER: Final = 1 << 20  # octets; some seconds of answers while the process sleeps
 
 # Linux' numbers (asm-generic/socket.h, linux/in.h) which `socket` does not name everywhere
+_MSG_TRUNC: Final = int(socket.MSG_TRUNC)  # not the enum: it is slow, and read per packet
 _SO_TIMESTAMPNS_OLD: Final = 35  # struct timespec of the C library
 _SO_TIMESTAMPNS_NEW: Final = 64  # two 64-bit integers on every machine, since Linux 5.1
 _IP_PKTINFO: Final = 8
@@ -100,7 +101,7 @@ def read_datagram(sock: socket.socket) -> Datagram | None:
         data, ancillary, flags, address = sock.recvmsg(PACKET_SIZE_MAX, _ANCILLARY_SIZE)
     except BlockingIOError:
         return None
-    datagram = Datagram(data, address, bool(flags & socket.MSG_TRUNC))
+    datagram = Datagram(data, address, bool(flags & _MSG_TRUNC))
     for level, kind, value in ancillary:
         note = _NOTES.get((level, kind))
         if note is not None:

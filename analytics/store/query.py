@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from analytics.store.interface import WARM_S
 
@@ -21,19 +20,27 @@ class Piece:
     tier: str
     start_s: int
     end_s: int
-    rolled_up: bool | None = None  # True: only clean rows, False: only dirty ones, None: all
+    rolled_up: bool | None = None  # True: only clean intervals, False: only dirty ones, None: all
 
-    @property
-    def condition(self) -> str:
-        """SQL over the table alias `t`, with the parameters start and end."""
-        return "t.start_s >= ? AND t.start_s < ?" + _DIRTINESS[self.rolled_up]
+    def rows_of(self, table: str) -> str:
+        """Return SQL from FROM to WHERE over the alias `t`; its parameters are start and end.
 
-
-_IS_DIRTY: Final = (
-    f"EXISTS (SELECT 1 FROM dirty d WHERE d.start_s = t.start_s - t.start_s % {WARM_S}"
-    " AND d.series = t.series)"
-)
-_DIRTINESS: Final = {None: "", True: f" AND NOT {_IS_DIRTY}", False: f" AND {_IS_DIRTY}"}
+        Few intervals are dirty, so their rows are found from that side, not by a scan.
+        """
+        name = f"{self.tier}_{table} t"
+        if self.rolled_up is False:
+            return (
+                f"FROM dirty d CROSS JOIN {name} ON t.series = d.series"
+                f" AND t.start_s >= d.start_s AND t.start_s < d.start_s + {WARM_S}"
+                " WHERE d.start_s >= ? AND d.start_s < ?"
+            )
+        clean = (
+            " AND NOT EXISTS (SELECT 1 FROM dirty d"
+            " WHERE d.start_s = t.start_s AND d.series = t.series)"
+        )
+        return f"FROM {name} WHERE t.start_s >= ? AND t.start_s < ?" + (
+            clean if self.rolled_up else ""
+        )
 
 
 def pieces(start_s: int, end_s: int, hot_from_s: int) -> Iterator[Piece]:

@@ -93,13 +93,12 @@ def read_windows(
 ) -> Iterator[PathWindow]:
     """Yield the windows of the given series in one piece of time, by series and time."""
     length_s = HOT_S if piece.tier == "hot" else WARM_S
-    where = f"t WHERE t.series = ? AND {piece.condition}"
     for number, key in series.items():
-        span = (number, piece.start_s, piece.end_s)
+        span = (piece.start_s, piece.end_s, number)
         windows: dict[int, PathWindow] = {}
         for row in connection.execute(
-            f"SELECT start_s, {COUNTS}, jitter_s FROM {piece.tier}_windows {where}"  # noqa: S608
-            " ORDER BY start_s",
+            f"SELECT t.start_s, {COUNTS}, jitter_s"  # noqa: S608
+            f" {piece.rows_of('windows')} AND t.series = ? ORDER BY t.start_s",
             span,
         ):
             windows[row[0]] = PathWindow(
@@ -111,13 +110,15 @@ def read_windows(
         if not windows:
             continue
         for row in connection.execute(
-            f"SELECT start_s, metric, quality, direction, point FROM {piece.tier}_sketches {where}",  # noqa: S608
+            "SELECT t.start_s, metric, quality, direction, point"  # noqa: S608
+            f" {piece.rows_of('sketches')} AND t.series = ?",
             span,
         ):
             sketch_key = SketchKey(row[1], Quality(row[2]), row[3])
             windows[row[0]].sketches[sketch_key] = sketch_from_bytes(row[4])
         for row in connection.execute(
-            f"SELECT start_s, slo, good, bad, unmeasured FROM {piece.tier}_slo {where}",  # noqa: S608
+            "SELECT t.start_s, slo, good, bad, unmeasured"  # noqa: S608
+            f" {piece.rows_of('slo')} AND t.series = ?",
             span,
         ):
             windows[row[0]].slo[row[1]] = SloCounts(*row[2:5])

@@ -264,7 +264,7 @@ class SqliteStore:
     def _slo_sums(self, piece: Piece) -> list[tuple[int, str, int, int, int]]:
         return self._connection.execute(
             "SELECT t.series, t.slo, sum(t.good), sum(t.bad), sum(t.unmeasured)"  # noqa: S608
-            f" FROM {piece.tier}_slo t WHERE {piece.condition} GROUP BY t.series, t.slo",
+            f" {piece.rows_of('slo')} GROUP BY t.series, t.slo",
             (piece.start_s, piece.end_s),
         ).fetchall()
 

@@ -30,7 +30,7 @@ from slo.spec import load_objectives
 
 _LOOPBACK: Final = "127.0.0.1"
 _TICK_S: Final = 1.0
-_REFRESH_TICKS: Final = 2
+_REFRESH_TICKS: Final = 5
 TITLE: Final = "netslo demo · nine UK sites over an emulated WAN"
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from netslo.model import NS_PER_S
 
 _SYNCHRONISED: Final = 0x8000
-_PTP: Final = 0x4000
+PTP_FLAG: Final = 0x4000
 _SCALE_MAX: Final = 63
 _MULTIPLIER_MAX: Final = 255
 
@@ -50,12 +50,12 @@ class ErrorEstimate:
         """Read the 16 bits of the field; every value has a meaning but multiplier 0."""
         return cls(
             synchronised=bool(field & _SYNCHRONISED),
-            ptp=bool(field & _PTP),
+            ptp=bool(field & PTP_FLAG),
             scale=field >> 8 & _SCALE_MAX,
             multiplier=field & _MULTIPLIER_MAX,
         )
 
     def encode(self) -> int:
         """Return the 16 bits of the field."""
-        flags = (_SYNCHRONISED if self.synchronised else 0) | (_PTP if self.ptp else 0)
+        flags = (_SYNCHRONISED if self.synchronised else 0) | (PTP_FLAG if self.ptp else 0)
         return flags | self.scale << 8 | self.multiplier

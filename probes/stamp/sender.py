@@ -11,7 +11,7 @@ from typing import Final
 from netslo.model import NS_PER_S
 from probes.instant import Instant
 from probes.ntp import ntp_from_unix_ns, unix_ns_from_ntp, unix_ns_from_ptp
-from probes.stamp.error_estimate import ErrorEstimate
+from probes.stamp.error_estimate import PTP_FLAG, ErrorEstimate
 from probes.stamp.packet import REQUEST, SEQUENCE_SPAN, Reply, parse_reply
 
 CLOCK_NOISE_NS: Final = 50_000  # how far readings of the clocks may be off in one round trip
@@ -172,7 +172,7 @@ class Sender:
         return lost
 
     def _answer(self, sent: _Sent, reply: Reply, now: Instant) -> Replied | Discarded:
-        ptp = ErrorEstimate.decode(reply.error_estimate).ptp
+        ptp = reply.error_estimate & PTP_FLAG
         decode: Callable[..., int] = unix_ns_from_ptp if ptp else unix_ns_from_ntp
         try:
             received_ns = decode(reply.receive_timestamp, near_ns=now.wall_ns)

@@ -102,3 +102,11 @@ def test_a_timetable_gives_what_is_due_by_time_and_equal_times_in_order(times, n
     assert timetable.next_ns == min(times, default=None)
     assert timetable.pop_due(now) == sorted((t, p) for p, t in enumerate(times) if t <= now)
     assert timetable.next_ns == min((t for t in times if t > now), default=None)
+
+
+def test_a_timetable_gives_at_most_as_many_as_asked():
+    timetable = Timetable()
+    for when in (3, 1, 2):
+        timetable.push(when, when)
+    assert timetable.pop_due(9, 2) == [1, 2]
+    assert timetable.pop_due(9, 2) == [3]

@@ -111,7 +111,8 @@ class World:
             self.session.receive(octets, now.at_mono(when_ns))
             self._expect_answer(seq, when_ns)
         self._arriving = [a for a in self._arriving if a[0] > self._mono_ns]
-        self.windows += self.session.settle(now)
+        self.session.settle(now)
+        self.windows += self.session.close(now)
         for seq, (_, sent_ns, _) in list(self._under_way.items()):
             if self._mono_ns - READ_GRACE_NS > sent_ns + TIMEOUT_NS:
                 self._settle(seq, "lost", None)
@@ -213,7 +214,8 @@ def run_to(
             if when_ns <= now.mono_ns:
                 session.receive(answer(octets), now.at_mono(when_ns))
         arriving = [a for a in arriving if a[0] > now.mono_ns]
-        closed += session.settle(now)
+        session.settle(now)
+        closed += session.close(now)
     return closed
 
 
@@ -231,7 +233,7 @@ class TestAWindow:
         sessions = [make_session(phase_ns=phase * MS) for phase in (0, 3, 249)]
         for session in sessions:
             session.take_due(START.at_mono(START.mono_ns + 300 * MS))
-        assert len({ledger.close_ns for x in sessions for ledger in x._open.values()}) == 1
+        assert len({session.next_close_ns for session in sessions}) == 1
 
     def test_stays_open_while_an_answer_may_come(self):
         session = make_session()
@@ -239,7 +241,7 @@ class TestAWindow:
         session.take_due(START)
         (due,) = session.take_due(now.at_mono(START.mono_ns + 6_750 * MS))[-1:]
         session.transmit(due, now)
-        assert not session.settle(now.at_mono(now.mono_ns + TIMEOUT_NS))
+        assert not session.close(now.at_mono(session.next_close_ns))
 
     def test_holds_the_interarrival_jitter_where_it_ended(self):
         (window,) = run_to(make_session(), 8_100)
@@ -321,9 +323,11 @@ def test_a_session_asks_to_be_woken_for_each_reason_in_turn():
     session.settle(START.at_mono(session.next_wakeup_ns))
     assert session.totals.lost == 1
     close_ns = START.mono_ns + 7 * S + TIMEOUT_NS + READ_GRACE_NS
-    assert session.next_wakeup_ns == close_ns  # to close the window
-    assert len(session.settle(START.at_mono(close_ns))) == 1
     assert session.next_wakeup_ns is None
+    assert session.next_close_ns == close_ns
+    assert session.close(START.at_mono(close_ns - 1)) == []
+    assert len(session.close(START.at_mono(close_ns))) == 1
+    assert session.next_close_ns is None
 
 
 def test_what_a_session_remembers_does_not_grow():
@@ -342,5 +346,5 @@ def test_a_wall_clock_set_back_keeps_no_window_open():
         session.skip(due)
     assert len(session._open) > 1
     session.stop()
-    session.settle(Instant(back.wall_ns + 12 * S, back.mono_ns + 12 * S))
+    session.close(Instant(back.wall_ns + 12 * S, back.mono_ns + 12 * S))
     assert session._open == {}

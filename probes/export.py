@@ -7,6 +7,7 @@ no spool. This one keeps a batch until the collector has answered for it (OTLP/H
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import time
 from contextlib import asynccontextmanager

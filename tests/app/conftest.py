@@ -139,4 +139,24 @@ links:
 """
 
 SLO = """\
+apiVersion: openslo/v1
+kind: SLO
+metadata:
+  name: latency
+spec:
+  service: backbone
+  indicator:
+    metadata:
+      name: rtt
+    spec:
+      thresholdMetric:
+        metricSource:
+          type: netslo
+          spec:
+            metric: network.probe.rtt
+  objectives:
+    - op: lte
+      value: 0.050
+      target: 0.999
+  budgetingMethod: Occurrences
 """

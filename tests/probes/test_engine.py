@@ -11,13 +11,16 @@ from contextlib import contextmanager
 import pytest
 
 import probes.channel
+import probes.schedule
+import probes.session
 from analytics.windows import PacketCounts, SeriesKey
-from netslo.model import Endpoint, Path, Quality, SloThreshold
+from netslo.model import Endpoint, Path, Quality, SloThreshold, Window
 from probes.address import SocketAddress, resolve
 from probes.channel import LATE_REPLY, NO_ADDRESS, NO_SOCKET, OVERLONG, REFUSED, Report
 from probes.engine import Engine
-from probes.instant import read_clocks
+from probes.instant import Instant, read_clocks
 from probes.session import Session, SessionPlan
+from probes.sockets import Datagram
 from probes.stamp.sender import ReplyFault
 
 MS = 1_000_000
@@ -82,6 +85,23 @@ def closed_port() -> SocketAddress:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         return resolve(Endpoint("127.0.0.1", sock.getsockname()[1]))
+
+
+NOW = Instant(1_800_000_000 * 10**9, 50 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("stamp_ns", "arrived_ns"),
+    [
+        pytest.param(NOW.wall_ns - 7, NOW.mono_ns - 7, id="the kernel's"),
+        pytest.param(None, NOW.mono_ns, id="ours, where the kernel says none"),
+        pytest.param(NOW.wall_ns + 1, NOW.mono_ns, id="ours, when the clock was set back since"),
+        pytest.param(NOW.wall_ns - 11 * 10**9, NOW.mono_ns, id="ours, when it was set forward"),
+    ],
+)
+def test_the_time_of_arrival_is(stamp_ns, arrived_ns):
+    datagram = Datagram(b"", None, truncated=False, received_ns=stamp_ns)
+    assert probes.channel._arrival(datagram, NOW).mono_ns == arrived_ns
 
 
 class Run:
@@ -290,6 +310,31 @@ def until(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+class OneSecondWindow(Window):
+    """A window that ends within the patience of a test."""
+
+    @classmethod
+    def containing(cls, unix_ns: int, length_s: int = 1) -> Window:
+        return super().containing(unix_ns, length_s)
+
+
+def test_windows_are_reported_while_it_measures_each_session_and_window_once(monkeypatch):
+    monkeypatch.setattr(probes.session, "Window", OneSecondWindow)
+    monkeypatch.setattr(probes.schedule, "Window", OneSecondWindow)
+    run = Run()
+    with far_end() as far:
+        for number in range(10):  # more than are closed in one turn
+            run.add(f"s{number}", far.address, count=None, interval_ms=50, timeout_ms=100)
+        thread = running(run)
+        until(lambda: len(run.windows) >= 20)
+        run.engine.stop()
+        thread.join(5)
+    keys = [(w.key, w.window) for w in run.windows]
+    assert len(keys) == len(set(keys))
+    whole = [w for w in run.windows if w.packets.due == 20]
+    assert len(whole) >= 10  # the first and the last may be cut
 
 
 def test_a_stop_waits_for_what_is_in_flight_and_closes_every_window():

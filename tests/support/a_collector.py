@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
@@ -68,9 +69,11 @@ class Room:
     client: aiohttp.ClientSession
     now_s: float = NOW_S
 
-    async def post(self, body: bytes, **headers: str) -> Answer:
+    async def post(self, body: Any, **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         headers = {"Content-Type": PROTOBUF, **named}
+        if isinstance(body, bytes):
+            body = io.BytesIO(body)  # aiohttp warns of large octets
         async with self.client.post(f"{self.url}/v1/metrics", data=body, headers=headers) as got:
             return Answer(got.status, got.headers, await got.read())
 

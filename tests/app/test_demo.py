@@ -1,0 +1,120 @@
+"""The demo is the product's promise: what it measures is what its own network did."""
+
+import json
+import math
+import pathlib
+
+import pytest
+
+DURATION_S = 75
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """One run of the demo for all tests here: its final state, its output, its folder."""
+    import subprocess
+    import sys
+
+    directory = tmp_path_factory.mktemp("demo")
+    state = directory / "state.json"
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "netslo", "demo", "--duration", str(DURATION_S)]
+        + ["--json", str(state), "--data", str(directory / "data")],
+        capture_output=True,
+        text=True,
+        timeout=DURATION_S + 100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    return json.loads(state.read_text()), done.stdout, directory
+
+
+pytestmark = pytest.mark.timeout(DURATION_S + 120)
+
+
+def test_every_path_is_measured_and_its_ledger_adds_up(demo) -> None:
+    state, _, _ = demo
+    assert len(state["paths"]) == 144
+    for path in state["paths"]:
+        assert path["due"] == path["answered"] + path["lost"] + path["unmeasured"]
+        assert path["due"] == pytest.approx(DURATION_S * 5, abs=15)
+        assert path["rtt"]["count"] == path["answered"]
+
+
+def deviation(path, q: str) -> tuple[float, float]:
+    """Return |measured - true| and the truth, in seconds."""
+    measured, true = path["rtt"]["quantiles"][q], path["truth"]["rtt"]["quantiles"][q]
+    return abs(measured["value"] - true["value"]), true["value"]
+
+
+def test_the_median_of_every_path_is_the_networks_own(demo) -> None:
+    for path in demo[0]["paths"]:
+        error_s, true_s = deviation(path, "0.5")
+        assert error_s <= 0.02 * true_s + 0.0003, path["path"]
+
+
+def test_p99_is_the_networks_own_on_95_percent_of_the_paths(demo) -> None:
+    near = 0
+    for path in demo[0]["paths"]:
+        error_s, true_s = deviation(path, "0.99")
+        near += error_s <= 0.05 * true_s + 0.001
+    print(f"p99 within 5 % + 1 ms on {near} of 144 paths")
+    assert near >= 0.95 * 144
+
+
+def test_loss_is_the_networks_own_within_three_standard_errors(demo) -> None:
+    for path in demo[0]["paths"]:
+        true = path["truth"]["lost"]
+        assert abs(path["lost"] - true) <= 3 * math.sqrt(max(true, 1)), path["path"]
+    lost = sum(path["lost"] for path in demo[0]["paths"])
+    true = sum(path["truth"]["lost"] for path in demo[0]["paths"])
+    assert abs(lost - true) <= 3 * math.sqrt(max(true, 1))
+
+
+def test_the_incident_burns_its_budget_and_nobody_elses(demo) -> None:
+    state, output, _ = demo
+    incident = state["incident"]
+    assert incident["path"] == "london:edinburgh/ef"
+    assert 0 < incident["visible_after"] <= 25
+    burning = {slo["path"] for slo in state["slos"] if slo["severity"] == "page"}
+    assert incident["path"] in burning
+    hit = next(
+        slo
+        for slo in state["slos"]
+        if slo["path"] == incident["path"] and slo["slo"] == "national-latency"
+    )
+    assert hit["bad_events"] > 50
+    assert hit["burn_rate"]["5m"] > 13.44
+    assert "burns its budget" in output
+
+
+def test_json_has_the_stable_shape_and_no_nan(demo) -> None:
+    state, _, directory = demo
+    text = (directory / "state.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert {"started", "ended", "paths", "slos", "incident"} <= state.keys()
+    assert {"path", "scope", "due", "answered", "lost", "unmeasured", "rtt", "truth"} <= state[
+        "paths"
+    ][0].keys()
+    assert {"slo", "path", "objective", "threshold", "events", "bad_events"} <= state["slos"][
+        0
+    ].keys()
+
+
+def test_the_store_that_stays_says_the_same_as_the_demo(demo, netslo) -> None:
+    state, _, directory = demo
+    uk = pathlib.Path(__file__).parents[2] / "examples" / "uk"
+    store = directory / "data" / "store.sqlite"
+    done = netslo("slo", "status", "-c", uk, "--store", store, "--all", "--json")
+    assert done.returncode == 1  # a budget burns, which is bad news
+    listed = json.loads(done.stdout)["slos"]
+    assert {(s["slo"], s["path"]): s["bad_events"] for s in listed} == {
+        (s["slo"], s["path"]): s["bad_events"] for s in state["slos"]
+    }
+
+
+def test_no_spooled_batch_is_left_behind(demo) -> None:
+    left = [f for f in (demo[2] / "data" / "spool").rglob("*") if f.suffix == ".zst"]
+    assert not left

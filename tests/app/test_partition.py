@@ -1,0 +1,104 @@
+"""Kill -9 at the worst moment: no window is lost that was closed, and none counts twice."""
+
+import time
+import urllib.request
+
+import pytest
+
+from analytics.store.sqlite import SqliteStore
+from analytics.windows import PathWindow, Selector
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def start_collector(start, estate_dir, listen: str) -> tuple[object, str]:
+    collector = start("collect", "-c", estate_dir, "--listen", listen)
+    return collector, collector.wait_for(r"http://(\S+:\d+)")[1]
+
+
+def start_probe(start, estate_dir, address: str):
+    sites = ["--site", "london", "--site", "edinburgh"]
+    probe = start("probe", "-c", estate_dir, *sites, "--collector", f"http://{address}")
+    probe.wait_for("measuring 2 paths")
+    return probe
+
+
+def start_reflectors(start, estate_dir) -> None:
+    from netslo.config.estate_file import load_estate
+
+    listen = [f"--listen={s.addresses[0]}" for s in load_estate(estate_dir).sites.values()]
+    start("reflect", *listen).wait_for("listening|reflecting|answering")
+
+
+def kept(estate_dir) -> list[PathWindow]:
+    store = SqliteStore.open(estate_dir / "netslo-data" / "store.sqlite", readonly=True)
+    try:
+        now_s = int(time.time())
+        return list(store.windows(Selector(), now_s - 600, now_s + 60))
+    finally:
+        store.close()
+
+
+def test_a_collector_killed_for_20_s_loses_no_window_and_counts_none_twice(start, estate_dir):
+    start_reflectors(start, estate_dir)
+    collector, address = start_collector(start, estate_dir, "127.0.0.1:0")
+    probe = start_probe(start, estate_dir, address)
+    began_s = time.time()
+    time.sleep(14)  # at least one window has been delivered
+    collector.kill()
+    time.sleep(20)
+    collector, _ = start_collector(start, estate_dir, address)
+    time.sleep(6)
+    ended_s = time.time()
+    assert probe.stop() == 0
+    assert collector.stop() == 0
+
+    windows = kept(estate_dir)
+    for path in {window.key.path for window in windows}:
+        mine = [window for window in windows if window.key.path == path]
+        starts = [window.window.start_s for window in mine]
+        assert starts == list(range(starts[0], starts[-1] + 10, 10)), "a window is missing"
+        assert starts[0] <= began_s < starts[0] + 10
+        assert starts[-1] <= ended_s < starts[-1] + 10
+        for window in mine[1:-1]:
+            assert window.packets.due == 200, "20 packets/s for 10 s, neither lost nor doubled"
+            assert sum(s.count for k, s in window.sketches.items() if k.metric.endswith("rtt")) == (
+                window.packets.answered
+            )
+        due = sum(window.packets.due for window in mine)
+        assert due == pytest.approx((ended_s - began_s) * 20, abs=30)
+        answered = sum(window.packets.answered for window in mine)
+        assert answered >= 0.99 * due
+        events = sum(w.slo["latency"].events + w.slo["latency"].unmeasured for w in mine)
+        assert events == due
+
+
+def test_a_killed_probe_loses_no_more_than_its_open_windows(start, estate_dir) -> None:
+    start_reflectors(start, estate_dir)
+    collector, address = start_collector(start, estate_dir, "127.0.0.1:0")
+    probe = start_probe(start, estate_dir, address)
+    while time.time() % 10 < 3 or time.time() % 10 > 5:  # noqa: PLR2004
+        time.sleep(0.1)
+    time.sleep(10)  # a whole window has closed and another is open
+    probe.kill()
+    killed_s = time.time()
+    second = start_probe(start, estate_dir, address)
+    time.sleep(12)
+    assert second.stop() == 0
+    assert collector.stop() == 0
+    windows = kept(estate_dir)
+    for path in {window.key.path for window in windows}:
+        mine = {w.window.start_s: w for w in windows if w.key.path == path}
+        hit = int(killed_s) // 10 * 10
+        for start_s in range(min(mine), max(mine) + 10, 10):
+            assert start_s in mine
+        assert 0 < mine[hit].packets.due < 200  # what the first probe had open is gone
+        assert mine[hit - 10].packets.due > 0
+
+
+def test_the_collector_answers_people_and_prometheus(start, estate_dir) -> None:
+    collector, address = start_collector(start, estate_dir, "127.0.0.1:0")
+    for path in ("/healthz", "/metrics", "/api/v1/paths", "/api/v1/slos"):
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            assert answer.status == 200
+    assert collector.stop() == 0

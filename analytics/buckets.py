@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-_EMPTY = np.zeros(0, dtype=np.uint64)
+
+def _no_counts() -> NDArray[np.uint64]:
+    return np.zeros(0, dtype=np.uint64)
 
 
 @dataclass(slots=True)
@@ -15,7 +17,7 @@ class Buckets:
     """Counts of the buckets `offset`, `offset + 1`, ...; in OpenTelemetry's indexes."""
 
     offset: int = 0
-    counts: NDArray[np.uint64] = field(default_factory=lambda: _EMPTY.copy())
+    counts: NDArray[np.uint64] = field(default_factory=_no_counts)
 
     @property
     def end(self) -> int:

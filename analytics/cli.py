@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,21 +11,16 @@ if TYPE_CHECKING:
     from analytics.sketch import Sketch
 
 
-class _Quantiles(click.ParamType[tuple[float, ...]]):
-    name = "Q,Q,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            qs = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            qs = ()
-        if not qs or not all(0 <= q <= 1 for q in qs):
-            self.fail(f"{value!r} is no list of numbers from 0 to 1 such as 0.5,0.99", param, ctx)
-        return qs
+def _read_quantiles(
+    _context: click.Context, _parameter: click.Parameter, value: str
+) -> tuple[float, ...]:
+    try:
+        qs = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        qs = ()
+    if not qs or not all(0 <= q <= 1 for q in qs):
+        raise click.BadParameter(f"{value!r} is no list of numbers from 0 to 1 such as 0.5,0.99")
+    return qs
 
 
 @click.command()
@@ -33,7 +28,8 @@ class _Quantiles(click.ParamType[tuple[float, ...]]):
 @click.option(
     "--q",
     "qs",
-    type=_Quantiles(),
+    callback=_read_quantiles,
+    metavar="Q,Q,...",
     default="0.5,0.9,0.99,0.999",
     show_default=True,
     help="Which quantiles.",

@@ -48,7 +48,7 @@ def read_column(file: str, column: str | None = None) -> Iterator[Values]:
 
 def _open(file: str) -> TextIO:
     if file == STANDARD_INPUT:
-        return open(sys.stdin.fileno(), encoding="utf-8", newline="", closefd=False)  # noqa: PTH123
+        return open(sys.stdin.fileno(), encoding="utf-8", newline="", closefd=False)
     return pathlib.Path(file).open(encoding="utf-8", newline="")
 
 

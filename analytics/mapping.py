@@ -44,7 +44,7 @@ class SliceTable:
 
 def base(scale: int) -> float:
     """Return the ratio of successive bucket boundaries."""
-    return 2.0 ** (2.0**-scale)
+    return math.pow(2.0, 2.0**-scale)
 
 
 def relative_error(scale: int) -> float:
@@ -96,12 +96,14 @@ def bucket_index(values: NDArray[np.float64], scale: int) -> NDArray[np.int64]:
     below = np.ascontiguousarray(values).view(np.int64) - 1
     exponent = (below >> MANTISSA_BITS) - EXPONENT_BIAS
     if scale <= 0:
-        return exponent >> -scale
+        coarse: NDArray[np.int64] = exponent >> -scale
+        return coarse
     table = slice_table(scale)
     mantissa = below & _MANTISSA_MASK
     part = mantissa >> table.shift
     inside = table.first[part] + (mantissa >= table.boundary[part])
-    return (exponent << scale) + inside
+    index: NDArray[np.int64] = (exponent << scale) + inside
+    return index
 
 
 def lower_bound(index: NDArray[np.int64] | int, scale: int) -> NDArray[np.float64]:

@@ -279,9 +279,7 @@ class Sketch:
         return f"Sketch(scale={self._scale}, count={self.count}, min={self.min}, max={self.max})"
 
     def _identity(self) -> tuple[object, ...]:
-        sides = [
-            (side.offset, side.counts.tobytes()) for side in (self.positive, self.negative)
-        ]
+        sides = [(side.offset, side.counts.tobytes()) for side in (self.positive, self.negative)]
         return (
             self._scale,
             *sides,

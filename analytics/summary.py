@@ -51,9 +51,7 @@ def exact_distribution(
             "low": None if low is None else float(ordered[low]),
             "high": None if high is None else float(ordered[high]),
         }
-    return _shape(
-        count, float(values.sum()), float(ordered[0]), float(ordered[-1]), 0.0, quantiles
-    )
+    return _shape(count, float(values.sum()), float(ordered[0]), float(ordered[-1]), 0.0, quantiles)
 
 
 _UNKNOWN: Final = {"value": None, "low": None, "high": None}

@@ -1,7 +1,7 @@
 """What a user caused, said so that the user can act on it.
 
     NetsloError            exit 1   something outside failed (port in use, disk, host)
-      ConfigurationError   exit 2   a file, an option or a value is wrong; carries every Problem found
+      ConfigurationError   exit 2   a file, an option or a value is wrong; carries every Problem
 
 A caller's mistake is a plain ValueError, a network peer's an event that is counted;
 anything else that surfaces is our bug and keeps its traceback.

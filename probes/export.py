@@ -79,7 +79,7 @@ class _WaitAsTold(wait_base):
 
     def __init__(self, first_s: float, max_s: float) -> None:
         self._max_s = max_s
-        self._backoff = wait_exponential_jitter(initial=first_s, max=max_s, jitter=first_s)
+        self._backoff = wait_exponential_jitter(multiplier=first_s, max=max_s, jitter=first_s)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome is not None else None
@@ -214,7 +214,8 @@ class Deliverer:
             _NeverError: the collector refuses the batch as such.
         """
         try:
-            async with session.post(self._url, data=batch.body, allow_redirects=False) as response:
+            data = io.BytesIO(batch.body)  # sent piece by piece, where octets would go at once
+            async with session.post(self._url, data=data, allow_redirects=False) as response:
                 body = await _read_bounded(response)
                 return _understand(response, body)
         except (aiohttp.ClientError, OSError) as error:  # OSError: also a time-out

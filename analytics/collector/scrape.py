@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -39,8 +40,8 @@ class Scrape:
         wants_openmetrics = _OPENMETRICS in request.headers.get("Accept", "")
         write, content_type = _FORMATS[wants_openmetrics]
         async with self._lock:
-            made_s, body = self._kept.get(wants_openmetrics, (-CACHE_S, b""))
-            if not body or self._monotonic() - made_s >= CACHE_S:
+            made_s, body = self._kept.get(wants_openmetrics, (-math.inf, b""))
+            if self._monotonic() - made_s >= CACHE_S:
                 body = await asyncio.to_thread(write, self._registry)
                 self._kept[wants_openmetrics] = (self._monotonic(), body)
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -123,9 +123,7 @@ class _Reader:
         """Take in one resource: a batch of windows, and perhaps health points."""
         try:
             attributes = _attributes(resource.resource.attributes, self.limits)
-            site = _text(attributes, metrics.ATTR_SITE, default="")
-            if site and not is_name(site):
-                raise _Refused("netslo.site is not a site's name")
+            site = _site(attributes)
             instance, sequence = self._identity(attributes)
         except _Refused as refusal:
             for scope in resource.scope_metrics:
@@ -289,6 +287,14 @@ def _text(attributes: Mapping[str, Any], key: str, default: str | None = None) -
     if len(value) > _TEXT_MAX:
         raise _Refused(f"attribute {key} is too long")
     return value
+
+
+def _site(attributes: Mapping[str, Any]) -> str:
+    """Return the site that speaks; other people's tools name none."""
+    site = _text(attributes, metrics.ATTR_SITE, default="")
+    if site and not is_name(site):
+        raise _Refused("netslo.site is not a site's name")
+    return site
 
 
 def _member(enum: Any, attributes: Mapping[str, Any], key: str, default: Any = None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
+    ExponentialHistogramDataPoint,
     Metric,
     NumberDataPoint,
     ScopeMetrics,
@@ -22,7 +23,7 @@ from netslo.model import NS_PER_S, Outcome, Window
 
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 
-Attributes = Mapping[str, str]
+Attributes = dict[str, str]
 
 
 def encode_batch(batch: Batch) -> bytes:
@@ -66,10 +67,10 @@ class _Writer:
             metrics.ATTR_PROBE: window.key.probe.value,
         }
         for key, sketch in window.sketches.items():
-            point = self._metric(key.metric, "s").exponential_histogram.data_points.add()
-            fill_point(point, sketch)
-            point.attributes.extend(_strings(series | _sketch_attributes(key)))
-            _set_times(point, window.window)
+            histogram = self._metric(key.metric, "s").exponential_histogram.data_points.add()
+            fill_point(histogram, sketch)
+            histogram.attributes.extend(_strings(series | _sketch_attributes(key)))
+            _set_times(histogram, window.window)
         for name, unit, attributes, value in _sums(window):
             point = self._metric(name, unit).sum.data_points.add()
             point.as_int = value
@@ -125,7 +126,7 @@ def _sums(window: PathWindow) -> Iterator[tuple[str, str, Attributes, int]]:
                 yield metrics.SLO_EVENTS, "{event}", attributes, count
 
 
-def _set_times(point: NumberDataPoint, window: Window) -> None:
+def _set_times(point: NumberDataPoint | ExponentialHistogramDataPoint, window: Window) -> None:
     point.start_time_unix_nano = window.start_s * NS_PER_S
     point.time_unix_nano = window.end_s * NS_PER_S
 

@@ -62,7 +62,9 @@ def read_point(point: ExponentialHistogramDataPoint) -> Sketch:
     scale = point.scale
     positive, negative = _read_side(point.positive), _read_side(point.negative)
     if point.zero_threshold > SMALLEST_NORMAL and point.zero_count:
-        raise ValueError(f"zero threshold {point.zero_threshold} hides values above {SMALLEST_NORMAL}")
+        raise ValueError(
+            f"zero threshold {point.zero_threshold} hides values above {SMALLEST_NORMAL}"
+        )
     while scale > SCALE_DEFAULT:
         positive.halve_scale()
         negative.halve_scale()
@@ -116,7 +118,7 @@ def _read_side(side: ExponentialHistogramDataPoint.Buckets) -> Buckets:
 
 def _total(buckets: Buckets) -> int:
     """Return the sum of the counts, without the wrap-around of 64 bits."""
-    total = sum(buckets.counts.tolist())
+    total: int = sum(buckets.counts.tolist())
     if total > _COUNT_MAX:
         raise ValueError(f"{total} values are more than 2**63 - 1")
     return total

@@ -97,7 +97,7 @@ def read_windows(
         span = (piece.start_s, piece.end_s, number)
         windows: dict[int, PathWindow] = {}
         for row in connection.execute(
-            f"SELECT t.start_s, {COUNTS}, jitter_s"  # noqa: S608
+            f"SELECT t.start_s, {COUNTS}, jitter_s"
             f" {piece.rows_of('windows')} AND t.series = ? ORDER BY t.start_s",
             span,
         ):
@@ -110,15 +110,14 @@ def read_windows(
         if not windows:
             continue
         for row in connection.execute(
-            "SELECT t.start_s, metric, quality, direction, point"  # noqa: S608
+            "SELECT t.start_s, metric, quality, direction, point"
             f" {piece.rows_of('sketches')} AND t.series = ?",
             span,
         ):
             sketch_key = SketchKey(row[1], Quality(row[2]), row[3])
             windows[row[0]].sketches[sketch_key] = sketch_from_bytes(row[4])
         for row in connection.execute(
-            "SELECT t.start_s, slo, good, bad, unmeasured"  # noqa: S608
-            f" {piece.rows_of('slo')} AND t.series = ?",
+            f"SELECT t.start_s, slo, good, bad, unmeasured {piece.rows_of('slo')} AND t.series = ?",
             span,
         ):
             windows[row[0]].slo[row[1]] = SloCounts(*row[2:5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import sqlite3
 import threading
@@ -96,12 +97,12 @@ class SqliteStore:
         with self._lock, transaction(self._connection, "DEFERRED"):
             hot_from_s = self._watermark("hot_from")
             choose = pieces if resolution_s % WARM_S == 0 else fine_pieces
-            found = self._merged(
-                selector, list(choose(start_s, end_s, hot_from_s)), resolution_s
-            )
+            found = self._merged(selector, list(choose(start_s, end_s, hot_from_s)), resolution_s)
         return iter([found[place] for place in sorted(found)])
 
-    def aggregate(self, selector: Selector, start_s: int, end_s: int) -> dict[SeriesKey, PathWindow]:
+    def aggregate(
+        self, selector: Selector, start_s: int, end_s: int
+    ) -> dict[SeriesKey, PathWindow]:
         with self._lock, transaction(self._connection, "DEFERRED"):
             series = self._selected(selector)
             whole: dict[SeriesKey, PathWindow] = {}
@@ -263,7 +264,7 @@ class SqliteStore:
 
     def _slo_sums(self, piece: Piece) -> list[tuple[int, str, int, int, int]]:
         return self._connection.execute(
-            "SELECT t.series, t.slo, sum(t.good), sum(t.bad), sum(t.unmeasured)"  # noqa: S608
+            "SELECT t.series, t.slo, sum(t.good), sum(t.bad), sum(t.unmeasured)"
             f" {piece.rows_of('slo')} GROUP BY t.series, t.slo",
             (piece.start_s, piece.end_s),
         ).fetchall()
@@ -347,7 +348,7 @@ def _split(start_s: int, end_s: int, eras: Mapping[str, list[Era]]) -> Iterator[
     """Cut a span wherever a target changed."""
     changes = {since_s for changes in eras.values() for since_s, _ in changes}
     edges = [start_s, *sorted(s for s in changes if start_s < s < end_s), end_s]
-    yield from zip(edges, edges[1:], strict=False)
+    yield from itertools.pairwise(edges)
 
 
 def _by_path(sums: Mapping[tuple[SeriesKey, str, str], SloCounts]) -> list[SloTotals]:

@@ -48,7 +48,11 @@ class Link:
     def stop_event(self) -> asyncio.Event:
         """Return an event of the running loop which is set when the child shall stop."""
         loop, event = asyncio.get_running_loop(), asyncio.Event()
-        self._on_stop.append(lambda: loop.call_soon_threadsafe(event.set))
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(event.set)
+
+        self._on_stop.append(wake)
         if self.stopped.is_set():
             event.set()
         return event

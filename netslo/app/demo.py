@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -25,7 +24,7 @@ from netslo.app.screen import Screen
 from netslo.app.watch import Watch
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
-from netslo.model import Endpoint, Path
+from netslo.model import Endpoint
 from slo.spec import load_objectives
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -35,7 +34,10 @@ TITLE: Final = "netslo demo · nine UK sites over an emulated WAN"
 
 
 def run_demo(
-    duration_s: float, json_file: pathlib.Path | None, data_dir: pathlib.Path | None, seed: int | None
+    duration_s: float,
+    json_file: pathlib.Path | None,
+    data_dir: pathlib.Path | None,
+    seed: int | None,
 ) -> None:
     """Run the demo and print its summary.
 

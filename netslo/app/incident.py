@@ -29,7 +29,7 @@ class Incident:
     over: bool = False
     visible_s: float | None = None
 
-    def due_change(self, now_s: float) -> Impairment | None | bool:
+    def due_change(self, now_s: float) -> Impairment | bool | None:
         """Return the impairment to apply, None to lift it, False when nothing changes."""
         if not self.active and not self.over and now_s >= self.starts_s:
             self.active = True

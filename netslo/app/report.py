@@ -58,7 +58,9 @@ def summary(state: Mapping[str, Any]) -> RenderableType:
     due, lost = sum(p["due"] for p in paths), sum(p["lost"] for p in paths)
     unmeasured = sum(p["unmeasured"] for p in paths)
     lines = [
-        Text(f"{due:,} packets due on {len(paths)} paths: {lost:,} lost, {unmeasured:,} unmeasured."),
+        Text(
+            f"{due:,} packets due on {len(paths)} paths: {lost:,} lost, {unmeasured:,} unmeasured."
+        ),
         Text(_agreement(paths)),
         *(Text(line) for line in _incident_lines(state)),
     ]
@@ -90,7 +92,11 @@ def _incident_lines(state: Mapping[str, Any]) -> list[str]:
     visible = incident["visible_after"]
     lines = [
         f"Incident on {incident['path']}: "
-        + ("its burn was not seen." if visible is None else f"its burn was seen after {visible:.0f} s.")
+        + (
+            "its burn was not seen."
+            if visible is None
+            else f"its burn was seen after {visible:.0f} s."
+        )
     ]
     for slo in state["slos"]:
         if slo["path"] == incident["path"] and slo["bad_events"]:

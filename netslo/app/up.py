@@ -61,9 +61,7 @@ def local_sites(estate: Estate) -> tuple[str, ...]:
     Raises:
         ConfigurationError: there is none.
     """
-    found = tuple(
-        name for name, site in estate.sites.items() if _is_local(site.addresses[0].host)
-    )
+    found = tuple(name for name, site in estate.sites.items() if _is_local(site.addresses[0].host))
     if not found:
         raise ConfigurationError(
             "no site of the estate has an address of this host; name yours with --site NAME"

@@ -37,7 +37,9 @@ class Watch:
         self.windows = self.store.aggregate(Selector(), _floor(start_s), _floor(now_s) + 10)
         self.statuses = evaluate(self.store, self.objectives, self.estate, now_s)
 
-    def view(self, title: str, now_s: float, ends_s: float | None, log: Sequence[str]) -> EstateView:
+    def view(
+        self, title: str, now_s: float, ends_s: float | None, log: Sequence[str]
+    ) -> EstateView:
         """Return what to draw now."""
         by_path: dict[Path, list[SloStatus]] = {}
         for status in self.statuses:

@@ -57,7 +57,9 @@ Address = Annotated[Endpoint, BeforeValidator(_endpoint)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True
+    )
 
 
 class _Class(_Model):
@@ -198,7 +200,7 @@ def _links(document: Document) -> Iterator[Problem]:
 def _values(
     document: Document, section: str, key: str, of: type | None = None
 ) -> Iterator[tuple[Location, Any]]:
-    """Yield the value of `key` in each entry of a list, with its place, where the shape is right."""
+    """Yield the value of `key` in each entry of a list, with its place, if the shape is right."""
     entries = document.data.get(section) if isinstance(document.data, dict) else None
     for i, entry in enumerate(entries if isinstance(entries, Sequence) else ()):
         value = entry.get(key) if isinstance(entry, dict) else None

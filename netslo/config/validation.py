@@ -43,9 +43,7 @@ def problem_at(document: Document, location: Location, value: object, expected: 
     return Problem(str(document.file), document.line(location), field, _show(value), expected)
 
 
-def _problem(
-    details: ErrorDetails, document: Document, model: type[BaseModel] | None
-) -> Problem:
+def _problem(details: ErrorDetails, document: Document, model: type[BaseModel] | None) -> Problem:
     location = _in_file(details["loc"], document.data)
     kind, context = details["type"], details.get("ctx", {})
     if kind == "missing":

@@ -106,7 +106,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*location, i)) for i, item in enumerate(node.value)]
         self._texts[location] = str(node.value)
-        return self._constructor.construct_object(node)  # type: ignore[no-untyped-call]
+        return self._constructor.construct_object(node)
 
     def _entries(self, node: yaml.MappingNode, location: Location) -> Iterator[tuple[str, Any]]:
         try:

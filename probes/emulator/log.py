@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from array import array
 from dataclasses import dataclass
 from typing import Final
@@ -57,8 +56,3 @@ class FlowLog:
         span_ns = (there[at_there, 3] - there[at_there, 2]) + (back[at_back, 3] - back[at_back, 2])
         dropped = sum(int((way[:, 3] == DROPPED).sum()) for way in (forward, reverse))
         return Truth(span_ns / NS_PER_S, len(forward), dropped)
-
-
-def save(file: pathlib.Path, logs: dict[str, FlowLog]) -> None:
-    """Write the rows of every path to a `.npz` file, by path id."""
-    np.savez_compressed(file, **{path: log.rows() for path, log in logs.items()})

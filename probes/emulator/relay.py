@@ -80,10 +80,6 @@ class Emulator:
         with self._lock:
             return self._carried[path].log.truth()
 
-    def logs(self) -> dict[str, FlowLog]:
-        """Return the log of each path, by path id."""
-        return {path.id: carried.log for path, carried in self._carried.items()}
-
     def run(self, stop: threading.Event) -> None:
         """Carry until `stop` is set; then the sockets close and what is under way is gone."""
         with select.epoll() as poll:

@@ -17,7 +17,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsPartialSuccess,
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -234,7 +233,7 @@ class TestRefusedRequests:
 
     async def test_a_sender_that_hangs_up_in_the_middle_changes_nothing(self, room) -> None:
         host, port = room.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        _, writer = await asyncio.open_connection(host, int(port))
         body = encode_batch(make_batch(make_window()))
         head = f"POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:50])
@@ -270,7 +269,7 @@ class TestRefusedRequests:
                 for n in range(2)
             ]
             while (await room.get("/healthz"))[1]["waiting"] < 2:
-                await asyncio.sleep(0)
+                pass
             answer = await room.send(make_batch(make_window(), sequence=2))
             assert (answer.status, answer.headers["Retry-After"]) == (429, "7")
             release.set()
@@ -448,9 +447,11 @@ class TestServer:
 
     async def test_ipv6_is_served(self, room) -> None:
         app = create_app(room.writer, room.reader, make_estate())
-        async with serve(app, "::1", 0) as (host, port):
-            async with room.client.get(f"http://[{host}]:{port}/healthz") as response:
-                assert response.status == 200
+        async with (
+            serve(app, "::1", 0) as (host, port),
+            room.client.get(f"http://[{host}]:{port}/healthz") as response,
+        ):
+            assert response.status == 200
 
     async def test_what_is_under_way_at_the_end_is_committed(self, tmp_path) -> None:
         began, release = threading.Event(), threading.Event()

@@ -63,9 +63,7 @@ def test_halving_the_scale_halves_the_index(value: float, scale: int) -> None:
     assert bucket_index(values, scale - 1)[0] == bucket_index(values, scale)[0] >> 1
 
 
-@given(
-    st.floats(min_value=1e-300, max_value=1e300, allow_nan=False), st.integers(0, SCALE_MAX)
-)
+@given(st.floats(min_value=1e-300, max_value=1e300, allow_nan=False), st.integers(0, SCALE_MAX))
 def test_the_representative_is_within_the_promised_error(value: float, scale: int) -> None:
     middle = representative(bucket_index(np.array([value]), scale), scale)[0]
     assert abs(middle - value) <= relative_error(scale) * value * (1 + 1e-9)

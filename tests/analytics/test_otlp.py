@@ -13,6 +13,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     ExponentialHistogramDataPoint,
 )
+from some_windows import T0, make_batch, make_window, sketch_of, windows
 
 from analytics.otlp import (
     Limits,
@@ -25,7 +26,6 @@ from analytics.otlp import (
 from analytics.sketch import Sketch
 from analytics.windows import Batch
 from netslo import metrics
-from some_windows import T0, make_batch, make_window, sketch_of, windows
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 

@@ -285,7 +285,7 @@ def test_a_missing_store_cannot_be_read(file) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path) -> None:
-    with pytest.raises(NetsloError, match="folder .* does not exist"):
+    with pytest.raises(NetsloError, match=r"folder .* does not exist"):
         SqliteStore.open(tmp_path / "none" / "store.sqlite")
 
 

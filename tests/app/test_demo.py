@@ -18,8 +18,10 @@ def demo(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo")
     state = directory / "state.json"
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "netslo", "demo", "--duration", str(DURATION_S)]
-        + ["--json", str(state), "--data", str(directory / "data")],
+        [
+            *(sys.executable, "-P", "-m", "netslo", "demo", "--duration", str(DURATION_S)),
+            *("--json", str(state), "--data", str(directory / "data")),
+        ],
         capture_output=True,
         text=True,
         timeout=DURATION_S + 100,

@@ -77,7 +77,7 @@ def test_a_killed_probe_loses_no_more_than_its_open_windows(start, estate_dir) -
     start_reflectors(start, estate_dir)
     collector, address = start_collector(start, estate_dir, "127.0.0.1:0")
     probe = start_probe(start, estate_dir, address)
-    while time.time() % 10 < 3 or time.time() % 10 > 5:  # noqa: PLR2004
+    while time.time() % 10 < 3 or time.time() % 10 > 5:
         time.sleep(0.1)
     time.sleep(10)  # a whole window has closed and another is open
     probe.kill()

@@ -80,11 +80,11 @@ class Room:
     async def send(self, batch: Batch) -> Answer:
         return await self.post(encode_batch(batch))
 
-    async def get(self, path: str, **params: str) -> Any:
-        async with self.client.get(self.url + path, params=params) as got:
+    async def get(self, path: str, /, **params: str) -> Any:
+        async with self.client.get(self.url + path, params=params or None) as got:
             return got.status, await got.json()
 
-    async def text(self, path: str, **headers: str) -> str:
+    async def text(self, path: str, /, **headers: str) -> str:
         async with self.client.get(self.url + path, headers=headers) as got:
             assert got.status == 200
             return await got.text()

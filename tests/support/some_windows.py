@@ -12,7 +12,11 @@ from netslo.model import Path, ProbeKind, Quality, Window
 
 T0 = 1_800_000_000  # a Unix time that is a multiple of 300
 
-PATHS = [Path("london", "leeds", "ef"), Path("london", "leeds", "be"), Path("leeds", "dundee", "ef")]
+PATHS = [
+    Path("london", "leeds", "ef"),
+    Path("london", "leeds", "be"),
+    Path("leeds", "dundee", "ef"),
+]
 COUNT = st.integers(0, 50)
 
 

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from netslo.app.commands.options import DATA_DIR, STORE_FILE, EndpointType, config_option
+from netslo.app.commands.options import DATA_DIR, STORE_FILE, config_option, read_endpoint
 from netslo.model import Endpoint
 
 
@@ -16,7 +16,8 @@ from netslo.model import Endpoint
 @config_option
 @click.option(
     "--listen",
-    type=EndpointType(),
+    callback=read_endpoint,
+    metavar="HOST:PORT",
     default="127.0.0.1:4318",
     show_default=True,
     help="Where probes deliver and people look; port 0 takes a free one.",

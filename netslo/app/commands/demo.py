@@ -37,7 +37,10 @@ _DURATION_S_MIN = 3 * WINDOW_S
 )
 @click.option("--seed", type=int, default=None, help="Make the emulated network repeatable.")
 def demo(
-    duration_s: float, json_file: pathlib.Path | None, data_dir: pathlib.Path | None, seed: int | None
+    duration_s: float,
+    json_file: pathlib.Path | None,
+    data_dir: pathlib.Path | None,
+    seed: int | None,
 ) -> None:
     """Measure nine UK sites on an emulated WAN, break one path, show what it costs.
 

@@ -15,23 +15,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DATA_DIR = "netslo-data"
 STORE_FILE = "store.sqlite"
+PORT_MAX = 65_535
 
 
-class EndpointType(click.ParamType[Endpoint]):
-    """`HOST:PORT` or `[IPv6]:PORT`."""
-
-    name = "HOST:PORT"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Endpoint:
-        if isinstance(value, Endpoint):
-            return value
-        host, colon, port = str(value).rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
-            self.fail(f"{value!r} is not HOST:PORT with a port from 0 to 65535", param, ctx)
-        return Endpoint(host, int(port))
+def read_endpoint(_context: click.Context, _parameter: click.Parameter, value: str) -> Endpoint:
+    """Read an option's `HOST:PORT` or `[IPv6]:PORT`."""
+    host, colon, port = value.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    number = int(port) if port.isascii() and port.isdecimal() else -1
+    if not colon or not bare or (":" in bare) != (bare != host) or not 0 <= number <= PORT_MAX:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT with a port from 0 to {PORT_MAX}")
+    return Endpoint(bare, number)
 
 
 def config_option(function: F) -> F:

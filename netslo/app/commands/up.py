@@ -6,7 +6,7 @@ import pathlib
 
 import click
 
-from netslo.app.commands.options import DATA_DIR, EndpointType, config_option
+from netslo.app.commands.options import DATA_DIR, config_option, read_endpoint
 from netslo.model import Endpoint
 
 
@@ -21,7 +21,8 @@ from netslo.model import Endpoint
 )
 @click.option(
     "--listen",
-    type=EndpointType(),
+    callback=read_endpoint,
+    metavar="HOST:PORT",
     default="127.0.0.1:4318",
     show_default=True,
     help="Where the collector listens.",

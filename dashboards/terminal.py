@@ -18,6 +18,7 @@ _LOG_LINES_MAX: Final = 5
 _BAR_WIDTH: Final = 8
 _BARS: Final = " ▏▎▍▌▋▊▉█"
 _LOW_BUDGET: Final = 0.25
+_OVERSPENT_SHOWN: Final = -9.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def plain_lines(view: EstateView) -> list[str]:
         )
     lines += [
         f"  BURNING  {row.path}  p99 {format_ms(row.p99_s)} ms"
-        f"  budget left {format_percent(row.budget_remaining_ratio, 0)}  burn {_burn(row.burn_5m)}"
+        f"  budget left {_budget(row.budget_remaining_ratio)}  burn {_burn(row.burn_5m)}"
         for row in view.by_trouble()
         if row.burning
     ]
@@ -132,7 +133,7 @@ def _table(rows: list[PathRow], width: int) -> Table:
             format_percent(row.loss_ratio),
             *([format_ms(row.jitter_s)] if wide else []),
             _burn(row.burn_5m),
-            format_percent(row.budget_remaining_ratio, 0),
+            _budget(row.budget_remaining_ratio),
             *([_bar(row.budget_remaining_ratio)] if wide else []),
         ]
         table.add_row(mark, row.path, row.scope, *cells, style=style)
@@ -171,6 +172,13 @@ def _by_scope(rows: Iterable[PathRow]) -> list[tuple[str, list[PathRow]]]:
 def _median(values: Iterable[float | None]) -> float | None:
     known = sorted(value for value in values if value is not None)
     return known[len(known) // 2] if known else None
+
+
+def _budget(ratio: float | None) -> str:
+    """Write what is left; far below nothing, the exact figure tells a reader no more."""
+    if ratio is not None and ratio < _OVERSPENT_SHOWN:
+        return f"< {format_percent(_OVERSPENT_SHOWN, 0)}"
+    return format_percent(ratio, 0)
 
 
 def _burn(rate: float | None) -> str:

@@ -39,11 +39,13 @@ RETRY_MAX_S: Final = 30.0
 _CONTENT_TYPE: Final = "application/x-protobuf"
 _RESPONSE_BYTES_MAX: Final = 64 * 1024
 _MESSAGE_CHARACTERS_MAX: Final = 300
-# The collector understood the batch and will never take it.
+_TOO_LARGE: Final = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+# The collector understood the batch and will never take it. Of these, only a refusal for its size
+# is believed from somebody who does not answer in OTLP: proxies have limits too.
 _HOPELESS: Final = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        _TOO_LARGE,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
@@ -273,13 +275,13 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
 
 def _understand(response: aiohttp.ClientResponse, body: bytes) -> ExportMetricsServiceResponse:
     """Return the acknowledgement in an answer, or raise what else it means."""
-    if response.status in _HOPELESS:
+    is_otlp = response.content_type == _CONTENT_TYPE and "Content-Encoding" not in response.headers
+    if response.status in _HOPELESS and (is_otlp or response.status == _TOO_LARGE):
         raise _NeverError(f"HTTP {response.status}: {_status_message(body)}")
     if response.status != HTTPStatus.OK:
         reason = f"HTTP {response.status}: {_status_message(body) or response.reason}"
         raise _NotNowError(reason, _retry_after_s(response.headers.get("Retry-After"), time.time()))
-    # A login page of some gateway says 200 as well.
-    if response.content_type != _CONTENT_TYPE or "Content-Encoding" in response.headers:
+    if not is_otlp:  # a login page of some gateway says 200 as well
         raise _NotNowError(f"HTTP 200, but {response.content_type} is no answer of a collector")
     try:
         return ExportMetricsServiceResponse.FromString(body)

@@ -39,8 +39,8 @@ _ATTR_REASON: Final = "reason"
 class ProbeHealth:
     """Instruments of one site's probe, reported every `interval_s`.
 
-    Every method may be called from any thread; none waits for the network but `shutdown`,
-    which reports for a last time.
+    Every method may be called from any thread; none waits for the network but `report` and
+    `shutdown`.
     """
 
     def __init__(
@@ -113,6 +113,10 @@ class ProbeHealth:
     def count_discarded(self, reason: str, packets: int = 1) -> None:
         """Count packets that arrived and could not be used; `reason` is one of a few."""
         self._discarded.add(packets, {_ATTR_REASON: reason})
+
+    def report(self) -> None:
+        """Report now, and wait for it."""
+        self._provider.force_flush()
 
     def shutdown(self) -> None:
         """Report once more and end; takes at most about the time of one request."""

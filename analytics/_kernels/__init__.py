@@ -1,7 +1,8 @@
 """Compiled inner loops: arrays and scalars in and out, unchecked. Callers check, kernels trust.
 
-numba is optional and slow to import (about 0.7 s with a warm cache), so it is loaded for the
-first array that is worth it. Without it, numpy does the same with the same result.
+numba is optional and slow to load (about 0.7 s, and seconds once per machine to compile), so it
+is loaded only for a process that counts many large arrays; one that adds a few values now and
+then, as a probe does, never pays for it. Without it numpy does the same with the same result.
 `NETSLO_NUMBA=0` keeps numba out.
 """
 
@@ -16,22 +17,33 @@ from numpy.typing import NDArray
 
 from analytics.mapping import slice_table
 
-WORTHWHILE_VALUES: Final = 20_000_000  # what numpy counts in the time numba takes to load
-_LOADED_VALUES: Final = 2_000  # once loaded, numba wins from here
+LARGE: Final = 2_000  # values in an array from which a loaded kernel beats numpy
+WORTHWHILE: Final = 50_000_000  # values which numpy counts in the time that numba takes to load
+
 _enabled = os.environ.get("NETSLO_NUMBA", "1") != "0" and find_spec("numba") is not None
 _loaded = False
+_seen = 0  # values of large arrays so far
 
 
-def worthwhile(values: int) -> bool:
-    """Whether counting so many values is quicker with the kernel than with numpy."""
-    return _enabled and values >= (_LOADED_VALUES if _loaded else WORTHWHILE_VALUES)
+def take_on(values: int) -> bool:
+    """Whether an array of so many values is to be counted by kernel; loads it once that pays."""
+    global _seen  # noqa: PLW0603 - one per process, like the import it leads to
+    if values < LARGE or not _enabled:
+        return False
+    _seen += values
+    return _loaded or (_seen >= WORTHWHILE and load())
 
 
 def load() -> bool:
-    """Load the kernels now, for a process that will use them; False without numba."""
-    global _loaded  # noqa: PLW0603 - one per process, like the import it stands for
-    if _enabled:
-        _loaded = True
+    """Load the kernels now, for a process that will use them; False where numba cannot run."""
+    global _enabled, _loaded  # noqa: PLW0603 - one per process, like the import they stand for
+    if _enabled and not _loaded:
+        try:
+            from analytics._kernels import sketch as _  # noqa: F401
+        except ImportError:  # numba is there, but not for this numpy or this machine
+            _enabled = False
+        else:
+            _loaded = True
     return _loaded
 
 
@@ -39,7 +51,6 @@ def count_values(
     values: NDArray[np.float64], scale: int, offset: int, counts: NDArray[np.uint64]
 ) -> None:
     """Count positive normal values into the buckets from `offset` on; all are covered."""
-    load()
     from analytics._kernels import sketch as kernel
 
     if scale > 0:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from analytics._kernels.compilation import compiled
 
 _MANTISSA_MASK = np.int64((1 << 52) - 1)
 _BIAS = np.int64(1023)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def count_fine(
     values: NDArray[np.float64],  # (n,) positive, normal, finite
     scale: int,  # > 0
@@ -31,7 +32,7 @@ def count_fine(
         counts[index - offset] += np.uint64(1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def count_coarse(
     values: NDArray[np.float64],  # (n,) positive, normal, finite
     shift: int,  # -scale, >= 0

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from analytics.collector.query import (
     BadQuery,
@@ -33,7 +34,7 @@ from netslo.units import format_duration
 WINDOWS_MAX: Final = 5000  # in one answer
 _SPAN_S: Final = 300
 
-Answer = Callable[[Mapping[str, str]], dict[str, Any]]
+Answer = Callable[[MultiMapping[str]], dict[str, Any]]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -59,7 +60,7 @@ class Api:
             web.get("/api/v1/windows", _json_handler(self.windows)),
         ]
 
-    def paths(self, query: Mapping[str, str]) -> dict[str, Any]:
+    def paths(self, query: MultiMapping[str]) -> dict[str, Any]:
         """Answer with every path measured within `range`, up to now.
 
         `{"start", "end", "range", "paths": [{"path", "src_site", "dst_site", "class", "scope",
@@ -91,7 +92,7 @@ class Api:
                 )
         return {"start": start_s, "end": end_s, "range": format_duration(span_s), "paths": paths}
 
-    def windows(self, query: Mapping[str, str]) -> dict[str, Any]:
+    def windows(self, query: MultiMapping[str]) -> dict[str, Any]:
         """Answer with the windows of one path which begin in [start, end).
 
         `{"path", "resolution", "windows": [{"start", "end", "probe", and the figures}]}`, the
@@ -161,5 +162,5 @@ def _json_handler(answer: Answer) -> Handler:
     return handle
 
 
-def _dump(answer: Mapping[str, Any] | Iterable[Any]) -> str:
+def _dump(answer: Mapping[str, Any]) -> str:
     return json.dumps(answer, allow_nan=False, separators=(",", ":"))

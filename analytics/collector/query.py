@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
+
+from multidict import MultiMapping
 
 from netslo.estate import Estate
 from netslo.model import WINDOW_S, Path
@@ -23,19 +25,17 @@ class BadQuery(Exception):
         self.status = status
 
 
-def check_names(query: Mapping[str, str], known: Collection[str]) -> None:
+def check_names(query: MultiMapping[str], known: Collection[str]) -> None:
     """Refuse parameters nobody reads: a misspelt one must not be ignored.
 
     Raises:
         BadQuery: one is unknown, or stands there twice.
     """
-    seen: set[str] = set()
     for name in query:
         if name not in known:
             raise BadQuery(f"unknown parameter {name!r}; known are {', '.join(known)}")
-        if name in seen:
+        if len(query.getall(name)) > 1:
             raise BadQuery(f"parameter {name!r} stands there twice")
-        seen.add(name)
 
 
 def read_path(text: str | None, estate: Estate) -> Path:

@@ -31,7 +31,20 @@ def final_state(
             for key, window in sorted(watch.windows.items())
         ],
         "slos": [status.to_json() for status in watch.statuses],
-        "incident": incident.to_json(),
+        "incident": incident.to_json() | {"cost": _cost(watch, incident)},
+    }
+
+
+def _cost(watch: Watch, incident: Incident) -> dict[str, float]:
+    """Return, by objective, which share of a whole period's budget the path's bad events are.
+
+    The schedule is fixed, so the budget of a whole period is known before it has passed.
+    """
+    interval_s = watch.estate.plan.interval_s
+    return {
+        status.slo: status.bad_events / ((1 - status.objective) * status.period_s / interval_s)
+        for status in watch.statuses
+        if status.path == incident.path and status.bad_events
     }
 
 
@@ -100,10 +113,10 @@ def _incident_lines(state: Mapping[str, Any]) -> list[str]:
     ]
     for slo in state["slos"]:
         if slo["path"] == incident["path"] and slo["bad_events"]:
-            budget = format_percent(slo["budget_remaining_ratio"], 0)
+            cost = format_percent(incident["cost"][slo["slo"]])
             lines.append(
-                f"  {slo['slo']}: {slo['bad_events']} of {slo['events']} events bad, "
-                f"budget of the events so far left: {budget}"
+                f"  {slo['slo']}: {slo['bad_events']} of {slo['events']} events were bad; "
+                f"that costs {cost} of the budget of {slo['period']}"
             )
     return lines
 

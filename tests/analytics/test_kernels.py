@@ -1,5 +1,7 @@
 """The numba kernels against the numpy reference: identical counts, whatever the values."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,10 @@ from analytics.mapping import bucket_index
 from analytics.sketch import Sketch
 
 pytest.importorskip("numba", reason="numba comes with netslo[analytics]")
+from numba import njit
+from numba.core.caching import CacheImpl
+
+from analytics._kernels.compilation import compiled
 
 NORMAL = st.floats(min_value=2.0**-1022, allow_nan=False, allow_infinity=False)
 ANY = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True)
@@ -54,14 +60,62 @@ def test_the_kernel_equals_the_reference_on_any_values(values, scale) -> None:
 
 @given(arrays(np.float64, st.integers(1, 300), elements=ANY))
 def test_a_sketch_by_kernel_equals_a_sketch_by_numpy(values) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_kernels, "worthwhile", lambda _: True)
-        by_kernel = Sketch()
-        by_kernel.add(values)
-        patch.setattr(_kernels, "worthwhile", lambda _: False)
-        by_numpy = Sketch()
-        by_numpy.add(values)
-    assert by_kernel._identity() == by_numpy._identity()
+    by_kernel, by_numpy = Sketch(), Sketch()
+    by_kernel._add_block(values, by_kernel=True)
+    by_numpy._add_block(values, by_kernel=False)
+    assert by_kernel == by_numpy
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """A process that has counted nothing yet."""
+    monkeypatch.setattr(_kernels, "_enabled", True)
+    monkeypatch.setattr(_kernels, "_loaded", False)
+    monkeypatch.setattr(_kernels, "_seen", 0)
+    return monkeypatch
+
+
+def test_numba_is_loaded_once_large_arrays_have_been_worth_it(fresh) -> None:
+    fresh.setattr(_kernels, "WORTHWHILE", 5 * _kernels.LARGE)
+    assert [_kernels.take_on(_kernels.LARGE) for _ in range(6)] == [False] * 4 + [True] * 2
+
+
+def test_small_arrays_never_load_numba_and_never_wait_for_it(fresh) -> None:
+    fresh.setattr(_kernels, "WORTHWHILE", 1)
+    assert not any(_kernels.take_on(_kernels.LARGE - 1) for _ in range(100))
+    assert not _kernels._loaded
+
+
+def test_counts_are_the_same_before_and_after_the_change_to_the_kernel(fresh) -> None:
+    values = np.random.default_rng(2).normal(0.01, 0.01, 200_000)
+    fresh.setattr(_kernels, "WORTHWHILE", 3 * len(values))
+    sketch, by_numpy = Sketch(), Sketch()
+    for _ in range(4):
+        sketch.add(values)
+        by_numpy._add_block(values, by_kernel=False)
+    assert _kernels._loaded
+    assert sketch == by_numpy
+
+
+def test_a_numba_that_cannot_be_imported_leaves_the_work_to_numpy(fresh) -> None:
+    fresh.setitem(sys.modules, "analytics._kernels.sketch", None)
+    fresh.delattr(_kernels, "sketch", raising=False)
+    assert not _kernels.load()
+    fresh.setattr(_kernels, "WORTHWHILE", 1)
+    sketch = Sketch()
+    sketch.add(np.ones(_kernels.LARGE))
+    assert sketch.count == _kernels.LARGE
+
+
+def test_without_a_folder_for_the_cache_kernels_are_compiled_all_the_same(monkeypatch) -> None:
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    with pytest.raises(RuntimeError, match="cache"):
+        njit(cache=True)(double)
+    assert compiled(double)(21) == 42
+
+
+def double(number):
+    return 2 * number
 
 
 def test_the_kernels_own_text_gives_the_same_without_compilation() -> None:

@@ -1,0 +1,161 @@
+"""`estate.yaml`: the example is good, and each fault is named with its line, all at once."""
+
+import pathlib
+
+import pytest
+
+from netslo.config.estate_file import load_estate
+from netslo.errors import ConfigurationError
+from netslo.model import Endpoint, Path, Scope
+
+UK = pathlib.Path(__file__).parents[2] / "examples" / "uk"
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Return a function which loads the UK estate after replacing texts in its file."""
+
+    def load(*replacements):
+        text = (UK / "estate.yaml").read_text()
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new, 1)
+        (tmp_path / "estate.yaml").write_text(text)
+        return load_estate(tmp_path)
+
+    return load
+
+
+def problems_of(load, *arguments):
+    with pytest.raises(ConfigurationError) as caught:
+        load(*arguments)
+    assert caught.value.exit_code == 2
+    return caught.value.problems
+
+
+def test_the_uk_example_has_nine_places_on_three_tiers() -> None:
+    uk = load_estate(UK)
+    assert len(uk.sites) == 9
+    assert {site.tier for site in uk.sites.values()} == {"edge", "regional", "national"}
+    assert {c.name: c.dscp for c in uk.classes.values()} == {"ef": 46, "be": 0}
+    assert len({site.residency_zone for site in uk.sites.values()}) == 2
+    assert (uk.plan.interval_s, uk.plan.timeout_s) == (0.2, 1.0)
+    assert len(uk.paths) == 9 * 8 * 2
+    assert uk.links[0].capacity_bits_per_second == 100e9
+
+
+@pytest.mark.parametrize(
+    ("path", "scope"),
+    [
+        ("london:reading/ef", Scope.REGIONAL),
+        ("london:brighton/ef", Scope.EDGE),
+        ("brighton:london/be", Scope.EDGE),
+        ("brighton:dundee/be", Scope.NATIONAL),
+        ("london:edinburgh/ef", Scope.NATIONAL),
+    ],
+)
+def test_scope_follows_regions_and_tiers(path: str, scope: Scope) -> None:
+    assert load_estate(UK).scope(Path.parse(path)) is scope
+
+
+FAULTS = {
+    "a negative interval": (("200ms", "-5ms"), "probing.interval", "not a positive duration"),
+    "an interval of nothing": (("200ms", "0s"), "probing.interval", "not a positive duration"),
+    "an interval too short": (("200ms", "0.5ms"), "probing.interval", "at least 0.001"),
+    "a bare number": (("200ms", "5"), "probing.interval", "text with a unit"),
+    "an unknown field": (("interval: 200ms", "intervall: 200ms"), "intervall", "mean interval?"),
+    "a field too few": (("interval: 200ms  # per path\n", "\n"), "probing.interval", "missing"),
+    "a name twice": (("name: leeds", "name: london"), "sites.4.name", "already used on line"),
+    "a name with capitals": (("name: leeds", "name: Leeds"), "sites.4.name", "must be a name"),
+    "an unknown tier": (
+        ("    tier: edge", "    tier: egde"),
+        "sites.2.tier",
+        "'edge', 'regional' or",
+    ),
+    "a place beyond the pole": (("lat: 53.8008", "lat: 153.8"), "sites.4.location.lat", "at most"),
+    "a port out of range": (("18624", "98624"), "sites.4.addresses.0", "port from 1 to 65535"),
+    "an address twice": (("18624", "18620"), "sites.4.addresses.0", "already used on line"),
+    "a link to nowhere": (("[leeds, london]", "[leeds, paris]"), "links.9.between.1", "is no site"),
+    "a link to itself": (("[leeds, london]", "[leeds, leeds]"), "links.9.between", "two different"),
+    "a link twice": (("[leeds, london]", "[london, reading]"), "links.9.between", "same link"),
+    "a capacity without unit": (("10Gbit/s", "10"), "links.4.capacity", "text with a unit"),
+    "a negative cost": (("0.004", "-0.004"), "links.0.cost_per_gigabyte", "at least 0"),
+    "a DSCP out of range": (("dscp: 46", "dscp: 64"), "classes.0.dscp", "at most 63"),
+    "a DSCP twice": (("dscp: 46", "dscp: 0"), "classes.1.dscp", "already used"),
+    "a version of the future": (("version: 1", "version: 2"), "version", "at most 1"),
+}
+
+
+@pytest.mark.parametrize(("change", "field", "expected"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_is_named_with_its_line_field_and_expectation(
+    changed, tmp_path, change, field, expected
+) -> None:
+    found = problems_of(changed, change)
+    (problem,) = [p for p in found if p.field.endswith(field) and expected in p.expected]
+    assert problem.file == str(tmp_path / "estate.yaml")
+    lines = (tmp_path / "estate.yaml").read_text().splitlines()
+    word = field.rpartition(".")[2]
+    if not word.isdigit() and "missing" not in expected:
+        assert word in lines[problem.line - 1]
+
+
+def test_all_faults_are_said_at_once_in_the_order_of_the_file(changed) -> None:
+    found = problems_of(
+        changed, ("200ms", "-1s"), ("name: leeds", "name: london"), ("dscp: 46", "dscp: 99")
+    )
+    assert len({p.field for p in found}) >= 3
+    assert [p.line for p in found] == sorted(p.line for p in found)
+
+
+BROKEN = {
+    "malformed YAML": ("sites: [1, 2\nx: }", "not YAML"),
+    "an empty file": ("", "is empty"),
+    "two documents": ("a: 1\n---\nb: 2\n", "one document"),
+    "a list": ("- 1\n", "mapping"),
+    "a key twice": ("version: 1\nversion: 1\n", "a second time; the first is on line 1"),
+    "a tab": ("a:\n\t- b\n", "not YAML"),
+    "a foreign tag": ("a: !!python/object:os.system {}\n", "missing"),
+    "an undefined alias": ("a: *b\n", "not YAML"),
+    "a date where text is due": ("name: 2026-01-01\n", "must be text"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_file_is_one_clear_message(tmp_path, text, expected) -> None:
+    (tmp_path / "estate.yaml").write_text(text)
+    assert any(expected in p.expected for p in problems_of(load_estate, tmp_path))
+
+
+def test_a_bomb_of_aliases_is_refused_quickly(tmp_path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    (tmp_path / "estate.yaml").write_text("\n".join(lines))
+    (problem,) = problems_of(load_estate, tmp_path)
+    assert "values" in problem.expected
+
+
+def test_deep_nesting_is_refused(tmp_path) -> None:
+    (tmp_path / "estate.yaml").write_text("[" * 5000 + "]" * 5000)
+    (problem,) = problems_of(load_estate, tmp_path)
+    assert "deep" in problem.expected
+
+
+def test_a_file_that_is_too_large_or_no_text_is_refused(tmp_path) -> None:
+    file = tmp_path / "estate.yaml"
+    file.write_bytes(b"#" * (1 << 21))
+    assert "octets" in problems_of(load_estate, tmp_path)[0].expected
+    file.write_bytes(b"a: \xff\n")
+    assert "UTF-8" in problems_of(load_estate, tmp_path)[0].expected
+
+
+def test_a_missing_folder_is_named(tmp_path) -> None:
+    (problem,) = problems_of(load_estate, tmp_path / "none")
+    assert "none/estate.yaml" in problem.file
+    assert "no such file" in problem.expected
+
+
+def test_ipv6_addresses_stand_in_brackets(changed) -> None:
+    estate = changed(("127.0.0.1:18620", "[::1]:18620"))
+    assert estate.sites["london"].addresses == (Endpoint("::1", 18620),)
+    assert str(estate.sites["london"].addresses[0]) == "[::1]:18620"
+    assert problems_of(changed, ("127.0.0.1:18620", "::1:18620"))

@@ -26,7 +26,7 @@ def main() -> None:
         resources.as_file(resources.files("netslo.app") / "uk") as uk,
     ):
         estate = load_estate(uk)
-        command = [sys.executable, "-m", "netslo", "demo", "--duration", str(DURATION_S)]
+        command = [sys.executable, "-P", "-m", "netslo", "demo", "--duration", str(DURATION_S)]
         demo = subprocess.Popen([*command, "--data", data], stdout=subprocess.PIPE, text=True)
         assert demo.stdout is not None
         log = [next(line for line in demo.stdout if "INCIDENT" in line).strip()]

@@ -9,7 +9,6 @@ written later; when too much waits, the oldest goes first and is counted.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import pathlib
@@ -23,6 +22,7 @@ from typing import Final, Self
 import zstandard
 
 from netslo.errors import NetsloError
+from probes.durable import TEMPORARY, claim, unlink_quietly, write_durably
 
 BYTES_MAX: Final = 256 * 2**20
 MEMORY_BYTES_MAX: Final = 16 * 2**20
@@ -32,7 +32,6 @@ REFUSED_MAX: Final = 32  # refused batches kept for somebody to look at
 _LEVEL: Final = 3  # 3 us per sketch; gzip at the same size takes 25
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _FILE: Final = re.compile(r"(\d{16})-[A-Za-z0-9-]{1,64}-\d{1,20}\.otlp\.zst\Z")
-_TEMPORARY: Final = ".tmp"
 _REASON: Final = ".reason.txt"
 
 _log = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ class Spool:
         self._on_put: Callable[[], None] | None = None
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
         self._decompressor = zstandard.ZstdDecompressor()
-        self._descriptor = _claim(directory)
+        self._descriptor: int | None = claim(directory)
         self._entries: dict[str, _Entry] = {}  # oldest first
         self._bytes = 0
         self._memory_bytes = 0
@@ -209,7 +208,7 @@ class Spool:
     def _take_up_leftovers(self) -> None:
         for name in sorted(entry.name for entry in self._directory.iterdir()):
             file = self._directory / name
-            if name.endswith(_TEMPORARY):
+            if name.endswith(TEMPORARY):
                 file.unlink(missing_ok=True)
             elif match := _FILE.match(name):
                 self._ordinal = max(self._ordinal, int(match[1]))
@@ -247,7 +246,7 @@ class Spool:
             if entry.body is None:
                 continue
             try:
-                self._write(entry.name, entry.body)
+                write_durably(self._directory, entry.name, entry.body)
             except OSError as error:
                 self._write_failures += 1
                 _log.warning(
@@ -256,23 +255,6 @@ class Spool:
                 return
             self._memory_bytes -= entry.size
             entry.body = None
-
-    def _write(self, name: str, body: bytes) -> None:
-        """Make a file that is whole or not there, also after a power cut."""
-        file = self._directory / name
-        temporary = self._directory / (name + _TEMPORARY)
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(body)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.rename(file)
-            if self._descriptor is not None:
-                os.fsync(self._descriptor)
-        except OSError:
-            for leftover in (temporary, file):  # else the next try would find its name taken
-                _unlink_quietly(leftover)
-            raise
 
     def _drop_beyond_limits(self) -> None:
         while self._bytes > self._bytes_max and len(self._entries) > 1:
@@ -288,7 +270,7 @@ class Spool:
     def _delete(self, entry: _Entry) -> None:
         self._forget(entry)
         if entry.body is None:
-            _unlink_quietly(self._directory / entry.name)
+            unlink_quietly(self._directory / entry.name)
 
     def _forget(self, entry: _Entry) -> None:
         del self._entries[entry.name]
@@ -311,7 +293,7 @@ class Spool:
                 (attic / old).unlink(missing_ok=True)
                 (attic / (old + _REASON)).unlink(missing_ok=True)
         except OSError:
-            _unlink_quietly(file)  # it must not come back at the next start
+            unlink_quietly(file)  # it must not come back at the next start
 
     def _verify(self, body: bytes) -> None:
         """Check the frame's checksum by decompressing it.
@@ -325,36 +307,5 @@ class Spool:
         self._decompressor.decompress(body)
 
 
-def _claim(directory: pathlib.Path) -> int | None:
-    """Return a descriptor of the folder which holds it for this process until closed."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise NetsloError(f"{directory}: spool folder: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise NetsloError(
-                f"{directory}: another probe uses this spool; stop it or choose another folder"
-            ) from error
-        raise NetsloError(
-            f"{directory}: spool folder cannot be locked: {error.strerror}"
-        ) from error
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        os.close(descriptor)
-        raise NetsloError(f"{directory}: spool folder is not writable by this user")
-    return descriptor
-
-
 def _batch_names(directory: pathlib.Path) -> Iterator[str]:
     return (entry.name for entry in directory.iterdir() if _FILE.match(entry.name))
-
-
-def _unlink_quietly(file: pathlib.Path) -> None:
-    try:
-        file.unlink(missing_ok=True)
-    except OSError as error:
-        _log.warning("%s: cannot be deleted: %s", file, error.strerror)

@@ -52,6 +52,8 @@ class MalformedRequest(ValueError):
 class Limits:
     """How much one request may hold."""
 
+    resources_max: int = 256
+    metrics_max: int = 4096  # of all resources
     points_max: int = 100_000
     attributes_max: int = 32
     slos_per_series_max: int = 64
@@ -104,10 +106,17 @@ def decode_request(body: bytes, limits: Limits | None = None) -> Decoded:
     except DecodeError as error:
         raise MalformedRequest("not an OTLP metrics request (protobuf)") from error
     reader = _Reader(limits, body)
-    for resource in request.resource_metrics:
-        reader.read(resource)
+    for number, resource in enumerate(request.resource_metrics):
+        if number == limits.resources_max:
+            reader.rejected["too many resources in one request"] += 1
+            break
+        reader.read(number, resource)
     rejected = tuple(Rejection(n, reason) for reason, n in sorted(reader.rejected.items()))
-    return Decoded(tuple(reader.batches), rejected, tuple(reader.health))
+    return Decoded(reader.batches(), rejected, tuple(reader.health))
+
+
+_Windows = dict[tuple[SeriesKey, Window], PathWindow]
+_Identity = tuple[str, str, int]  # site, instance, sequence
 
 
 @dataclass(slots=True)
@@ -115,33 +124,42 @@ class _Reader:
     limits: Limits
     body: bytes
     points: int = 0
-    batches: list[Batch] = field(default_factory=list)
+    metrics: int = 0
+    digest: str = ""
+    windows: dict[_Identity, _Windows] = field(default_factory=dict)
     health: list[HealthPoint] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
-    def read(self, resource: ResourceMetrics) -> None:
+    def batches(self) -> tuple[Batch, ...]:
+        """Return what was read; resources of one identity are one batch."""
+        return tuple(
+            Batch(*identity, tuple(window for _, window in sorted(windows.items())))
+            for identity, windows in self.windows.items()
+            if windows
+        )
+
+    def read(self, number: int, resource: ResourceMetrics) -> None:
         """Take in one resource: a batch of windows, and perhaps health points."""
         try:
             attributes = _attributes(resource.resource.attributes, self.limits)
             site = _site(attributes)
-            instance, sequence = self._identity(attributes)
+            speaker = _text(attributes, metrics.ATTR_INSTANCE, default="")
+            identity = (site, *self._identity(number, attributes))
         except _Refused as refusal:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     self.rejected[str(refusal)] += max(1, len(_points(metric)))
             return
-        windows: dict[tuple[SeriesKey, Window], PathWindow] = {}
+        windows = self.windows.setdefault(identity, {})
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                self._read_metric(metric, windows, site, instance)
-        if windows:
-            ordered = sorted(windows.items())
-            self.batches.append(Batch(site, instance, sequence, tuple(w for _, w in ordered)))
+                self._read_metric(metric, windows, site, speaker)
 
-    def _identity(self, attributes: Mapping[str, Any]) -> tuple[str, int]:
+    def _identity(self, number: int, attributes: Mapping[str, Any]) -> tuple[str, int]:
         sequence = attributes.get(metrics.ATTR_SEQUENCE)
         if sequence is None:
-            return f"sha256:{hashlib.sha256(self.body).hexdigest()}", len(self.batches)
+            self.digest = self.digest or f"sha256:{hashlib.sha256(self.body).hexdigest()}"
+            return self.digest, number
         if not isinstance(sequence, int) or sequence < 0:
             raise _Refused("netslo.batch.sequence is not a number from 0")
         return _text(attributes, metrics.ATTR_INSTANCE), sequence
@@ -149,10 +167,14 @@ class _Reader:
     def _read_metric(
         self,
         metric: Metric,
-        windows: dict[tuple[SeriesKey, Window], PathWindow],
+        windows: _Windows,
         site: str,
         instance: str,
     ) -> None:
+        self.metrics += 1
+        if self.metrics > self.limits.metrics_max:
+            self.rejected["too many metrics in one request"] += 1
+            return
         points = _points(metric)
         self.points += len(points)
         if self.points > self.limits.points_max:
@@ -169,9 +191,7 @@ class _Reader:
             except ValueError as error:  # of a histogram that contradicts itself
                 self.rejected[f"histogram: {_first_words(str(error))}"] += 1
 
-    def _read_point(
-        self, metric: Metric, point: Any, windows: dict[tuple[SeriesKey, Window], PathWindow]
-    ) -> None:
+    def _read_point(self, metric: Metric, point: Any, windows: _Windows) -> None:
         reader = _READERS.get(metric.name)
         if reader is None:
             raise _Refused("unknown metric")

@@ -242,6 +242,20 @@ class TestRefusedRequests:
         await works(room)
         assert room.stored()[KEY].packets.due == 3
 
+    @pytest.mark.parametrize(
+        "first", [b"", b"POST /v1/met", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /h"]
+    )
+    async def test_a_connection_that_never_gets_to_the_point_is_closed(
+        self, tmp_path, monkeypatch, first
+    ) -> None:
+        monkeypatch.setattr("analytics.collector.server._KEEPALIVE_S", 0.2)
+        async with collector(tmp_path / "store.sqlite") as room:
+            host, port = room.url.removeprefix("http://").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(first)
+            await asyncio.wait_for(reader.read(), 10)  # up to the end
+            writer.close()
+
     async def test_octets_that_are_no_http_are_answered_and_forgotten(self, room) -> None:
         host, port = room.url.removeprefix("http://").split(":")
         for octets in (b"\x00\x01\x02\x03\r\n\r\n", b"GET " + b"a" * 100_000 + b"\r\n\r\n"):

@@ -11,6 +11,7 @@ from analytics.mapping import (
     SCALE_MAX,
     SCALE_MIN,
     bucket_index,
+    index_range,
     lower_bound,
     relative_error,
     representative,
@@ -63,14 +64,21 @@ def test_halving_the_scale_halves_the_index(value: float, scale: int) -> None:
     assert bucket_index(values, scale - 1)[0] == bucket_index(values, scale)[0] >> 1
 
 
-@given(st.floats(min_value=1e-300, max_value=1e300, allow_nan=False), st.integers(0, SCALE_MAX))
+@given(st.floats(1e-300, 1e300), st.integers(SCALE_MIN, SCALE_MAX))
 def test_the_representative_is_within_the_promised_error(value: float, scale: int) -> None:
     middle = representative(bucket_index(np.array([value]), scale), scale)[0]
     assert abs(middle - value) <= relative_error(scale) * value * (1 + 1e-9)
 
 
 def test_scale_7_promises_028_percent() -> None:
-    assert relative_error(7) == pytest.approx(0.0027, abs=1e-4)
+    base = 2 ** (2**-7)
+    assert relative_error(7) == pytest.approx((base - 1) / (base + 1)) == pytest.approx(0.0027, 1e-2)
+
+
+@pytest.mark.parametrize("scale", range(SCALE_MIN, SCALE_MAX + 1))
+def test_the_index_range_is_that_of_the_smallest_and_the_largest_double(scale: int) -> None:
+    extremes = np.array([2.0**-1022, np.finfo(np.float64).max])
+    assert index_range(scale) == tuple(bucket_index(extremes, scale))
 
 
 def test_a_bucket_ends_where_the_next_begins() -> None:

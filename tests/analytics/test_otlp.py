@@ -249,3 +249,22 @@ def test_octets_of_a_store_that_are_none_are_named() -> None:
     with pytest.raises(ValueError, match="data point"):
         sketch_from_bytes(b"\xff\xff")
     assert sketch_of([]) == sketch_from_bytes(sketch_to_bytes(Sketch()))
+
+
+def test_two_resources_of_one_identity_are_one_batch() -> None:
+    one = encode_batch(make_batch(make_window(T0)))
+    other = encode_batch(make_batch(make_window(T0 + 10)))
+    (batch,) = decode_request(one + other).batches  # protobuf: concatenation appends
+    assert [w.window.start_s for w in batch.windows] == [T0, T0 + 10]
+
+
+def test_a_multitude_of_empty_resources_costs_little_and_is_refused() -> None:
+    decoded = decode_request(b"\x0a\x00" * 100_000)
+    assert not decoded.batches
+    assert any("too many resources" in r.reason for r in decoded.rejected)
+
+
+def test_a_multitude_of_empty_metrics_is_refused() -> None:
+    scope = field(2, b"\x12\x00" * 100_000)
+    decoded = decode_request(field(1, scope))
+    assert any("too many metrics" in r.reason for r in decoded.rejected)

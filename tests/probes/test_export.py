@@ -22,7 +22,8 @@ from some_windows import PATHS, T0, make_batch, make_window
 from analytics.collector.receive import rpc_status
 from analytics.otlp import encode_batch
 from analytics.windows import SeriesKey
-from probes.export import Deliverer, _retry_after_s, metrics_url
+from probes.answer import read_retry_after
+from probes.export import Deliverer, metrics_url
 from probes.spool import Spool
 
 PROTOBUF = "application/x-protobuf"
@@ -306,10 +307,10 @@ def test_the_url_of_metrics(url, expected) -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header, expected) -> None:
-    assert _retry_after_s(header, 1_800_000_000.0) == expected
+    assert read_retry_after(header, 1_800_000_000.0) == expected
 
 
 @given(st.text())
 def test_any_retry_after_is_read(header) -> None:
-    waiting_s = _retry_after_s(header, 1_800_000_000.0)
+    waiting_s = read_retry_after(header, 1_800_000_000.0)
     assert waiting_s is None or waiting_s >= 0

@@ -239,7 +239,7 @@ class TestFullDisk:
                 raise OSError(errno.ENOSPC, "No space left on device")
             real(descriptor)
 
-        monkeypatch.setattr("probes.spool.os.fsync", fsync)
+        monkeypatch.setattr("os.fsync", fsync)
         return Disk
 
     def test_batches_wait_in_memory_and_keep_their_order(self, spool, directory, disk) -> None:

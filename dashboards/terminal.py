@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -113,30 +113,13 @@ def _headline(view: EstateView) -> Text:
 
 
 def _table(rows: list[PathRow], width: int) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    wide = width >= 100  # noqa: PLR2004 - columns of a terminal
-    table.add_column("")
-    table.add_column("path", no_wrap=True)
-    table.add_column("scope")
-    headings = ["p50 ms", "p99 ms", "p99.9 ms", "loss", *(["jitter ms"] if wide else [])]
-    for heading in (*headings, "burn 5m", "budget left"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("", no_wrap=True)
+    """Return the table, with as many columns as the terminal has room for."""
+    columns = [column for column in _COLUMNS if width >= column.width_min]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column.heading, justify=column.justify, no_wrap=True)
     for row in rows:
-        mark, style = _mark(row)
-        p999 = format_ms(row.p999_s) + (" " if row.p999_bounded else "*")
-        cells = [
-            format_ms(row.p50_s),
-            format_ms(row.p99_s),
-            p999 if row.p999_s is not None else "-",
-            format_percent(row.loss_ratio),
-            *([format_ms(row.jitter_s)] if wide else []),
-            _burn(row.burn_5m),
-            _budget(row.budget_remaining_ratio),
-            *([_bar(row.budget_remaining_ratio)] if wide else []),
-        ]
-        table.add_row(mark, row.path, row.scope, *cells, style=style)
+        table.add_row(*(column.cell(row) for column in columns), style=_mark(row)[1])
     table.caption = "* too few samples to bound it · jitter: p99 of RFC 5481 · worst paths first"
     table.caption_justify = "left"
     table.caption_style = "dim"
@@ -188,3 +171,32 @@ def _burn(rate: float | None) -> str:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02}"
+
+
+def _p999(row: PathRow) -> str:
+    if row.p999_s is None:
+        return "-"
+    return format_ms(row.p999_s) + (" " if row.p999_bounded else "*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    heading: str
+    cell: Callable[[PathRow], str]
+    justify: JustifyMethod = "right"
+    width_min: int = 0  # of the terminal: a narrower one does without this column
+
+
+_COLUMNS: Final = (
+    _Column("", lambda row: _mark(row)[0], "left"),
+    _Column("path", lambda row: row.path, "left"),
+    _Column("scope", lambda row: row.scope, "left", width_min=86),
+    _Column("p50 ms", lambda row: format_ms(row.p50_s)),
+    _Column("p99 ms", lambda row: format_ms(row.p99_s)),
+    _Column("p99.9 ms", _p999),
+    _Column("loss", lambda row: format_percent(row.loss_ratio)),
+    _Column("jitter ms", lambda row: format_ms(row.jitter_s), width_min=96),
+    _Column("burn 5m", lambda row: _burn(row.burn_5m)),
+    _Column("budget left", lambda row: _budget(row.budget_remaining_ratio)),
+    _Column("", lambda row: _bar(row.budget_remaining_ratio), "left", width_min=106),
+)

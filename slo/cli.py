@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from netslo.config.options import DATA_DIR, STORE_FILE, config_option, json_option
 
 if TYPE_CHECKING:  # the commands import what they need, so that --help needs none of it
     from netslo.estate import Estate
@@ -15,27 +17,8 @@ if TYPE_CHECKING:  # the commands import what they need, so that --help needs no
     from slo.spec import Specification
     from slo.status import SloStatus
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _PIPE_WIDTH = 200
-_STORE = pathlib.PurePath("netslo-data", "store.sqlite")
-
-
-def _config_option(function: F) -> F:
-    return click.option(
-        "-c",
-        "--config",
-        "config_dir",
-        type=click.Path(path_type=pathlib.Path, file_okay=False),
-        default=".",
-        show_default=True,
-        metavar="DIR",
-        help="Folder with estate.yaml and slos/*.yaml.",
-    )(function)
-
-
-def _json_option(function: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+_STORE = pathlib.PurePath(DATA_DIR, STORE_FILE)
 
 
 @click.group()
@@ -44,8 +27,8 @@ def slo() -> None:
 
 
 @slo.command()
-@_config_option
-@_json_option
+@config_option
+@json_option
 def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
     """Check every SLO document, and say what it promises.
 
@@ -70,7 +53,7 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
 
 
 @slo.command()
-@_config_option
+@config_option
 @click.option(
     "--store",
     "store_file",
@@ -81,7 +64,7 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
 @click.option("--slo", "names", multiple=True, metavar="NAME", help="Only this SLO; repeatable.")
 @click.option("--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Show also all that is well.")
-@_json_option
+@json_option
 def status(
     config_dir: pathlib.Path,
     store_file: pathlib.Path | None,

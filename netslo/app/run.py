@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from netslo.app import parts
 from netslo.app.children import Child, stop_all
+from netslo.config.options import SPOOL_DIR, STORE_FILE
 from netslo.errors import NetsloError
 from netslo.estate import Estate
 from netslo.model import Endpoint, Path
@@ -28,7 +29,7 @@ class Run:
 
     @property
     def store_file(self) -> pathlib.Path:
-        return self.data_dir / "store.sqlite"
+        return self.data_dir / STORE_FILE
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +83,7 @@ class Run:
             thresholds_by_path(self.objectives, self.estate),
             dict(endpoints),
             f"http://{collector}",
-            self.data_dir / "spool",
+            self.data_dir / SPOOL_DIR,
         )
         self._start(child)
         return child

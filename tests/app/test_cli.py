@@ -138,7 +138,7 @@ BAD_USE = {
     "no folder": (["collect", "-c", "{tmp}/none"], 2, "no such file"),
     "an unknown site": (["probe", "-c", "examples/uk", "--site", "paris"], 2, "it has london"),
     "no site": (["probe", "-c", "examples/uk"], 2, "--site"),
-    "an address without port": (["collect", "--listen", "localhost"], 2, "HOST:PORT"),
+    "an address without port": (["collect", "--listen", "localhost:"], 2, "no port"),
     "a collector that is no URL": (
         ["probe", "-c", "examples/uk", "--site", "london", "--collector", "ftp://x"],
         2,

@@ -8,7 +8,8 @@ import sys
 
 import click
 
-from netslo.app.commands.options import DATA_DIR, STORE_FILE, config_option, read_endpoint
+from netslo.app.commands.options import read_endpoint
+from netslo.config.options import DATA_DIR, STORE_FILE, config_option, file_option
 from netslo.model import Endpoint
 
 
@@ -22,13 +23,7 @@ from netslo.model import Endpoint
     show_default=True,
     help="Where probes deliver and people look; port 0 takes a free one.",
 )
-@click.option(
-    "--store",
-    "store_file",
-    type=click.Path(path_type=pathlib.Path, dir_okay=False),
-    metavar="FILE",
-    help=f"The window store.  [default: DIR/{DATA_DIR}/{STORE_FILE}]",
-)
+@file_option("--store", "store_file", f"The window store.  [default: DIR/{DATA_DIR}/{STORE_FILE}]")
 def collect(config_dir: pathlib.Path, listen: Endpoint, store_file: pathlib.Path | None) -> None:
     """Receive windows from probes, keep them and publish what they say.
 

@@ -6,6 +6,7 @@ import pathlib
 
 import click
 
+from netslo.config.options import directory_option, file_option
 from netslo.model import WINDOW_S
 
 _DURATION_S_MIN = 3 * WINDOW_S
@@ -21,19 +22,11 @@ _DURATION_S_MIN = 3 * WINDOW_S
     metavar="SECONDS",
     help="How long to measure.",
 )
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=pathlib.Path, dir_okay=False, writable=True),
-    metavar="FILE",
-    help="Write the final state to FILE.",
-)
-@click.option(
+@file_option("--json", "json_file", "Write the final state to FILE.")
+@directory_option(
     "--data",
     "data_dir",
-    type=click.Path(path_type=pathlib.Path, file_okay=False),
-    metavar="DIR",
-    help="Keep store and spool in DIR; by default they go when the demo ends.",
+    "Keep store and spool in DIR; by default they go when the demo ends.",
 )
 @click.option("--seed", type=int, default=None, help="Make the emulated network repeatable.")
 def demo(

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from netslo.config.options import json_option
+
 if TYPE_CHECKING:
     from netslo.app.doctor import Finding
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def doctor(*, as_json: bool) -> None:
     """Say what this host can do: timestamps, privileges, clock, noise floor, extras.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netslo.app.commands.options import config_option
+from netslo.config.options import config_option, json_option
 
 if TYPE_CHECKING:
     from netslo.estate import Estate
@@ -35,7 +35,7 @@ def check(config_dir: pathlib.Path) -> None:
 
 @estate.command()
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def show(config_dir: pathlib.Path, as_json: bool) -> None:  # noqa: FBT001 - click passes it so
     """Show sites, links, classes and what is probed."""
     from netslo.config.estate_file import load_estate

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netslo.app.commands.options import DATA_DIR, config_option
+from netslo.config.options import DATA_DIR, SPOOL_DIR, config_option, directory_option
 from netslo.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,12 +34,10 @@ if TYPE_CHECKING:
     metavar="URL",
     help="Where windows are delivered.",
 )
-@click.option(
+@directory_option(
     "--spool",
     "spool_dir",
-    type=click.Path(path_type=pathlib.Path, file_okay=False),
-    metavar="DIR",
-    help=f"Where windows wait for the collector.  [default: DIR/{DATA_DIR}/spool]",
+    f"Where windows wait for the collector.  [default: DIR/{DATA_DIR}/{SPOOL_DIR}]",
 )
 def probe(
     config_dir: pathlib.Path,
@@ -58,7 +56,7 @@ def probe(
     check_url(collector_url)
     thresholds = thresholds_by_path(load_objectives(config_dir, estate), estate)
     if spool_dir is None:
-        spool_dir = config_dir / DATA_DIR / "spool"
+        spool_dir = config_dir / DATA_DIR / SPOOL_DIR
     make_directory(spool_dir, "spool")
 
     def announce(paths: int) -> None:

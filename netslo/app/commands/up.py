@@ -6,7 +6,8 @@ import pathlib
 
 import click
 
-from netslo.app.commands.options import DATA_DIR, config_option, read_endpoint
+from netslo.app.commands.options import read_endpoint
+from netslo.config.options import DATA_DIR, config_option, directory_option
 from netslo.model import Endpoint
 
 
@@ -27,13 +28,7 @@ from netslo.model import Endpoint
     show_default=True,
     help="Where the collector listens.",
 )
-@click.option(
-    "--data",
-    "data_dir",
-    type=click.Path(path_type=pathlib.Path, file_okay=False),
-    metavar="DIR",
-    help=f"Where store and spool live.  [default: DIR/{DATA_DIR}]",
-)
+@directory_option("--data", "data_dir", f"Where store and spool live.  [default: DIR/{DATA_DIR}]")
 @click.option(
     "--duration",
     "duration_s",

@@ -1,0 +1,46 @@
+"""Command-line options that commands of every floor share, and where a run keeps its data."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DATA_DIR: Final = "netslo-data"  # in the configuration's folder, unless the user says otherwise
+STORE_FILE: Final = "store.sqlite"
+SPOOL_DIR: Final = "spool"
+
+
+def config_option(function: F) -> F:
+    """Add `-c/--config DIR`, as `config_dir`."""
+    return click.option(
+        "-c",
+        "--config",
+        "config_dir",
+        type=click.Path(path_type=pathlib.Path, file_okay=False),
+        default=".",
+        show_default=True,
+        metavar="DIR",
+        help="Folder with estate.yaml and slos/*.yaml.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Add `--json`, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def file_option(name: str, variable: str, help_: str) -> Callable[[F], F]:
+    """Return an option which takes the path of a file, there or not."""
+    kind = click.Path(path_type=pathlib.Path, dir_okay=False)
+    return click.option(name, variable, type=kind, metavar="FILE", help=help_)
+
+
+def directory_option(name: str, variable: str, help_: str) -> Callable[[F], F]:
+    """Return an option which takes the path of a folder, there or not."""
+    kind = click.Path(path_type=pathlib.Path, file_okay=False)
+    return click.option(name, variable, type=kind, metavar="DIR", help=help_)

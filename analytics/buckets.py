@@ -1,4 +1,4 @@
-"""The counters of one side of a sketch: a contiguous window of buckets which grows."""
+"""The counters of a sketch: two windows of buckets, one per sign, which share a scale."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics import _kernels
+from analytics.mapping import bucket_index
 
-def _no_counts() -> NDArray[np.uint64]:
-    return np.zeros(0, dtype=np.uint64)
+_EMPTY = np.zeros(0, dtype=np.uint64)
 
 
 @dataclass(slots=True)
@@ -17,7 +18,7 @@ class Buckets:
     """Counts of the buckets `offset`, `offset + 1`, ...; in OpenTelemetry's indexes."""
 
     offset: int = 0
-    counts: NDArray[np.uint64] = field(default_factory=_no_counts)
+    counts: NDArray[np.uint64] = field(default_factory=_EMPTY.copy)
 
     @property
     def end(self) -> int:
@@ -30,25 +31,32 @@ class Buckets:
     def total(self) -> int:
         return int(self.counts.sum())
 
-    def trimmed(self) -> Buckets:
-        """Return the same counts without empty buckets at either end."""
-        if not len(self.counts):
-            return Buckets()
-        if self.counts[0] and self.counts[-1]:
-            return self.copy()
-        used = self.counts.nonzero()[0]
-        if not len(used):
-            return Buckets()
-        first, last = int(used[0]), int(used[-1])
-        return Buckets(self.offset + first, self.counts[first : last + 1].copy())
+    def at(self, index: int) -> int:
+        """Return the count of one bucket; 0 outside the window."""
+        return int(self.counts[index - self.offset]) if self.offset <= index < self.end else 0
 
-    def covers(self, other: Buckets) -> bool:
-        """Whether every bucket of `other` has a counter here."""
-        return self.offset <= other.offset and other.end <= self.end
+    def below(self, index: int) -> int:
+        """Return the count of all buckets before `index`."""
+        return int(self.counts[: max(0, index - self.offset)].sum())
+
+    def used(self) -> tuple[int, int] | None:
+        """Return the first and the last index with a count; None when all are empty."""
+        filled = np.flatnonzero(self.counts)
+        if not len(filled):
+            return None
+        return self.offset + int(filled[0]), self.offset + int(filled[-1])
+
+    def trimmed(self) -> Buckets:
+        """Return the same counts without empty buckets at either end; a copy."""
+        used = self.used()
+        if used is None:
+            return Buckets()
+        first, last = used
+        return Buckets(first, self.counts[first - self.offset : last + 1 - self.offset].copy())
 
     def cover(self, first: int, last: int, align: int) -> None:
         """Grow so that buckets `first` to `last` have counters, by whole multiples of `align`."""
-        if len(self.counts) and self.offset <= first and last < self.end:
+        if self.offset <= first and last < self.end:
             return
         low, high = first, last + 1
         if len(self.counts):
@@ -58,11 +66,9 @@ class Buckets:
         grown[self.offset - low : self.end - low] = self.counts
         self.offset, self.counts = low, grown
 
-    def count(self, indexes: NDArray[np.int64]) -> None:
-        """Add one for each index; all of them are covered."""
-        self.counts += np.bincount(indexes - self.offset, minlength=len(self.counts)).astype(
-            np.uint64
-        )
+    def count(self, indexes: NDArray[np.int64], first: int) -> None:
+        """Add one for each index; all of them are covered and none is below `first`."""
+        self.add(Buckets(first, np.bincount(indexes - first).astype(np.uint64)))
 
     def add(self, other: Buckets) -> None:
         """Add the counts of `other`; its buckets are covered."""
@@ -78,3 +84,80 @@ class Buckets:
         start = self.offset - 2 * first
         padded[start : start + len(self.counts)] = self.counts
         self.offset, self.counts = first, padded.reshape(-1, 2).sum(axis=1, dtype=np.uint64)
+
+
+@dataclass(slots=True)
+class SignedBuckets:
+    """Counts of positive values, and of negative ones by magnitude, at one scale.
+
+    The scale falls, losslessly, as far as neither side spans more than `limit` buckets. How far
+    depends on the values alone, so the counts do not depend on the order they came in.
+    """
+
+    scale: int
+    limit: int
+    positive: Buckets = field(default_factory=Buckets)
+    negative: Buckets = field(default_factory=Buckets)
+
+    def copy(self) -> SignedBuckets:
+        return SignedBuckets(self.scale, self.limit, self.positive.copy(), self.negative.copy())
+
+    def total(self) -> int:
+        return self.positive.total() + self.negative.total()
+
+    def count(self, side: Buckets, magnitudes: NDArray[np.float64], *, by_kernel: bool) -> None:
+        """Count positive normal doubles, shape (n,) with n > 0, on one of the two sides."""
+        if by_kernel:
+            extremes = np.array([magnitudes.min(), magnitudes.max()])
+            first, last = bucket_index(extremes, self.scale).tolist()
+            self._make_room(side, first, last)
+            _kernels.count_values(magnitudes, self.scale, side.offset, side.counts)
+            return
+        index = bucket_index(magnitudes, self.scale)
+        first, last = int(index.min()), int(index.max())
+        fell = self._make_room(side, first, last)
+        side.count(index >> fell, first >> fell)
+
+    def absorb(self, other: SignedBuckets) -> None:
+        """Add the counts of `other`, at the coarser scale of the two or a coarser one still."""
+        while self.scale > other.scale:
+            self.halve_scale()
+        for ours, theirs in ((self.positive, other.positive), (self.negative, other.negative)):
+            if not len(theirs.counts):
+                continue
+            if self.scale == other.scale and self._has_room(ours, theirs.offset, theirs.end - 1):
+                ours.add(theirs)  # the common case: a further window of one path
+                continue
+            self._absorb_side(ours, theirs.trimmed(), other.scale)
+
+    def halve_scale(self) -> None:
+        """Halve the scale of both sides."""
+        self.positive.halve_scale()
+        self.negative.halve_scale()
+        self.scale -= 1
+
+    def _absorb_side(self, ours: Buckets, incoming: Buckets, scale: int) -> None:
+        if not len(incoming.counts):
+            return
+        for _ in range(scale - self.scale):
+            incoming.halve_scale()
+        for _ in range(self._make_room(ours, incoming.offset, incoming.end - 1)):
+            incoming.halve_scale()
+        ours.add(incoming)
+
+    def _has_room(self, side: Buckets, first: int, last: int) -> bool:
+        return side.offset <= first and last < side.end and len(side.counts) <= self.limit
+
+    def _make_room(self, side: Buckets, first: int, last: int) -> int:
+        """Cover buckets `first` to `last` of one side; return by how much the scale fell."""
+        if self._has_room(side, first, last):
+            return 0
+        used = side.used()
+        if used is not None:
+            first, last = min(first, used[0]), max(last, used[1])
+        fell = 0
+        while last - first >= self.limit:
+            self.halve_scale()
+            first, last, fell = first >> 1, last >> 1, fell + 1
+        side.cover(first, last, align=1 << max(self.scale, 0))  # whole binades: grow seldom
+        return fell

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from analytics.sketch import Sketch
 
 
 def _read_quantiles(
@@ -55,7 +52,7 @@ def quantiles(
     FILE has a number per line, or is a CSV file (--column NAME), a one-dimensional .npy array,
     or - for standard input. It is read in chunks, whatever its size.
     """
-    from analytics.columns import read_column
+    from analytics.columns import STANDARD_INPUT, read_column
     from analytics.sketch import Sketch
     from analytics.summary import distribution
     from netslo.errors import ConfigurationError
@@ -64,36 +61,40 @@ def quantiles(
     for values in read_column(file, column):
         sketch.add(values)
     if not sketch.count:
-        where = f"{file}: column {column!r}" if column else file
+        name = "standard input" if file == STANDARD_INPUT else file
+        where = name if column is None else f"{name}: column {column!r}"
         raise ConfigurationError(f"{where}: there is no finite number in it")
+    shape = distribution(sketch, qs)
+    shape["nan"] = sketch.nan_count
+    shape["infinite"] = sketch.positive_infinity_count + sketch.negative_infinity_count
     if as_json:
-        click.echo(json.dumps(distribution(sketch, qs)))
+        click.echo(json.dumps(shape))
     else:
-        _print_table(sketch, qs)
+        _print_table(shape)
 
 
-def _print_table(sketch: Sketch, qs: tuple[float, ...]) -> None:
+def _print_table(shape: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from analytics.summary import distribution
-
-    shape = distribution(sketch, qs)
     table = Table(box=None, pad_edge=False)
     for heading in ("quantile", "value", "95 % from", "to"):
         table.add_column(heading, justify="right")
+    bounded = True
     for q, figures in shape["quantiles"].items():
         table.add_row(q, *(_figure(figures[key]) for key in ("value", "low", "high")))
+        bounded &= float(q) in (0, 1) or None not in (figures["low"], figures["high"])
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        f"{sketch.count:,} values from {_figure(sketch.min)} to {_figure(sketch.max)}, "
-        f"sum {_figure(sketch.sum)}; relative error of a quantile at most "
-        f"{sketch.relative_error:.2%}"
+        f"{shape['count']:,} values from {_figure(shape['min'])} to {_figure(shape['max'])}, "
+        f"sum {_figure(shape['sum'])}; relative error of a quantile at most "
+        f"{shape['relative_error']:.2%}"
     )
-    infinite = sketch.positive_infinity_count + sketch.negative_infinity_count
-    if sketch.nan_count or infinite:
-        console.print(f"Counted apart: {sketch.nan_count:,} NaN, {infinite:,} infinite")
+    if not bounded:
+        console.print("-: too few values to bound the quantile on that side")
+    if shape["nan"] or shape["infinite"]:
+        console.print(f"Counted apart: {shape['nan']:,} NaN, {shape['infinite']:,} infinite")
 
 
 def _figure(value: float | None) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, TextIO
 
 import numpy as np
@@ -15,7 +17,9 @@ from numpy.typing import NDArray
 from netslo.errors import ConfigurationError, Problem
 
 CHUNK: Final = 1 << 18  # values at a time
+LINE_MAX: Final = 1 << 20  # characters; a longer line is not text of numbers
 STANDARD_INPUT: Final = "-"
+_ENCODING: Final = "utf-8-sig"  # spreadsheets put a byte order mark before UTF-8
 
 Values = NDArray[np.float64]
 
@@ -26,7 +30,7 @@ def read_column(file: str, column: str | None = None) -> Iterator[Values]:
     Args:
         file: A path, or `-` for standard input. `.npy` holds a one-dimensional array of numbers;
             anything else is text, a number per line, blank lines and `#` comments apart.
-        column: The name of a column in the header of a CSV file.
+        column: The name of a column in the header of a CSV file; empty cells are no values.
 
     Raises:
         ConfigurationError: the file cannot be read, has no such column, or something in it
@@ -34,33 +38,54 @@ def read_column(file: str, column: str | None = None) -> Iterator[Values]:
     """
     if file.endswith(".npy"):
         if column is not None:
-            raise ConfigurationError(f"{file}: a .npy file has no column {column!r}")
-        yield from _read_npy(pathlib.Path(file))
+            raise _fault(file, None, f"a .npy file has no column {column!r}")
+        yield from _npy(file)
         return
+    name = "standard input" if file == STANDARD_INPUT else file
     try:
         with _open(file) as stream:
-            yield from _csv(file, stream, column) if column else _text(file, stream)
+            lines = _lines(name, stream)
+            yield from _text(name, lines) if column is None else _csv(name, lines, column)
     except OSError as error:
-        raise _fault(file, None, f"cannot be read: {error.strerror}") from error
+        raise _fault(name, None, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise _fault(file, None, "is not UTF-8 text") from error
+        raise _fault(name, None, "is not UTF-8 text") from error
 
 
-def _open(file: str) -> TextIO:
-    if file == STANDARD_INPUT:
-        return open(sys.stdin.fileno(), encoding="utf-8", newline="", closefd=False)
-    return pathlib.Path(file).open(encoding="utf-8", newline="")
+@contextmanager
+def _open(file: str) -> Iterator[TextIO]:
+    if file != STANDARD_INPUT:
+        with pathlib.Path(file).open(encoding=_ENCODING, newline="") as stream:
+            yield stream
+    elif sys.stdin is None:
+        raise _fault("standard input", None, "is closed")
+    else:
+        stream = io.TextIOWrapper(sys.stdin.buffer, encoding=_ENCODING, newline="")
+        try:
+            yield stream
+        finally:
+            stream.detach()  # it is not ours to close
 
 
-def _text(file: str, stream: TextIO) -> Iterator[Values]:
+def _lines(file: str, stream: TextIO) -> Iterator[str]:
+    for number in itertools.count(1):
+        line = stream.readline(LINE_MAX)
+        if not line:
+            return
+        if len(line) == LINE_MAX:
+            raise _fault(file, number, f"the line is longer than {LINE_MAX} characters")
+        yield line
+
+
+def _text(file: str, lines: Iterator[str]) -> Iterator[Values]:
     """Yield the numbers of a text file, one to a line."""
     first = 1
-    while lines := list(itertools.islice(stream, CHUNK)):
+    while chunk := list(itertools.islice(lines, CHUNK)):
         try:
-            yield np.array(lines, dtype=np.float64)
+            yield np.array(chunk, dtype=np.float64)
         except ValueError:
-            yield _line_by_line(file, lines, first)
-        first += len(lines)
+            yield _line_by_line(file, chunk, first)
+        first += len(chunk)
 
 
 def _line_by_line(file: str, lines: list[str], first: int) -> Values:
@@ -69,56 +94,57 @@ def _line_by_line(file: str, lines: list[str], first: int) -> Values:
     for number, line in enumerate(lines, first):
         text = line.partition("#")[0].strip()
         if text:
-            values.append(_number(file, number, "", text))
+            values.append(_number(file, number, None, text))
     return np.array(values, dtype=np.float64)
 
 
-def _csv(file: str, stream: TextIO, column: str) -> Iterator[Values]:
-    """Yield one column of a CSV file by its name; empty cells are no values."""
-    rows = csv.reader(stream)
+def _csv(file: str, lines: Iterator[str], column: str) -> Iterator[Values]:
+    """Yield one column of a CSV file by its name."""
+    rows = csv.reader(lines)
     try:
-        header = next(rows, [])
+        header = [name.strip() for name in next(rows, [])]
         if column not in header:
             known = ", ".join(header) or "none: the file is empty"
             raise _fault(file, 1, f"has no column {column!r}; its columns are {known}")
         at = header.index(column)
-        while chunk := list(itertools.islice(rows, CHUNK)):
-            last = rows.line_num
-            cells = [row[at] if at < len(row) else "" for row in chunk]
-            yield _cells(file, column, cells, last - len(chunk) + 1)
+        cells = ((rows.line_num, row[at].strip()) for row in rows if at < len(row))
+        filled = (cell for cell in cells if cell[1])
+        while chunk := list(itertools.islice(filled, CHUNK)):
+            yield _cells(file, column, chunk)
     except csv.Error as error:
         raise _fault(file, rows.line_num, f"is not CSV: {error}") from error
 
 
-def _cells(file: str, column: str, cells: list[str], first: int) -> Values:
+def _cells(file: str, column: str, cells: list[tuple[int, str]]) -> Values:
     try:
-        return np.array([cell for cell in cells if cell.strip()], dtype=np.float64)
+        return np.array([text for _, text in cells], dtype=np.float64)
     except ValueError:
-        numbered: Iterable[tuple[int, str]] = enumerate(cells, first)
-        return np.array(
-            [_number(file, number, column, cell) for number, cell in numbered if cell.strip()],
-            dtype=np.float64,
-        )
+        numbers = [_number(file, line, column, text) for line, text in cells]
+        return np.array(numbers, dtype=np.float64)
 
 
-def _number(file: str, line: int, field: str, text: str) -> float:
+def _number(file: str, line: int, column: str | None, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        problem = Problem(file, line, field or "value", text[:60], "must be a number")
-        raise ConfigurationError([problem]) from None
+        hint = "; name the column of a CSV file with --column" if column is None else ""
+        expected = "must be a number" + (hint if "," in text else "")
+        shown = text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - fits a line
+        raise ConfigurationError(
+            [Problem(file, line, column or "value", shown, expected)]
+        ) from None
 
 
-def _read_npy(file: pathlib.Path) -> Iterator[Values]:
+def _npy(file: str) -> Iterator[Values]:
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(file, mode="r")
     except OSError as error:
-        raise _fault(str(file), None, f"cannot be read: {error.strerror or error}") from error
+        raise _fault(file, None, f"cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
-        raise _fault(str(file), None, f"is no .npy file of numbers: {error}") from error
+        raise _fault(file, None, f"is no .npy file of numbers: {error}") from error
     if array.ndim != 1 or array.dtype.kind not in "fiu":
         shape = f"{array.dtype} of shape {array.shape}"
-        raise _fault(str(file), None, f"holds {shape}; expected one dimension of real numbers")
+        raise _fault(file, None, f"holds {shape}; expected one dimension of real numbers")
     for start in range(0, len(array), CHUNK):
         yield np.asarray(array[start : start + CHUNK], dtype=np.float64)
 

@@ -42,18 +42,21 @@ class SliceTable:
     boundary: NDArray[np.int64]  # (2N,)
 
 
-def base(scale: int) -> float:
-    """Return the ratio of successive bucket boundaries."""
-    return math.pow(2.0, 2.0**-scale)
-
-
 def relative_error(scale: int) -> float:
     """Return alpha: no value differs more from its bucket's representative, relatively.
 
     The representative is the harmonic midpoint 2 l u / (l + u), for which the error is the same
     at both ends: (base - 1) / (base + 1) (Masson et al., DDSketch, VLDB 2019, section 2).
     """
-    return (base(scale) - 1) / (base(scale) + 1)
+    # The same as tanh(ln(base) / 2), which neither cancels nor overflows.
+    return math.tanh(math.log(2) * math.ldexp(0.5, -scale))
+
+
+def index_range(scale: int) -> tuple[int, int]:
+    """Return the first and the last index that a normal positive double can have."""
+    if scale > 0:
+        return (-1022 << scale) - 1, (1024 << scale) - 1
+    return -1023 >> -scale, 1023 >> -scale
 
 
 @cache
@@ -109,7 +112,7 @@ def bucket_index(values: NDArray[np.float64], scale: int) -> NDArray[np.int64]:
 def lower_bound(index: NDArray[np.int64] | int, scale: int) -> NDArray[np.float64]:
     """Return base**index, the exclusive lower end of a bucket, to within rounding."""
     with np.errstate(over="ignore", under="ignore"):
-        exponent = np.asarray(index, dtype=np.float64) * 2.0**-scale
+        exponent = np.asarray(index, dtype=np.float64) * math.ldexp(1.0, -scale)
         result: NDArray[np.float64] = np.exp2(exponent)
     return result
 
@@ -117,7 +120,6 @@ def lower_bound(index: NDArray[np.int64] | int, scale: int) -> NDArray[np.float6
 def representative(index: NDArray[np.int64], scale: int) -> NDArray[np.float64]:
     """Return the harmonic midpoint of each bucket: within `relative_error` of all it holds."""
     # lower * 2 base / (1 + base), kept finite in the topmost bucket.
-    ratio = 2 * base(scale) / (1 + base(scale))
     with np.errstate(over="ignore"):
-        middle = lower_bound(index, scale) * ratio
+        middle = lower_bound(index, scale) * (1 + relative_error(scale))
     return np.minimum(middle, np.finfo(np.float64).max)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 _REACH_SIGMA = 12.0  # beyond that, a binomial has less mass than a double resolves
+_EXACT_SIGMA = 10_000.0  # beyond that, the expansion below errs by far less than one rank
 
 
 @lru_cache(maxsize=4096)
@@ -31,12 +33,25 @@ def interval_ranks(count: int, q: float, level: float) -> tuple[int | None, int 
     if count <= 0:
         return (None, None)
     tail = (1 - level) / 2
+    if math.sqrt(count * q * (1 - q)) > _EXACT_SIGMA:
+        return _expanded_ranks(count, q, tail)
     first, cumulative = _binomial_cdf(count, q)
     # Low: the largest l (one-based) with P(B <= l - 1) <= tail; rank l - 1.
     low = first + int(np.searchsorted(cumulative, tail, side="right")) - 1
     # High: the smallest u (one-based) with P(B >= u) <= tail; rank u - 1.
     high = first + int(np.searchsorted(cumulative, 1 - tail, side="left"))
     return (low if low >= 0 else None, high if high < count else None)
+
+
+def _expanded_ranks(count: int, q: float, tail: float) -> tuple[int, int]:
+    """Return the ranks by the Cornish-Fisher expansion, one rank wider than it says.
+
+    In constant space and time, whatever count a peer claims.
+    """
+    z = NormalDist().inv_cdf(1 - tail)
+    skew = (1 - 2 * q) * (z * z - 1) / 6
+    middle, reach = count * q + skew, z * math.sqrt(count * q * (1 - q))
+    return math.floor(middle - reach) - 1, math.ceil(middle + reach) + 1
 
 
 def _binomial_cdf(count: int, q: float) -> tuple[int, NDArray[np.float64]]:

@@ -25,11 +25,12 @@ def distribution(
 ) -> dict[str, Any]:
     """Return shape Q of a sketch; None stands for an empty one."""
     if sketch is None or not sketch.count:
-        return _shape(0, None, None, None, None, dict.fromkeys(map(_name, qs), _UNKNOWN))
+        unknown = {_name(q): _figures(None, None, None) for q in qs}
+        return _shape(0, None, None, None, None, unknown)
     quantiles = {}
     for q, value in zip(qs, sketch.quantiles(qs).tolist(), strict=True):
         low, high = sketch.interval(q, level) if 0 < q < 1 else (None, None)
-        quantiles[_name(q)] = {"value": value, "low": low, "high": high}
+        quantiles[_name(q)] = _figures(value, low, high)
     return _shape(
         sketch.count, sketch.sum, sketch.min, sketch.max, sketch.relative_error, quantiles
     )
@@ -46,15 +47,15 @@ def exact_distribution(
     quantiles = {}
     for q in qs:
         low, high = interval_ranks(count, q, level) if 0 < q < 1 else (None, None)
-        quantiles[_name(q)] = {
-            "value": float(ordered[math.floor(q * (count - 1))]),
-            "low": None if low is None else float(ordered[low]),
-            "high": None if high is None else float(ordered[high]),
-        }
+        ranks = (math.floor(q * (count - 1)), low, high)
+        quantiles[_name(q)] = _figures(
+            *(None if rank is None else float(ordered[rank]) for rank in ranks)
+        )
     return _shape(count, float(values.sum()), float(ordered[0]), float(ordered[-1]), 0.0, quantiles)
 
 
-_UNKNOWN: Final = {"value": None, "low": None, "high": None}
+def _figures(value: float | None, low: float | None, high: float | None) -> dict[str, float | None]:
+    return {"value": value, "low": low, "high": high}
 
 
 def _name(q: float) -> str:

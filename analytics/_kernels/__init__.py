@@ -9,6 +9,7 @@ then, as a probe does, never pays for it. Without it numpy does the same with th
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Final
 
@@ -55,6 +56,14 @@ def count_values(
 
     if scale > 0:
         table = slice_table(scale)
-        kernel.count_fine(values, scale, table.shift, table.first, table.boundary, offset, counts)
+        tables = (scale, table.shift, table.first, table.boundary)
+        _run(kernel.count_fine, values, *tables, offset, counts)
     else:
-        kernel.count_coarse(values, -scale, offset, counts)
+        _run(kernel.count_coarse, values, -scale, offset, counts)
+
+
+def _run(kernel: Callable[..., None], *arguments: object) -> None:
+    try:
+        kernel(*arguments)
+    except OSError:  # compiled and kept, but not on a full disk; nothing was counted yet
+        kernel(*arguments)

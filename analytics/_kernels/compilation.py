@@ -13,9 +13,12 @@ _R = TypeVar("_R")
 
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Compile a kernel at its first call and keep the result on disk where that is possible."""
-    options = {"nogil": True, "error_model": "numpy"}
     try:
-        kernel: Callable[_P, _R] = njit(cache=True, **options)(function)
+        return _njit(function, cache=True)
     except RuntimeError:  # no folder can be written, neither the package's nor the user's
-        kernel = njit(**options)(function)
+        return _njit(function, cache=False)
+
+
+def _njit(function: Callable[_P, _R], *, cache: bool) -> Callable[_P, _R]:
+    kernel: Callable[_P, _R] = njit(cache=cache, nogil=True, error_model="numpy")(function)
     return kernel

@@ -13,12 +13,13 @@ from analytics.mapping import bucket_index
 from analytics.sketch import Sketch
 
 pytest.importorskip("numba", reason="numba comes with netslo[analytics]")
-from numba import njit
-from numba.core.caching import CacheImpl
+from numba import config, njit
+from numba.core.caching import CacheImpl, FunctionCache
 
 from analytics._kernels.compilation import compiled
+from analytics._kernels.sketch import count_coarse
 
-NORMAL = st.floats(min_value=2.0**-1022, allow_nan=False, allow_infinity=False)
+needs_compiler = pytest.mark.skipif(config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT is set")
 ANY = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True)
 
 
@@ -107,11 +108,29 @@ def test_a_numba_that_cannot_be_imported_leaves_the_work_to_numpy(fresh) -> None
     assert sketch.count == _kernels.LARGE
 
 
+@needs_compiler
 def test_without_a_folder_for_the_cache_kernels_are_compiled_all_the_same(monkeypatch) -> None:
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
     with pytest.raises(RuntimeError, match="cache"):
         njit(cache=True)(double)
     assert compiled(double)(21) == 42
+
+
+@needs_compiler
+def test_a_full_disk_costs_the_cache_but_not_the_counts(monkeypatch) -> None:
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FunctionCache, "save_overload", refuse)
+    values = np.ones(10)
+    values.setflags(write=False)  # a type of its own, for which nothing is compiled yet
+    counts = np.zeros(4, dtype=np.uint64)
+    kernel = compiled(count_coarse.py_func)
+    with pytest.raises(OSError, match="No space"):
+        compiled(count_coarse.py_func)(values, 0, -2, counts)
+    assert counts.tolist() == [0, 0, 0, 0]
+    _kernels._run(kernel, values, 0, -2, counts)
+    assert counts.tolist() == [0, 10, 0, 0]
 
 
 def double(number):
@@ -127,5 +146,5 @@ def test_the_kernels_own_text_gives_the_same_without_compilation() -> None:
     compiled, plain = (np.zeros(4000, dtype=np.uint64) for _ in range(2))
     arguments = (values, 7, table.shift, table.first, table.boundary, offset)
     kernel.count_fine(*arguments, compiled)
-    kernel.count_fine.py_func(*arguments, plain)
+    getattr(kernel.count_fine, "py_func", kernel.count_fine)(*arguments, plain)
     assert compiled.tolist() == plain.tolist()

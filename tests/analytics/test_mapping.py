@@ -72,7 +72,9 @@ def test_the_representative_is_within_the_promised_error(value: float, scale: in
 
 def test_scale_7_promises_028_percent() -> None:
     base = 2 ** (2**-7)
-    assert relative_error(7) == pytest.approx((base - 1) / (base + 1)) == pytest.approx(0.0027, 1e-2)
+    assert (
+        relative_error(7) == pytest.approx((base - 1) / (base + 1)) == pytest.approx(0.0027, 1e-2)
+    )
 
 
 @pytest.mark.parametrize("scale", range(SCALE_MIN, SCALE_MAX + 1))

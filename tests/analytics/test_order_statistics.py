@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from analytics import order_statistics
 from analytics.order_statistics import interval_ranks
 
 
@@ -39,7 +40,7 @@ def test_the_interval_covers_the_true_quantile_as_often_as_it_says() -> None:
     low, high = interval_ranks(n, q, 0.95)
     assert low is not None
     samples = np.sort(rng.random((4000, n)), axis=1)  # the true quantile is q itself
-    above = samples[:, high] >= q if high is not None else np.full(4000, True)
+    above = samples[:, high] >= q if high is not None else np.ones(4000, dtype=bool)
     covered = ((samples[:, low] <= q) & above).mean()
     assert covered > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 4000)
 
@@ -49,6 +50,26 @@ def test_a_million_values_are_no_trouble() -> None:
     half = 1.96 * math.sqrt(1_000_000 * 0.999 * 0.001)
     assert low == pytest.approx(999_000 - half, abs=2)
     assert high == pytest.approx(999_000 + half, abs=2)
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_beyond_the_exact_sum_the_interval_is_at_most_two_ranks_wider(
+    q, level, monkeypatch
+) -> None:
+    count = 10**9
+    low, high = interval_ranks(count, q, level)
+    monkeypatch.setattr(order_statistics, "_EXACT_SIGMA", math.inf)
+    interval_ranks.cache_clear()
+    exact_low, exact_high = interval_ranks(count, q, level)
+    interval_ranks.cache_clear()
+    assert exact_low - 2 <= low <= exact_low
+    assert exact_high <= high <= exact_high + 2
+
+
+def test_any_count_a_peer_may_claim_takes_no_room() -> None:
+    low, high = interval_ranks(2**53, 0.999, 0.95)
+    assert 0 < low < 0.999 * 2**53 < high < 2**53
 
 
 @pytest.mark.parametrize(("q", "level"), [(0.0, 0.95), (1.0, 0.95), (0.5, 1.0), (0.5, 0.0)])

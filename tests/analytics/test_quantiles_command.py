@@ -1,13 +1,16 @@
 """`netslo quantiles` on files as people have them, good and bad."""
 
 import json
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from analytics.cli import quantiles
-from analytics.columns import CHUNK
+from analytics.columns import CHUNK, LINE_MAX
 from netslo.errors import ConfigurationError
 
 VALUES = np.random.default_rng(3).lognormal(-3.5, 0.5, 5000)
@@ -68,6 +71,89 @@ def test_nan_and_infinity_are_counted_apart(tmp_path) -> None:
     assert "1 NaN, 1 infinite" in run(path).output
 
 
+def test_json_counts_nan_and_infinity_too(tmp_path) -> None:
+    path = tmp_path / "odd.txt"
+    path.write_text("1\nnan\ninf\n-inf\n2\n")
+    shape = json.loads(run(path, "--json").output)
+    assert (shape["count"], shape["nan"], shape["infinite"]) == (2, 1, 2)
+
+
+def test_the_table_says_what_too_few_values_cannot_bound(tmp_path) -> None:
+    path = tmp_path / "few.txt"
+    path.write_text("1\n2\n3\n")
+    assert "too few values" in run(path).output
+    assert "too few values" not in run(path, "--q", "0,1").output
+
+
+def test_standard_input_is_a_file_too() -> None:
+    result = run("-", "--q", "0.5", "--json", input="3\n1\n2\n")
+    assert json.loads(result.output)["quantiles"]["0.5"]["value"] == pytest.approx(2, rel=0.003)
+    result = run("-", "--column", "b", "--q", "1", "--json", input="a,b\n1,2\n3,4\n")
+    assert json.loads(result.output)["quantiles"]["1"]["value"] == 4
+    assert "standard input:2" in str(run("-", input="1\nx\n").exception)
+
+
+def test_standard_input_works_in_a_real_pipe() -> None:
+    code = "from analytics.cli import quantiles; quantiles()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-", "--json", "--q", "0"],
+        input=b"5\n7\n",
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["quantiles"]["0"]["value"] == 5
+
+
+def test_csv_as_spreadsheets_write_it(tmp_path) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_bytes('\ufeffrtt , "the, note"\r\n1," two\r\nlines"\r\n\r\n 2 ,\r\n'.encode())
+    shape = json.loads(run(path, "--column", "rtt", "--json").output)
+    assert (shape["count"], shape["sum"]) == (2, 3.0)
+    path.write_text('rtt,note\n1,"two\nlines"\nx,\n')
+    assert "sheet.csv:4: rtt = x: must be a number" in error_of(path, "--column", "rtt")
+
+
+def test_comments_may_stand_anywhere_and_lines_keep_their_numbers(tmp_path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("# s\n\n" + "1 # good\n" * CHUNK + "bad\n")
+    assert f"long.txt:{CHUNK + 3}: value = bad" in error_of(path)
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path) -> None:
+    path = tmp_path / "endless.txt"
+    path.write_text("1\n" + "0" * (LINE_MAX + 1))
+    assert "endless.txt:2: the line is longer" in error_of(path)
+
+
+def test_an_empty_array_has_no_number(tmp_path) -> None:
+    path = tmp_path / "none.npy"
+    np.save(path, np.zeros(0))
+    assert "none.npy" in error_of(path)
+
+
+@pytest.mark.parametrize("length", [0, 3, 6, 8, 10, 60, 127, 130])
+def test_a_truncated_array_is_refused(length, tmp_path) -> None:
+    path = tmp_path / "cut.npy"
+    np.save(path, np.arange(100.0))
+    path.write_bytes(path.read_bytes()[:length])
+    assert "cut.npy" in error_of(path)
+
+
+def test_an_archive_of_arrays_is_no_array(tmp_path) -> None:
+    np.savez(tmp_path / "x.npz", a=VALUES)
+    (tmp_path / "x.npz").rename(tmp_path / "x.npy")
+    assert "no .npy file" in error_of(tmp_path / "x.npy")
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is an extra")
+def test_numba_stays_out_of_a_short_command(tmp_path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, VALUES)
+    code = "import sys; from analytics.cli import quantiles\n"
+    code += "quantiles(sys.argv[1:], standalone_mode=False); assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, path], capture_output=True, check=True)
+
+
 def test_a_file_of_several_chunks_is_read_whole(tmp_path) -> None:
     path = tmp_path / "long.npy"
     np.save(path, np.arange(1, 2 * CHUNK + 10, dtype=np.int32))
@@ -76,6 +162,7 @@ def test_a_file_of_several_chunks_is_read_whole(tmp_path) -> None:
 
 
 BAD = {
+    "CSV without --column": ("x.csv", "a,b\n1,2\n", [], "column of a CSV file with --column"),
     "a word": ("x.txt", "1\n2\nabc\n", [], "x.txt:3: value = abc: must be a number"),
     "nothing": ("x.txt", "", [], "no finite number"),
     "comments only": ("x.txt", "# a\n\n", [], "no finite number"),
@@ -101,6 +188,7 @@ def test_a_bad_file_has_one_clear_message(tmp_path, name, text, options, expecte
 def test_a_missing_file_is_named(tmp_path) -> None:
     assert "No such file" in error_of(tmp_path / "none.txt")
     assert "No such file" in error_of(tmp_path / "none.npy")
+    assert "directory" in error_of(tmp_path)
 
 
 def test_octets_that_are_no_text_are_refused(tmp_path) -> None:

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from analytics.buckets import Buckets
 from analytics.mapping import bucket_index
+from analytics.order_statistics import interval_ranks
 from analytics.sketch import Sketch
 
 RNG = np.random.default_rng(20261123)
@@ -137,11 +138,32 @@ def test_parts_make_the_same_sketch_again(values) -> None:
         {"sum_": math.nan},
         {"min_": 3.0, "max_": 2.0},
         {"min_": math.nan},
-        {"positive": Buckets(2**41, np.ones(1, np.uint64))},
+        {"sum_": math.inf},
+        {"max_": math.inf},
+        {"positive": Buckets(1024 << 7, np.ones(1, np.uint64))},
+        {"positive": Buckets((1024 << 7) - 1, np.ones(2, np.uint64))},
+        {"negative": Buckets((-1022 << 7) - 2, np.ones(1, np.uint64))},
         {"positive": Buckets(0, np.full(3, 2**63 - 1, np.uint64))},
+        {"positive": Buckets(0, np.full(4, 2**62, np.uint64))},
         {"scale": 9},
+        {"scale": -11},
     ],
-    ids=lambda change: next(iter(change)),
+    ids=[
+        "a count below zero",
+        "a count that 64 bits barely hold",
+        "a sum that is NaN",
+        "a minimum above the maximum",
+        "a minimum that is NaN",
+        "an infinite sum",
+        "an infinite maximum",
+        "a bucket above the largest double",
+        "a bucket that ends above the largest double",
+        "a bucket below the smallest normal double",
+        "counts that add up to more than 64 bits",
+        "counts that wrap to zero",
+        "a scale too fine",
+        "a scale too coarse",
+    ],
 )
 def test_parts_that_cannot_be_are_refused(change) -> None:
     parts = {
@@ -155,6 +177,78 @@ def test_parts_that_cannot_be_are_refused(change) -> None:
     }
     with pytest.raises(ValueError):
         Sketch.from_parts(**(parts | change))
+
+
+def test_parts_without_extremes_take_the_ends_of_the_outermost_buckets() -> None:
+    for values in ([-3.0, -1.5], [-3.0, 0.0], [0.0, 2.5], [1.5, 2.5], [-1.0, 2.5], [0.0]):
+        known = sketch_of(values)
+        guessed = Sketch.from_parts(
+            scale=7,
+            positive=known.positive,
+            negative=known.negative,
+            zero_count=known.zero_count,
+            sum_=known.sum,
+            min_=None,
+            max_=None,
+        )
+        slack = 1 + 2.001 * known.relative_error
+        assert min(values) - abs(min(values)) * (slack - 1) <= guessed.min <= min(values)
+        assert max(values) <= guessed.max <= max(values) + abs(max(values)) * (slack - 1)
+
+
+def test_the_widest_parts_that_can_be_merge_with_any_others() -> None:
+    ends = Buckets((-1022 << 7) - 1, np.ones(1, np.uint64)), Buckets((1024 << 7) - 1, np.ones(1))
+    merged = sketch_of([0.02])
+    for positive in ends:
+        extreme = Sketch.from_parts(
+            scale=7,
+            positive=Buckets(positive.offset, positive.counts.astype(np.uint64)),
+            negative=Buckets(),
+            zero_count=0,
+            sum_=1.0,
+            min_=None,
+            max_=None,
+        )
+        merged.merge(extreme)
+    assert merged.count == 3
+    assert 0 < merged.relative_error <= 1
+    assert np.isfinite(merged.quantiles(QS)).all()
+
+
+def test_a_reading_is_renewed_with_every_value() -> None:
+    sketch = sketch_of([1.0])
+    assert sketch.quantile(1.0) == 1.0
+    sketch.add(2.0)
+    assert sketch.quantile(1.0) == 2.0
+    sketch.merge(sketch_of([3.0]))
+    assert sketch.quantile(1.0) == 3.0
+
+
+def test_a_sketch_merges_with_itself() -> None:
+    sketch = sketch_of([1.0, -2.0, 0.0, np.nan])
+    sketch.merge(sketch)
+    assert sketch == sketch_of([1.0, -2.0, 0.0, np.nan] * 2)
+
+
+def test_sketches_are_equal_whatever_the_order_of_summation_but_not_of_another_sum() -> None:
+    values = SHAPES["lognormal"]
+    forward, backward = Sketch(), Sketch()
+    for part in np.split(values, 100):
+        forward.add(part)
+    for part in np.split(values, 100)[::-1]:
+        backward.add(part[::-1])
+    assert forward == backward
+    assert forward.sum == pytest.approx(math.fsum(values), rel=1e-12)
+    backward.sum *= 1.001
+    assert forward != backward
+    assert forward != "a sketch"
+
+
+def test_sums_of_the_largest_doubles_stay_finite() -> None:
+    sketch = sketch_of(np.full(10, np.finfo(np.float64).max))
+    sketch.merge(sketch)
+    assert sketch.sum == np.finfo(np.float64).max
+    assert sketch == sketch.copy()
 
 
 @given(arrays(np.float64, st.integers(1, 100), elements=MEASURABLE), st.floats(-2e3, 2e3))
@@ -177,6 +271,30 @@ def test_lost_packets_are_slow_packets() -> None:
     assert Sketch().due_quantiles([0.5], lost=1)[0] == np.inf
 
 
+@given(arrays(np.float64, st.integers(1, 60), elements=MEASURABLE), st.integers(0, 60))
+def test_due_quantiles_are_those_of_the_data_with_infinities(values, lost) -> None:
+    sketch = sketch_of(values)
+    due = np.concatenate([values, np.full(lost, np.inf)])
+    exact = np.sort(due)[np.floor(np.array(QS) * (len(due) - 1)).astype(int)]
+    found = sketch.due_quantiles(QS, lost)
+    assert (np.isinf(found) == np.isinf(exact)).all()
+    known = np.isfinite(exact)
+    slack = sketch.relative_error * np.abs(exact[known]) * (1 + 1e-9)
+    assert np.all(np.abs(found[known] - exact[known]) <= slack)
+
+
+@pytest.mark.parametrize("values", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize("q", [0.5, 0.99])
+def test_an_interval_is_that_of_the_exact_order_statistics(values, q) -> None:
+    sketch, ordered = sketch_of(values), np.sort(values)
+    ranks = interval_ranks(len(values), q, 0.95)
+    for found, rank in zip(sketch.interval(q), ranks, strict=True):
+        if rank is None:
+            assert found is None
+        else:
+            assert found == pytest.approx(ordered[rank], rel=sketch.relative_error * 1.001)
+
+
 def test_an_empty_sketch_says_nothing() -> None:
     empty = Sketch()
     assert (empty.count, empty.min, empty.max, empty.sum) == (0, None, None, 0.0)
@@ -189,6 +307,23 @@ def test_an_empty_sketch_says_nothing() -> None:
 def test_a_quantile_out_of_range_is_refused(q) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         sketch_of([1.0]).quantile(q)
+
+
+def test_less_than_nothing_cannot_be_lost() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        sketch_of([1.0]).due_quantiles([0.5], lost=-1)
+
+
+@pytest.mark.parametrize("options", [{"scale": 9}, {"scale": -11}, {"bucket_limit": 1}])
+def test_a_sketch_out_of_range_is_refused(options) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Sketch(**options)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i2", ">f8", "u1", "?"])
+def test_any_real_numbers_count(dtype) -> None:
+    values = np.arange(20).astype(dtype)
+    assert sketch_of(values[::2]) == sketch_of(values[::2].astype(float))
 
 
 def test_a_matrix_is_refused() -> None:

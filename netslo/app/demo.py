@@ -17,10 +17,12 @@ from rich.console import Console
 
 from analytics.store.sqlite import SqliteStore
 from netslo.app.children import Child
+from netslo.app.commands.options import make_directory
 from netslo.app.incident import Incident, plan_incident
 from netslo.app.report import final_state, summary
 from netslo.app.run import Run
 from netslo.app.screen import Screen
+from netslo.app.signals import sigterm_interrupts
 from netslo.app.watch import Watch
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
@@ -44,20 +46,24 @@ def run_demo(
     Raises:
         NetsloError: a part could not start or ended unexpectedly.
     """
-    if json_file is not None and not json_file.parent.is_dir():
-        raise ConfigurationError(f"--json {json_file}: the folder {json_file.parent} is not there")
+    if json_file is not None:
+        _check_writable(json_file)
     with resources.as_file(resources.files("netslo.app") / "uk") as directory:
         estate = load_estate(directory)
         objectives = load_objectives(directory, estate)
     console = Console()
-    with _data_directory(data_dir) as directory, Run(estate, objectives, directory) as run:
+    with (
+        sigterm_interrupts(),
+        _data_directory(data_dir) as directory,
+        Run(estate, objectives, directory) as run,
+    ):
         console.print("Starting collector, reflectors, WAN emulator and probes …", style="dim")
         collector = run.start_collector(Endpoint(_LOOPBACK, 0))
         reflectors = run.start_reflectors({site: Endpoint(_LOOPBACK, 0) for site in estate.sites})
         emulator, entrances = run.start_emulator(reflectors, seed)
+        started_s = time.time()
         probes = run.start_probes(tuple(estate.sites), entrances, collector)
         with closing(SqliteStore.open(run.store_file, readonly=True)) as store:
-            started_s = time.time()
             show = Show(
                 run,
                 Watch(store, estate, objectives, started_s),
@@ -106,7 +112,7 @@ class Show:
                     ticks += 1
                     time.sleep(max(0.0, _TICK_S - (time.time() - now_s)))
             except KeyboardInterrupt:
-                self.say(time.time(), "Ended early by Ctrl-C")
+                self.say(time.time(), "Ended early")
 
     def say(self, now_s: float, line: str) -> None:
         """Put a line in the log under the table."""
@@ -126,12 +132,20 @@ class Show:
             self.say(now_s, f"{self.incident.path} burns its budget: seen after {after_s:.0f} s")
 
 
+def _check_writable(file: pathlib.Path) -> None:
+    """Find out before the demo, rather than behind it, that its result cannot be written."""
+    try:
+        with file.open("a"):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"--json {file}: cannot be written: {error.strerror}") from error
+
+
 @contextmanager
 def _data_directory(directory: pathlib.Path | None) -> Iterator[pathlib.Path]:
     """Yield the folder for the run's data: the user's, or one that goes with the demo."""
     if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-        yield directory
+        yield make_directory(directory, "data")
         return
     temporary = pathlib.Path(tempfile.mkdtemp(prefix="netslo-demo-"))
     try:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import math
 import pathlib
-import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import closing
 
 from rich.console import Console
 
@@ -18,6 +16,7 @@ from analytics.store.sqlite import SqliteStore
 from netslo.app.commands.probe import check_sites
 from netslo.app.run import Run
 from netslo.app.screen import Screen
+from netslo.app.signals import sigterm_interrupts
 from netslo.app.watch import Watch
 from netslo.errors import ConfigurationError
 from netslo.estate import Estate
@@ -45,7 +44,7 @@ def run_up(
     check_sites(estate, sites)
     here = sites or local_sites(estate)
     console = Console()
-    with Run(estate, objectives, data_dir) as run:
+    with sigterm_interrupts(), Run(estate, objectives, data_dir) as run:
         collector = run.start_collector(listen)
         run.start_reflectors({site: estate.sites[site].addresses[0] for site in here})
         run.start_probes(here, {}, collector)
@@ -89,7 +88,7 @@ def _is_local(host: str) -> bool:
 
 def _show(run: Run, watch: Watch, screen: Screen, duration_s: float | None) -> None:
     ends_s = math.inf if duration_s is None else time.time() + duration_s
-    with screen, _stop_on_sigterm():
+    with screen:
         try:
             ticks = 0
             while (now_s := time.time()) < ends_s:
@@ -101,17 +100,3 @@ def _show(run: Run, watch: Watch, screen: Screen, duration_s: float | None) -> N
                 time.sleep(max(0.0, _TICK_S - (time.time() - now_s)))
         except KeyboardInterrupt:
             pass
-
-
-@contextmanager
-def _stop_on_sigterm() -> Iterator[None]:
-    """Make a service manager's SIGTERM end the run as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

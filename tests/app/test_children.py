@@ -1,0 +1,145 @@
+"""Child processes of a run: heard, asked, ended, and never left behind."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import child_targets
+import pytest
+
+from netslo.app import children
+from netslo.app.children import Child, stop_all
+from netslo.errors import NetsloError
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return " Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except FileNotFoundError:
+        return False
+
+
+def wait_gone(pids: list[int], timeout_s: float = 10.0) -> list[int]:
+    """Return which of the processes are still there after a while."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and any(map(is_running, pids)):
+        time.sleep(0.05)
+    return [pid for pid in pids if is_running(pid)]
+
+
+@pytest.fixture
+def begin():
+    started = []
+
+    def start(target):
+        started.append(Child("part", target).start())
+        return started[-1]
+
+    yield start
+    stop_all(started)
+
+
+def test_a_child_says_when_it_is_ready_and_ends_when_it_is_told(begin) -> None:
+    child = begin(child_targets.say_pid)
+    pid = child.wait_ready()
+    assert is_running(pid)
+    child.stop()
+    assert not is_running(pid)
+    assert not child.alive
+
+
+def test_a_child_with_an_event_loop_ends_as_well(begin) -> None:
+    child = begin(child_targets.use_asyncio)
+    assert child.wait_ready() == "loop"
+    began = time.monotonic()
+    child.stop()
+    assert time.monotonic() - began < children.STOP_TIMEOUT_S
+
+
+def test_a_child_answers(begin) -> None:
+    child = begin(child_targets.double)
+    child.wait_ready()
+    assert [child.request(number) for number in (1, 21)] == [2, 42]
+
+
+def test_what_keeps_a_child_from_starting_reaches_the_user(begin) -> None:
+    with pytest.raises(NetsloError, match="the port is taken") as caught:
+        begin(child_targets.refuse).wait_ready()
+    assert caught.value.exit_code == 2
+
+
+def test_a_child_that_vanishes_is_noticed(begin) -> None:
+    child = begin(child_targets.vanish)
+    with pytest.raises(NetsloError, match="part ended unexpectedly"):
+        child.wait_ready()
+
+
+def test_a_child_that_does_not_obey_is_killed(begin, monkeypatch) -> None:
+    monkeypatch.setattr(children, "STOP_TIMEOUT_S", 0.5)
+    child = begin(child_targets.ignore_everything)
+    child.wait_ready()
+    child.stop()
+    assert not child.alive
+
+
+def test_children_die_with_a_parent_that_is_killed() -> None:
+    code = """
+        import sys, time
+        sys.path.insert(0, {support!r})
+        import child_targets
+        from netslo.app.children import Child
+        if __name__ == "__main__":
+            print(Child("part", child_targets.say_pid).start().wait_ready(), flush=True)
+            time.sleep(600)
+    """
+    support = str(pathlib.Path(child_targets.__file__).parent)
+    script = textwrap.dedent(code).format(support=support)
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        child_pid = int(parent.stdout.readline())
+        parent.kill()
+    assert not wait_gone([child_pid])
+
+
+def pids_of_group(group: int) -> list[int]:
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.getpgid(int(entry.name)) == group:
+                    found.append(int(entry.name))
+            except ProcessLookupError:
+                continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_ended_early_leaves_no_process_behind(tmp_path, number) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-P", "-m", "netslo", "demo", "--duration", "60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+    )
+    with demo:
+        assert demo.stdout is not None
+        next(line for line in demo.stdout if "of 144 paths" in line)
+        time.sleep(1)
+        group = pids_of_group(demo.pid)
+        assert len(group) >= 5
+        demo.send_signal(number)
+        output, errors = demo.communicate(timeout=60)
+    assert not wait_gone(group)
+    if number != signal.SIGKILL:
+        assert demo.returncode == 0
+        assert "Summary" in output
+        assert not errors
+        assert not list(tmp_path.glob("netslo-demo-*"))

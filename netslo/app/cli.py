@@ -14,6 +14,12 @@ from netslo import __version__
 from netslo.errors import NetsloError
 
 _OURS: Final = frozenset({"netslo", "analytics", "probes", "slo", "dashboards"})
+_PACKAGES: Final = {  # where a module's name is not that of its package
+    "google": "protobuf",
+    "opentelemetry": "opentelemetry-proto",
+    "prometheus_client": "prometheus-client",
+    "yaml": "PyYAML",
+}
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 
@@ -78,6 +84,7 @@ def _explain_missing(name: str, entry: _Entry, error: ModuleNotFoundError) -> No
     missing = (error.name or "").partition(".")[0]
     if missing in _OURS:
         raise error
+    missing = _PACKAGES.get(missing, missing)
     failure = NetsloError(f"{name} needs {missing}. Run: pip install 'netslo[{entry.extra}]'")
     failure.exit_code = 2
     raise failure from error

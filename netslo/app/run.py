@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from netslo.app import parts
 from netslo.app.children import Child, stop_all
+from netslo.app.parts.collector import collector_part
+from netslo.app.parts.emulator import emulator_part
+from netslo.app.parts.probes import probes_part
+from netslo.app.parts.reflectors import reflectors_part
 from netslo.config.options import SPOOL_DIR, STORE_FILE
 from netslo.errors import NetsloError
 from netslo.estate import Estate
@@ -47,7 +50,7 @@ class Run:
         bound: Endpoint = self._start(
             Child(
                 "collector",
-                parts.collector_part,
+                collector_part,
                 self.estate,
                 self.objectives,
                 self.store_file,
@@ -58,16 +61,14 @@ class Run:
 
     def start_reflectors(self, listen: Mapping[str, Endpoint]) -> dict[str, Endpoint]:
         """Start a reflector for each site; return the address of each."""
-        bound: dict[str, Endpoint] = self._start(
-            Child("reflectors", parts.reflectors_part, dict(listen))
-        )
+        bound: dict[str, Endpoint] = self._start(Child("reflectors", reflectors_part, dict(listen)))
         return bound
 
     def start_emulator(
         self, targets: Mapping[str, Endpoint], seed: int | None
     ) -> tuple[Child, dict[Path, Endpoint]]:
         """Start the WAN emulator; return it, and where each path enters it."""
-        child = Child("WAN emulator", parts.emulator_part, self.estate, dict(targets), seed)
+        child = Child("WAN emulator", emulator_part, self.estate, dict(targets), seed)
         ports: dict[Path, Endpoint] = self._start(child)
         return child, ports
 
@@ -77,7 +78,7 @@ class Run:
         """Start probing from `sites`; return the process, which is ended before the others."""
         child = Child(
             "probes",
-            parts.probes_part,
+            probes_part,
             self.estate,
             tuple(sites),
             thresholds_by_path(self.objectives, self.estate),

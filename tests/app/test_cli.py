@@ -63,7 +63,7 @@ BLOCKED = """
 
     class Missing:
         def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in {missing!r}:
+            if any(name == m or name.startswith(m + ".") for m in {missing!r}):
                 raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
     sys.meta_path.insert(0, Missing())
@@ -118,6 +118,45 @@ def test_the_base_install_checks_files_and_computes_quantiles(arguments) -> None
         input="1\n2\n3\n",
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "others"),
+    [
+        (
+            [
+                "collect",
+                "-c",
+                "examples/uk",
+                "--listen",
+                "127.0.0.1:0",
+                "--store",
+                "{tmp}/s.sqlite",
+            ],
+            {"opentelemetry.sdk", "opentelemetry.exporter", "tenacity", "scapy", "grafanalib"},
+        ),
+        (
+            ["probe", "-c", "examples/uk", "--site", "london", "--spool", "{tmp}/spool"],
+            {"prometheus_client", "grafanalib"},
+        ),
+    ],
+    ids=["collect", "probe"],
+)
+def test_a_part_runs_on_its_own_extra_alone(tmp_path, arguments, others) -> None:
+    arguments = [argument.format(tmp=tmp_path) for argument in arguments]
+    code = textwrap.dedent(BLOCKED).format(missing=others, arguments=arguments)
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as part:
+        assert part.stdout is not None
+        line = part.stdout.readline()
+        part.terminate()
+        _, errors = part.communicate(timeout=30)
+    assert "listening on" in line or "measuring 16 paths" in line, errors
+    assert part.returncode == 0, errors
 
 
 def test_a_missing_module_of_ours_is_our_mistake_and_keeps_its_traceback() -> None:

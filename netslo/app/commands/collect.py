@@ -31,7 +31,8 @@ def collect(config_dir: pathlib.Path, listen: Endpoint, store_file: pathlib.Path
     /api/v1/paths, /api/v1/windows and /api/v1/slos.
     """
     from netslo.app.commands.options import make_directory
-    from netslo.app.parts import run_collector, stop_on_signals
+    from netslo.app.parts.collector import run_collector
+    from netslo.app.signals import stop_on_signals
     from netslo.config.estate_file import load_estate
     from slo.spec import load_objectives
 

@@ -47,7 +47,8 @@ def probe(
 ) -> None:
     """Measure every path that starts at a site, and deliver its windows."""
     from netslo.app.commands.options import make_directory
-    from netslo.app.parts import run_probes, stop_on_signals
+    from netslo.app.parts.probes import run_probes
+    from netslo.app.signals import stop_on_signals
     from netslo.config.estate_file import load_estate
     from slo.spec import load_objectives, thresholds_by_path
 

@@ -1,0 +1,64 @@
+"""The part that receives, keeps, judges and publishes."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+from analytics.collector.server import create_app, serve
+from analytics.store.sqlite import SqliteStore
+from netslo.app.children import Link
+from netslo.estate import Estate
+from netslo.model import Endpoint
+from slo.api import routes
+from slo.exposition import SloCollector
+from slo.objective import Objective
+
+
+async def run_collector(
+    estate: Estate,
+    objectives: Sequence[Objective],
+    store_file: pathlib.Path,
+    listen: Endpoint,
+    stop: asyncio.Event,
+    on_ready: Callable[[Endpoint], None],
+) -> None:
+    """Receive, keep and publish until `stop` is set; `on_ready` hears the bound address.
+
+    Raises:
+        NetsloError: the store cannot be opened or the address not be bound.
+    """
+    with (
+        closing(SqliteStore.open(store_file)) as writer,
+        closing(SqliteStore.open(store_file, readonly=True)) as reader,
+    ):
+        writer.declare_objectives({o.name: o.target_text for o in objectives}, time.time())
+        app = create_app(
+            writer,
+            reader,
+            estate,
+            routes=routes(reader, objectives, estate),
+            collectors=[SloCollector(reader, objectives, estate)],
+        )
+        async with serve(app, listen.host, listen.port) as (host, port):
+            on_ready(Endpoint(host, port))
+            await stop.wait()
+
+
+def collector_part(
+    link: Link,
+    estate: Estate,
+    objectives: Sequence[Objective],
+    store_file: pathlib.Path,
+    listen: Endpoint,
+) -> None:
+    """Be the collector of one run; ready with the bound address."""
+
+    async def run() -> None:
+        stop = link.stop_event()
+        await run_collector(estate, objectives, store_file, listen, stop, link.ready)
+
+    asyncio.run(run())

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from netslo.config.options import json_option
+
 
 def _read_quantiles(
     _context: click.Context, _parameter: click.Parameter, value: str
@@ -39,7 +41,7 @@ def _read_quantiles(
     show_default=True,
     help="2**SCALE buckets per factor of two; 7 means an error of at most 0.28 %.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def quantiles(
     file: str,
     qs: tuple[float, ...],

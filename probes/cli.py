@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from netslo.config.options import json_option
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.units import format_ms, format_percent, parse_duration
 
@@ -96,7 +97,7 @@ def measure() -> None:
 @click.option("--dscp", type=click.IntRange(0, _DSCP_MAX), default=0, show_default=True)
 @click.option("-4", "family", flag_value="4", help="Use IPv4 only.")
 @click.option("-6", "family", flag_value="6", help="Use IPv6 only.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def rtt(
     target: str,
     *,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netslo.config.options import DATA_DIR, STORE_FILE, config_option, json_option
+from netslo.config.options import DATA_DIR, STORE_FILE, config_option, file_option, json_option
 
 if TYPE_CHECKING:  # the commands import what they need, so that --help needs none of it
     from netslo.estate import Estate
@@ -54,13 +54,7 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
 
 @slo.command()
 @config_option
-@click.option(
-    "--store",
-    "store_file",
-    type=click.Path(path_type=pathlib.Path, dir_okay=False),
-    metavar="FILE",
-    help=f"The window store.  [default: DIR/{_STORE}]",
-)
+@file_option("--store", "store_file", f"The window store.  [default: DIR/{_STORE}]")
 @click.option("--slo", "names", multiple=True, metavar="NAME", help="Only this SLO; repeatable.")
 @click.option("--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Show also all that is well.")

@@ -243,6 +243,19 @@ def test_estate_show_prints_what_the_file_says(netslo) -> None:
     assert "london" in netslo("estate", "show", "-c", "examples/uk").stdout
 
 
+def test_estate_check_lists_problems_as_json(netslo, tmp_path) -> None:
+    assert (
+        json.loads(netslo("estate", "check", "-c", "examples/uk", "--json").stdout)["problems"]
+        == []
+    )
+    (tmp_path / "estate.yaml").write_text("version: 2\n")
+    done = netslo("estate", "check", "-c", tmp_path, "--json")
+    assert done.returncode == 2
+    problems = json.loads(done.stdout)["problems"]
+    assert {"file", "line", "field", "value", "expected"} == problems[0].keys()
+    assert "version" in {problem["field"] for problem in problems}
+
+
 def test_doctor_tries_things_and_says_so(netslo) -> None:
     done = netslo("doctor", "--json")
     findings = {f["what"]: f for f in json.loads(done.stdout)["findings"]}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,11 +24,25 @@ def estate() -> None:
 
 @estate.command()
 @config_option
-def check(config_dir: pathlib.Path) -> None:
-    """Say every problem of estate.yaml at once, or that there is none."""
-    from netslo.config.estate_file import FILE_NAME, load_estate
+@json_option
+def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
+    """Say every problem of estate.yaml at once, or that there is none.
 
-    found = load_estate(config_dir)
+    Exit status 2 when there is a problem; --json lists them.
+    """
+    from netslo.config.estate_file import FILE_NAME, load_estate
+    from netslo.errors import ConfigurationError
+
+    try:
+        found = load_estate(config_dir)
+    except ConfigurationError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"problems": [asdict(problem) for problem in error.problems]}))
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps({"problems": []} | _as_json(found)))
+        return
     click.echo(
         f"{config_dir / FILE_NAME}: good. {len(found.sites)} sites, {len(found.classes)} classes, "
         f"{len(found.links)} links, {len(found.paths)} paths"
@@ -36,7 +52,7 @@ def check(config_dir: pathlib.Path) -> None:
 @estate.command()
 @config_option
 @json_option
-def show(config_dir: pathlib.Path, as_json: bool) -> None:  # noqa: FBT001 - click passes it so
+def show(config_dir: pathlib.Path, *, as_json: bool) -> None:
     """Show sites, links, classes and what is probed."""
     from netslo.config.estate_file import load_estate
 

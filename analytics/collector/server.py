@@ -115,7 +115,7 @@ def _why_not_bound(host: str, port: int, error: OSError) -> str:
             advice = "the port is in use; stop its owner or take another with --listen HOST:PORT"
         case errno.EACCES:
             advice = "no permission; take a port from 1024 on, or grant CAP_NET_BIND_SERVICE"
-        case errno.EADDRNOTAVAIL:
+        case errno.EADDRNOTAVAIL | None:  # Python 3.13's asyncio passes such addresses over
             advice = "it is no address of this host"
         case _:
             advice = error.strerror or str(error)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from fractions import Fraction
 
 import pytest
@@ -90,7 +91,12 @@ def test_five_minutes_are_the_sum_of_their_windows(store) -> None:
 @given(st.data())
 def test_it_agrees_with_a_list_whatever_the_order_and_the_maintenance(tmp_path_factory, data):
     file = tmp_path_factory.mktemp("store") / "store.sqlite"
-    store = SqliteStore.open(file, hot_retention_s=HOT_S, warm_retention_s=10 * WARM_S)
+    retentions = {"hot_retention_s": HOT_S, "warm_retention_s": 10 * WARM_S}
+    with closing(SqliteStore.open(file, **retentions)) as store:
+        agree_with_a_list(store, data)
+
+
+def agree_with_a_list(store, data) -> None:
     store.declare_objectives({"latency": "0.99", "loss": "0.999"}, T0)
     kept, now_s = [], T0 + 1000
     for sequence in range(data.draw(st.integers(1, 6))):
@@ -109,7 +115,6 @@ def test_it_agrees_with_a_list_whatever_the_order_and_the_maintenance(tmp_path_f
             sums.setdefault((window.key.path.id, slo), SloCounts()).add(counts)
     for totals in (store.slo_counts(Selector(), T0, T0 + 1200), store.slo_totals()):
         assert {(t.path.id, t.slo): t.counts for t in totals} == sums
-    store.close()
 
 
 def test_ranges_that_begin_within_an_interval_are_exact_while_it_is_hot(store) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from analytics.summary import DEFAULT_QUANTILES, distribution
+from analytics.figures import window_figures
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
 from netslo.errors import ConfigurationError
-from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, Quality, Window
+from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, Window
 from probes.address import SocketAddress, resolve
 from probes.channel import REFUSED, Report
 from probes.engine import Engine
@@ -60,25 +60,11 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable shape of `measure rtt --json`; what is not known is null."""
-        packets = self.total.packets
-        answers = dict.fromkeys((quality.value for quality in Quality), 0)
-        answers[Quality.C.value] = packets.answered
         return {
             "target": str(self.plan.target),
             "address": str(self.address),
             "kind": ProbeKind.STAMP.value,
-            "due": packets.due,
-            "answered": packets.answered,
-            "lost": packets.lost,
-            "unmeasured": packets.unmeasured,
-            "duplicates": packets.duplicates,
-            "reordered": packets.reordered,
-            "rtt": distribution(self.total.rtt(), DEFAULT_QUANTILES),
-            "jitter": {
-                "rfc3550": self.total.interarrival_jitter_s,
-                "pdv": distribution(self.total.jitter(), DEFAULT_QUANTILES),
-            },
-            "quality": answers,
+            **window_figures(self.total),
             "discarded": dict(self.discarded),
         }
 

@@ -23,12 +23,11 @@ from analytics.collector.query import (
     read_time,
 )
 from analytics.collector.state import LastWindows
+from analytics.figures import window_figures
 from analytics.store import WindowStore
-from analytics.summary import distribution
-from analytics.windows import PathWindow, Selector, SketchKey
+from analytics.windows import Selector
 from netslo.estate import Estate
-from netslo.metrics import RTT
-from netslo.model import WINDOW_S, Quality
+from netslo.model import WINDOW_S
 from netslo.units import format_duration
 
 WINDOWS_MAX: Final = 5000  # in one answer
@@ -87,7 +86,7 @@ class Api:
                         "scope": self._estate.scope(path).value,
                         "probe": key.probe.value,
                         "last_window_end": ends.get(key),
-                        **_figures(window),
+                        **window_figures(window),
                     }
                 )
         return {"start": start_s, "end": end_s, "range": format_duration(span_s), "paths": paths}
@@ -124,31 +123,11 @@ class Api:
                     "start": window.window.start_s,
                     "end": window.window.end_s,
                     "probe": window.key.probe.value,
-                    **_figures(window),
+                    **window_figures(window),
                 }
                 for window in found
             ],
         }
-
-
-def _figures(window: PathWindow) -> dict[str, Any]:
-    packets = window.packets
-    return {
-        "due": packets.due,
-        "answered": packets.answered,
-        "lost": packets.lost,
-        "unmeasured": packets.unmeasured,
-        "duplicates": packets.duplicates,
-        "reordered": packets.reordered,
-        "rtt": distribution(window.rtt()),
-        "jitter": {"rfc3550": window.interarrival_jitter_s, "pdv": distribution(window.jitter())},
-        "quality": {quality.value: _samples(window, quality) for quality in Quality},
-    }
-
-
-def _samples(window: PathWindow, quality: Quality) -> int:
-    sketch = window.sketches.get(SketchKey(RTT, quality))
-    return 0 if sketch is None else sketch.count
 
 
 def _json_handler(answer: Answer) -> Handler:

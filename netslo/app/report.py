@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analytics.summary import distribution, exact_distribution
+from analytics.figures import window_figures
+from analytics.summary import exact_distribution
 from analytics.windows import PathWindow
 from netslo.app.incident import Incident
 from netslo.app.watch import Watch
@@ -49,18 +50,10 @@ def _cost(watch: Watch, incident: Incident) -> dict[str, float]:
 
 
 def _path_state(watch: Watch, window: PathWindow, truth: Truth) -> dict[str, Any]:
-    packets, rtt, jitter = window.packets, window.rtt(), window.jitter()
     return {
         "path": window.key.path.id,
         "scope": watch.estate.scope(window.key.path).value,
-        "due": packets.due,
-        "answered": packets.answered,
-        "lost": packets.lost,
-        "unmeasured": packets.unmeasured,
-        "duplicates": packets.duplicates,
-        "reordered": packets.reordered,
-        "rtt": distribution(rtt),
-        "jitter": {"rfc3550": window.interarrival_jitter_s, "pdv": distribution(jitter)},
+        **window_figures(window),
         "truth": {"rtt": exact_distribution(truth.rtt_s), "lost": truth.lost},
     }
 

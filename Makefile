@@ -3,10 +3,12 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
-SOURCE := $(shell find netslo dashboards slo probes analytics examples -type f -not -name '*.pyc' -not -path '*/__pycache__/*')
+# Folders too: where a file was deleted or renamed, nothing but its folder is newer.
+SOURCE := $(shell find netslo dashboards slo probes analytics examples -not -path '*/__pycache__*')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench lock clean
+.NOTPARALLEL:  # two pips would write the same environment
 
 help:  ## Say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -58,7 +60,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@$(PIP) install --require-hashes -r $<
 	@touch $@
 
-$(VENV)/.wheel: $(SOURCE) pyproject.toml README.md $(VENV)/.runtime
+$(VENV)/.wheel: $(SOURCE) pyproject.toml README.md LICENSE $(VENV)/.runtime
 	@rm -rf dist
 	@$(PIP) wheel --no-build-isolation --no-deps -w dist .
 	@$(PIP) install --no-deps --force-reinstall dist/netslo-*.whl

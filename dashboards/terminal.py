@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -13,8 +14,10 @@ from rich.text import Text
 from netslo.units import format_ms, format_percent
 
 _SCOPES: Final = ("edge", "regional", "national")
-_FRAME_LINES: Final = 6  # title, headings, what is left out, and a margin
+_FRAME_LINES: Final = 5  # title, headings, legend, what is left out, and a margin
 _LOG_LINES_MAX: Final = 5
+_PATH_WIDTH_MIN: Final = 16  # a path is cut rather than a figure, but no further than that
+_LEGEND: Final = "* too few samples to bound it · jitter: p99 of RFC 5481 · worst paths first"
 _BAR_WIDTH: Final = 8
 _BARS: Final = " ▏▎▍▌▋▊▉█"
 _LOW_BUDGET: Final = 0.25
@@ -62,19 +65,39 @@ def _trouble(row: PathRow) -> tuple[bool, float, float, str]:
 
 
 def render(view: EstateView, height: int, width: int) -> RenderableType:
-    """Return what to draw on a terminal of `height` lines and `width` columns."""
-    log = view.log[-_LOG_LINES_MAX:]
-    room = max(3, height - _FRAME_LINES - len(log) - 1)
+    """Return what to draw on a terminal of `height` lines and `width` columns; it fits both."""
+    log = _last_lines(view.log, width, max(1, min(_LOG_LINES_MAX, (height - _FRAME_LINES) // 2)))
+    room = max(1, height - _FRAME_LINES - len(log))
     rows = view.by_trouble()
-    parts: list[RenderableType] = [_headline(view)]
+    parts: list[RenderableType] = [_headline(view, width)]
     if rows:
-        parts.append(_table(rows[:room], width))
+        parts += [_table(rows[:room], width), _line(_LEGEND, "dim")]
         if len(rows) > room:
-            parts.append(Text(f"… and {len(rows) - room} more paths in good order", style="dim"))
+            parts.append(_line(_left_out(rows[room:]), "dim"))
     else:
-        parts.append(Text("Waiting for the first windows to close (10 s each) …", style="dim"))
-    parts += [Text(line, style="yellow") for line in log]
+        parts.append(_line("Waiting for the first windows to close (10 s each) …", "dim"))
+    parts += [_line(line, "yellow") for line in log]
     return Group(*parts)
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _last_lines(log: Iterable[str], width: int, lines_max: int) -> list[str]:
+    """Return the end of the log as lines of the terminal; of a long entry its beginning stays."""
+    entries = [textwrap.wrap(entry, width, subsequent_indent="  ") for entry in log]
+    lines: list[str] = []
+    for entry in reversed(entries):
+        if lines and len(lines) + len(entry) > lines_max:
+            break
+        lines = entry[:lines_max] + lines
+    return lines
+
+
+def _left_out(rows: list[PathRow]) -> str:
+    burning = sum(row.burning for row in rows)
+    return f"… and {len(rows)} more paths, {burning or 'none'} of them burning"
 
 
 def plain_lines(view: EstateView) -> list[str]:
@@ -97,33 +120,57 @@ def plain_lines(view: EstateView) -> list[str]:
     return lines
 
 
-def _headline(view: EstateView) -> Text:
+def _headline(view: EstateView, width: int | None = None) -> Text:
+    """Return one line; where `width` is too little the title is cut, the verdict never."""
     burning = sum(row.burning for row in view.rows)
-    text = Text()
-    text.append(view.title, style="bold")
-    text.append(f"  {_clock(view.elapsed_s)}")
+    state = Text(f"  {_clock(view.elapsed_s)}")
     if view.remaining_s is not None:
-        text.append(f", {_clock(view.remaining_s)} left", style="dim")
-    text.append(f"  {len(view.rows)} of {view.paths_expected} paths")
+        state.append(f", {_clock(view.remaining_s)} left", style="dim")
+    state.append(f"  {len(view.rows)} of {view.paths_expected} paths")
     if burning:
-        text.append(f"  ▲ {burning} burning", style="bold red")
+        state.append(f"  ▲ {burning} burning", style="bold red")
     elif view.rows:
-        text.append("  ✓ none burning", style="green")
-    return text
+        state.append("  ✓ none burning", style="green")
+    title = Text(view.title, style="bold")
+    if width is not None:
+        title.truncate(max(0, width - state.cell_len), overflow="ellipsis")
+    line = Text.assemble(title, state)
+    line.no_wrap = True
+    return line
 
 
 def _table(rows: list[PathRow], width: int) -> Table:
     """Return the table, with as many columns as the terminal has room for."""
-    columns = [column for column in _COLUMNS if width >= column.width_min]
+    columns, path_width = _columns_that_fit(rows, width)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column.heading, justify=column.justify, no_wrap=True)
+        table.add_column(
+            column.heading,
+            justify=column.justify,
+            no_wrap=True,
+            max_width=path_width if column is _PATH else None,
+        )
     for row in rows:
         table.add_row(*(column.cell(row) for column in columns), style=_mark(row)[1])
-    table.caption = "* too few samples to bound it · jitter: p99 of RFC 5481 · worst paths first"
-    table.caption_justify = "left"
-    table.caption_style = "dim"
     return table
+
+
+def _columns_that_fit(rows: list[PathRow], width: int) -> tuple[list[_Column], int]:
+    """Leave out columns until no figure need be cut; return the rest and the room for paths.
+
+    A figure without its last digits is a wrong figure, a path without its end still a path.
+    """
+    widths = {
+        column: max(len(column.heading), *(len(column.cell(row)) for row in rows))
+        for column in _COLUMNS
+    }
+    columns = list(_COLUMNS)
+    while True:
+        others = sum(widths[column] + 1 for column in columns if column is not _PATH)
+        least = min(columns, key=lambda column: column.rank)
+        if width - others >= widths[_PATH] or least.rank == _ESSENTIAL:
+            return columns, max(_PATH_WIDTH_MIN, width - others)
+        columns.remove(least)
 
 
 def _mark(row: PathRow) -> tuple[str, str]:
@@ -179,24 +226,28 @@ def _p999(row: PathRow) -> str:
     return format_ms(row.p999_s) + (" " if row.p999_bounded else "*")
 
 
+_ESSENTIAL: Final = 9
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     heading: str
     cell: Callable[[PathRow], str]
     justify: JustifyMethod = "right"
-    width_min: int = 0  # of the terminal: a narrower one does without this column
+    rank: int = _ESSENTIAL  # a narrow terminal does without the lowest first
 
 
+_PATH: Final = _Column("path", lambda row: row.path, "left")
 _COLUMNS: Final = (
     _Column("", lambda row: _mark(row)[0], "left"),
-    _Column("path", lambda row: row.path, "left"),
-    _Column("scope", lambda row: row.scope, "left", width_min=86),
-    _Column("p50 ms", lambda row: format_ms(row.p50_s)),
+    _PATH,
+    _Column("scope", lambda row: row.scope, "left", rank=3),
+    _Column("p50 ms", lambda row: format_ms(row.p50_s), rank=5),
     _Column("p99 ms", lambda row: format_ms(row.p99_s)),
-    _Column("p99.9 ms", _p999),
+    _Column("p99.9 ms", _p999, rank=4),
     _Column("loss", lambda row: format_percent(row.loss_ratio)),
-    _Column("jitter ms", lambda row: format_ms(row.jitter_s), width_min=96),
-    _Column("burn 5m", lambda row: _burn(row.burn_5m)),
+    _Column("jitter ms", lambda row: format_ms(row.jitter_s), rank=2),
+    _Column("burn 5m", lambda row: _burn(row.burn_5m), rank=6),
     _Column("budget left", lambda row: _budget(row.budget_remaining_ratio)),
-    _Column("", lambda row: _bar(row.budget_remaining_ratio), "left", width_min=106),
+    _Column("", lambda row: _bar(row.budget_remaining_ratio), "left", rank=1),
 )

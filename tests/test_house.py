@@ -1,7 +1,9 @@
 """The rules of the house: what is tested is the wheel, floors stay floors, nothing local leaks."""
 
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -47,6 +49,31 @@ def test_the_locks_have_versions_and_hashes_and_no_addresses() -> None:
         for line in lines:
             assert re.match(r"([a-z0-9._-]+==\S+|    --hash=sha256:[0-9a-f]{64})", line), line
         assert "://" not in lock.read_text()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("change", ["nothing", "an edit", "a new file", "a deletion"])
+def test_the_wheel_is_built_again_when_and_only_when_sources_change(tmp_path, change) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    source = tmp_path / "probes" / "session.py"
+    for folder in (*FLOORS, "examples", "requirements", ".venv"):
+        (tmp_path / folder).mkdir()
+    for name in ("probes/session.py", "pyproject.toml", "README.md", "LICENSE"):
+        (tmp_path / name).touch()
+    for name in ("requirements/runtime.txt", ".venv/.made", ".venv/.runtime", ".venv/.wheel"):
+        (tmp_path / name).touch()
+    for place in tmp_path.rglob("*"):
+        os.utime(place, (1_000, 1_000))
+    if change == "an edit":
+        source.touch()
+    elif change == "a new file":
+        source.with_name("ledger.py").touch()
+    elif change == "a deletion":
+        source.unlink()
+    done = subprocess.run(
+        ["make", "-q", ".venv/.wheel"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == (0 if change == "nothing" else 1), done.stderr
 
 
 def test_no_file_names_a_place_of_one_machine_or_a_registry() -> None:

@@ -65,11 +65,11 @@ def read_point(point: ExponentialHistogramDataPoint) -> Sketch:
         raise ValueError(
             f"zero threshold {point.zero_threshold} hides values above {SMALLEST_NORMAL}"
         )
+    total = point.zero_count + _total(positive) + _total(negative)  # before pairs could overflow
     while scale > SCALE_DEFAULT:
         positive.halve_scale()
         negative.halve_scale()
         scale -= 1
-    total = point.zero_count + _total(positive) + _total(negative)
     if total != point.count:
         raise ValueError(f"count is {point.count}, but the buckets hold {total}")
     if total and not math.isfinite(point.sum):

@@ -7,19 +7,15 @@ import os
 import pathlib
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import stat
 from typing import Final
 
-from analytics.store.interface import StoreFull
 from analytics.store.schema import APPLICATION_ID, SCHEMA, VERSION
 from netslo.errors import NetsloError
 
 BALLAST_BYTES: Final = 4 * 1024 * 1024
-_COMFORT_BYTES: Final = 16 * BALLAST_BYTES  # so much room again, and the ballast is remade
+_COMFORT_BYTES: Final = 2 * BALLAST_BYTES  # so much room, and the ballast is made
 _BUSY_TIMEOUT_S: Final = 30.0
-_FULL: Final = frozenset(
-    {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE"}
-)
 
 
 def connect(file: pathlib.Path, *, readonly: bool) -> sqlite3.Connection:
@@ -28,10 +24,17 @@ def connect(file: pathlib.Path, *, readonly: bool) -> sqlite3.Connection:
     Raises:
         NetsloError: no such file or folder, no permission, not a store, or a newer one.
     """
-    if readonly and not file.exists():
-        raise NetsloError(f"{file}: no such store; has a collector run here?")
-    if not file.parent.is_dir():
-        raise NetsloError(f"{file}: the folder {file.parent} does not exist")
+    try:
+        if not stat.S_ISDIR(file.parent.stat().st_mode):
+            raise NetsloError(f"{file}: {file.parent} is not a folder")
+        if readonly:
+            file.stat()
+    except FileNotFoundError as error:
+        if file.parent.exists():
+            raise NetsloError(f"{file}: no such store; has a collector run here?") from error
+        raise NetsloError(f"{file}: the folder {file.parent} does not exist") from error
+    except OSError as error:
+        raise NetsloError(f"{file}: cannot be opened: {error.strerror}") from error
     uri = f"{file.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     try:
         connection = sqlite3.connect(
@@ -74,33 +77,6 @@ def _prepare(connection: sqlite3.Connection, file: pathlib.Path, *, readonly: bo
     connection.execute("PRAGMA synchronous = FULL")
 
 
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
-    """Commit what the block does, all or nothing.
-
-    Raises:
-        StoreFull: the file system has no room; nothing was kept.
-    """
-    try:
-        connection.execute(f"BEGIN {kind}")
-        yield
-        connection.execute("COMMIT")
-    except sqlite3.OperationalError as error:
-        _roll_back(connection)
-        if error.sqlite_errorname in _FULL:
-            raise StoreFull(f"the store's disk is full ({error})") from error
-        raise
-    except BaseException:
-        _roll_back(connection)
-        raise
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        with contextlib.suppress(sqlite3.OperationalError):  # a full disk rolls back by itself
-            connection.execute("ROLLBACK")
-
-
 class Ballast:
     """Room kept in reserve, so that a full disk can be emptied.
 
@@ -112,12 +88,26 @@ class Ballast:
 
     def keep(self) -> None:
         """Make the file if it is missing and there is room to spare."""
-        if self._file.exists() or shutil.disk_usage(self._file.parent).free < _COMFORT_BYTES:
-            return
-        with contextlib.suppress(OSError), self._file.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+        with contextlib.suppress(OSError):  # the next maintenance tries again
+            if self._size() == BALLAST_BYTES:
+                return
+            if shutil.disk_usage(self._file.parent).free < _COMFORT_BYTES:
+                return
+            with self._file.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
 
-    def release(self) -> None:
-        """Give the room back."""
-        with contextlib.suppress(OSError):
-            self._file.unlink(missing_ok=True)
+    def release(self) -> bool:
+        """Give the room back; False when there is none to give."""
+        if not self._size():
+            return False
+        try:
+            self._file.unlink()
+        except OSError:
+            return False
+        return True
+
+    def _size(self) -> int:
+        try:
+            return self._file.stat().st_size
+        except OSError:
+            return 0

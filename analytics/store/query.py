@@ -1,8 +1,9 @@
 """Which rows of which tier answer for a span of time.
 
 A 5 min interval is *dirty* for a series from the first 10 s window it gets until it is rolled
-up; then its 5 min row is complete. Before `hot_from` there are 5 min rows only. So each instant
-is answered by exactly one tier, and nothing is counted twice.
+up; then its 5 min row is complete. Before `hot_from` there are 5 min rows only, and before
+`warm_from` what may be left is on its way out. So each instant is answered by one tier at most,
+and nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analytics.store.interface import WARM_S
+from analytics.store.watermarks import Watermarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,10 @@ class Piece:
         )
 
 
-def pieces(start_s: int, end_s: int, hot_from_s: int) -> Iterator[Piece]:
+def pieces(start_s: int, end_s: int, marks: Watermarks) -> Iterator[Piece]:
     """Yield what together answers for [start_s, end_s), by the coarsest rows that are exact."""
-    cut_s = min(max(start_s, hot_from_s), end_s)
+    start_s = max(start_s, marks.warm_from_s)
+    cut_s = min(max(start_s, marks.hot_from_s), end_s)
     if start_s < cut_s:
         yield Piece("warm", start_s, cut_s)
     whole_start_s = -(-cut_s // WARM_S) * WARM_S
@@ -62,9 +65,10 @@ def pieces(start_s: int, end_s: int, hot_from_s: int) -> Iterator[Piece]:
         yield Piece("hot", whole_end_s, end_s)
 
 
-def fine_pieces(start_s: int, end_s: int, hot_from_s: int) -> Iterator[Piece]:
+def fine_pieces(start_s: int, end_s: int, marks: Watermarks) -> Iterator[Piece]:
     """Yield what answers for [start_s, end_s) at 10 s, where 10 s windows are still kept."""
-    cut_s = min(max(start_s, hot_from_s), end_s)
+    start_s = max(start_s, marks.warm_from_s)
+    cut_s = min(max(start_s, marks.hot_from_s), end_s)
     if start_s < cut_s:
         yield Piece("warm", start_s, cut_s)
     if cut_s < end_s:

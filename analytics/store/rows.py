@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 
 from analytics.otlp.histogram import sketch_from_bytes, sketch_to_bytes
+from analytics.store.eras import Eras, era_at
 from analytics.store.interface import HOT_S, WARM_S
 from analytics.store.query import Piece
 from analytics.windows import PacketCounts, PathWindow, SeriesKey, SketchKey, SloCounts
@@ -79,6 +80,37 @@ def merge_window(
     )
 
 
+def count_window(
+    connection: sqlite3.Connection, series: int, window: PathWindow, eras: Eras
+) -> None:
+    """Add a window to the totals, which never expire."""
+    packets = window.packets
+    connection.execute(
+        f"INSERT INTO packet_totals(series, {COUNTS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
+        " ON CONFLICT DO UPDATE SET answered = answered + excluded.answered,"
+        " lost = lost + excluded.lost, unmeasured = unmeasured + excluded.unmeasured,"
+        " duplicates = duplicates + excluded.duplicates,"
+        " reordered = reordered + excluded.reordered",
+        (
+            series,
+            packets.answered,
+            packets.lost,
+            packets.unmeasured,
+            packets.duplicates,
+            packets.reordered,
+        ),
+    )
+    for slo, counts in window.slo.items():
+        since_s = era_at(eras[slo], window.window.start_s)[0] if slo in eras else 0
+        connection.execute(
+            "INSERT INTO slo_totals(series, slo, since_s, good, bad, unmeasured)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " good = good + excluded.good, bad = bad + excluded.bad,"
+            " unmeasured = unmeasured + excluded.unmeasured",
+            (series, slo, since_s, counts.good, counts.bad, counts.unmeasured),
+        )
+
+
 def delete_window(connection: sqlite3.Connection, tier: str, series: int, start_s: int) -> None:
     """Remove one window of a tier."""
     for table in ("windows", "sketches", "slo"):
@@ -122,3 +154,11 @@ def read_windows(
         ):
             windows[row[0]].slo[row[1]] = SloCounts(*row[2:5])
         yield from windows.values()
+
+
+def absorb_in_order(whole: PathWindow, part: PathWindow) -> None:
+    """Merge; pieces come in order of time within a tier, so the last jitter is the latest."""
+    jitter_s = part.interarrival_jitter_s
+    whole.absorb(part)
+    if jitter_s is not None:
+        whole.interarrival_jitter_s = jitter_s

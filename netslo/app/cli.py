@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -21,6 +23,7 @@ _PACKAGES: Final = {  # where a module's name is not that of its package
     "yaml": "PyYAML",
 }
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+_READER_GONE: Final = 141  # 128 + SIGPIPE; neither 0 nor 1 would be an answer to what was asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,29 @@ _COMMANDS: Final = {
 }
 
 
+class _ReaderGoneError(Exception):
+    """Whoever read our output has closed it."""
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Keep click from taking a broken pipe for itself: it exits 1, which here is bad news."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
+
+
 class _Door(click.Group):
     """A group whose commands are imported when they are called, not when they are listed."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _told_apart():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _told_apart():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -82,7 +106,7 @@ def _load(name: str, entry: _Entry) -> click.Command:
 def _explain_missing(name: str, entry: _Entry, error: ModuleNotFoundError) -> NoReturn:
     """Name the extra to install; a missing module of ours is our own mistake and passes."""
     missing = (error.name or "").partition(".")[0]
-    if missing in _OURS:
+    if not missing or missing in _OURS:
         raise error
     missing = _PACKAGES.get(missing, missing)
     failure = NetsloError(f"{name} needs {missing}. Run: pip install 'netslo[{entry.extra}]'")
@@ -123,8 +147,8 @@ def main() -> NoReturn:
         except NetsloError as explained:
             click.echo(f"netslo: {explained}", err=True)
             status = explained.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone. Keep the interpreter from complaining at its end.
+    except (_ReaderGoneError, BrokenPipeError):
+        # Keep the interpreter from complaining at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        status = _READER_GONE
     sys.exit(status if isinstance(status, int) else 0)

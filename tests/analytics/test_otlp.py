@@ -109,6 +109,12 @@ def cumulative(request):
     metric_of(request, metrics.RTT).exponential_histogram.aggregation_temporality = cumulative_kind
 
 
+def pairs_that_overflow(point):
+    point.scale, point.count, point.positive.offset = 8, 0, 0
+    del point.positive.bucket_counts[:]
+    point.positive.bucket_counts.extend([2**63, 2**63])
+
+
 REFUSED = {
     "an unknown metric": (lambda r: setattr(metric_of(r, metrics.RTT), "name", "x"), "unknown"),
     "cumulative temporality": (cumulative, "delta"),
@@ -123,6 +129,10 @@ REFUSED = {
     ),
     "counts that overflow": (
         lambda r: histogram_of(r).positive.bucket_counts.extend([2**64 - 1, 2**64 - 1]),
+        "histogram:",
+    ),
+    "counts whose pairs overflow when a fine scale is halved": (
+        lambda r: pairs_that_overflow(histogram_of(r)),
         "histogram:",
     ),
     "an offset at the edge": (
@@ -268,3 +278,79 @@ def test_a_multitude_of_empty_metrics_is_refused() -> None:
     scope = field(2, b"\x12\x00" * 100_000)
     decoded = decode_request(field(1, scope))
     assert any("too many metrics" in r.reason for r in decoded.rejected)
+
+
+def test_a_flood_of_large_points_does_not_wrap_the_counters() -> None:
+    def flood(request):
+        histograms = metric_of(request, metrics.RTT).exponential_histogram.data_points
+        point = histograms[0]
+        point.CopyFrom(
+            ExponentialHistogramDataPoint(
+                count=2**53,
+                scale=7,
+                sum=1.0,
+                positive=ExponentialHistogramDataPoint.Buckets(offset=-800, bucket_counts=[2**53]),
+                attributes=point.attributes,
+                start_time_unix_nano=point.start_time_unix_nano,
+                time_unix_nano=point.time_unix_nano,
+            )
+        )
+        histograms.extend([point] * 2047)  # together 2**64
+        sums = metric_of(request, metrics.PACKETS).sum.data_points
+        sums[0].as_int = 2**53
+        sums.extend([sums[0]])
+
+    decoded = decode_request(request_with(flood))
+    (window,) = decoded.batches[0].windows
+    assert window.rtt().count == window.packets.answered == 2**53
+    assert [(r.points, r.reason) for r in decoded.rejected] == [
+        (2048, "a count is larger than 2**53")
+    ]
+
+
+BAD_IDENTITIES = {
+    "a sequence that is a truth value": (metrics.ATTR_SEQUENCE, AnyValue(bool_value=True)),
+    "a sequence below zero": (metrics.ATTR_SEQUENCE, AnyValue(int_value=-1)),
+    "a sequence in words": (metrics.ATTR_SEQUENCE, AnyValue(string_value="seven")),
+    "an empty instance": (metrics.ATTR_INSTANCE, AnyValue(string_value="")),
+    "an instance that is a number": (metrics.ATTR_INSTANCE, AnyValue(int_value=1)),
+    "a site that is no name": (metrics.ATTR_SITE, AnyValue(string_value="../etc")),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), BAD_IDENTITIES.values(), ids=BAD_IDENTITIES.keys())
+def test_a_batch_that_cannot_be_told_from_others_is_refused_with_all_its_points(key, value):
+    def change(request):
+        for attribute in request.resource_metrics[0].resource.attributes:
+            if attribute.key == key:
+                attribute.value.CopyFrom(value)
+
+    body = request_with(change)
+    decoded = decode_request(body)
+    assert not decoded.batches
+    assert [(r.points, key in r.reason) for r in decoded.rejected] == [(points_of(body), True)]
+
+
+def points_of(body) -> int:
+    """Return how many data points a request has."""
+    (scope,) = ExportMetricsServiceRequest.FromString(body).resource_metrics[0].scope_metrics
+    return sum(len(getattr(m, m.WhichOneof("data")).data_points) for m in scope.metrics)
+
+
+def test_health_points_are_the_latest_values_and_say_whose_they_are() -> None:
+    def add_health(request):
+        scope = request.resource_metrics[0].scope_metrics[0]
+        lateness = scope.metrics.add(name=metrics.SEND_LATENESS).histogram.data_points.add()
+        lateness.max = 0.003
+        discarded = scope.metrics.add(name=metrics.DISCARDED).sum.data_points.add(as_int=4)
+        discarded.attributes.add(key="reason", value=AnyValue(string_value="too short"))
+        scope.metrics.add(name=metrics.CLOCK_ERROR).gauge.data_points.add(as_double=math.nan)
+
+    decoded = decode_request(request_with(add_health))
+    assert [(h.name, h.site, h.instance, h.attributes, h.value) for h in decoded.health] == [
+        (metrics.SEND_LATENESS, "london", "one", (), 0.003),
+        (metrics.DISCARDED, "london", "one", (("reason", "too short"),), 4.0),
+    ]
+    assert [(r.points, r.reason) for r in decoded.rejected] == [
+        (1, "value is missing or not finite")
+    ]

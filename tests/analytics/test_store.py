@@ -1,13 +1,8 @@
-"""The store against a list of windows in memory, and through what can happen to a disk."""
+"""The store against a list of windows in memory."""
 
 import copy
 import pathlib
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import textwrap
+import threading
 from contextlib import closing
 from fractions import Fraction
 
@@ -16,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from some_windows import PATHS, T0, make_batch, make_window, windows
 
-from analytics.store import StoreFull
+from analytics.store import maintenance
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import PathWindow, Selector, SeriesKey, SloCounts
-from netslo.errors import NetsloError
 from netslo.model import Window
 
 HOT_S, WARM_S = 1800, 7200
@@ -152,6 +146,55 @@ def test_totals_outlive_the_windows(store) -> None:
     assert totals.counts == SloCounts(good=2, bad=2)
 
 
+def test_10_s_windows_stay_until_they_are_rolled_up_however_short_their_retention(file) -> None:
+    store = SqliteStore.open(file, hot_retention_s=0, warm_retention_s=WARM_S)
+    store.append(make_batch(make_window(T0 + 10)), T0 + 20)
+    for now_s in (T0 + 310, T0 + 900):  # at first too early to roll up
+        store.maintain(now_s)
+        (window,) = store.aggregate(Selector(), T0, T0 + 300).values()
+        assert window.packets.answered == 3
+    assert [w.window.length_s for w in store.windows(Selector(), T0, T0 + 300)] == [300]
+    store.close()
+
+
+def test_a_batch_is_known_as_long_as_its_windows_could_be_kept(store) -> None:
+    ahead = make_batch(make_window(T0 + 290))  # of a probe whose clock runs fast
+    store.append(ahead, T0)
+    for now_s in (T0 + WARM_S + 10, T0 + WARM_S + 280):
+        store.maintain(now_s)
+        assert store.append(ahead, now_s).windows == 0
+    assert store.packet_totals()[make_window().key].due == 3
+
+
+def test_readers_never_see_half_an_expiry(store, file, monkeypatch) -> None:
+    starts = [T0 + 300 * k for k in range(12)]
+    for sequence, start_s in enumerate(starts):
+        store.append(make_batch(make_window(start_s), sequence=sequence), start_s + 10)
+    reader, seen = SqliteStore.open(file, readonly=True), []
+
+    def look_first(*arguments):
+        windows = list(reader.windows(Selector(), 0, T0 + 10_000, 300))
+        assert all(w.sketches and w.slo for w in windows)
+        assert {t.slo: t.counts.events for t in reader.slo_counts(Selector(), 0, T0 + 10_000)} == {
+            "latency": 3 * len(windows)
+        }
+        seen.append(len(windows))
+        return delete_before(*arguments)
+
+    delete_before = maintenance._delete_before
+    monkeypatch.setattr(maintenance, "_delete_before", look_first)
+    store.maintain(T0 + WARM_S + 1200)
+    assert seen == [8] * 7  # the same before each table is emptied
+    reader.close()
+
+
+def test_two_instances_of_a_site_add_up_exactly(store) -> None:
+    contents = [make_window(rtts=[0.010, 0.5], lost=1), make_window(rtts=[0.011], unmeasured=4)]
+    for instance, window in zip(("one", "two"), contents, strict=True):
+        store.append(make_batch(window, instance=instance), T0 + 20)
+    assert same(store.aggregate(Selector(), T0, T0 + 10), merged(contents, T0, T0 + 10))
+
+
 def test_a_changed_target_holds_from_the_next_interval_and_history_keeps_the_old_one(store):
     contents = [make_window(T0 + 300 * k) for k in range(4)]
     store.declare_objectives({"latency": "0.999"}, T0 + 310)  # in force from T0 + 600
@@ -178,144 +221,38 @@ def test_a_reader_reads_while_the_writer_writes(store, file) -> None:
     reader.close()
 
 
-def test_everything_is_there_after_opening_again(store, file) -> None:
-    store.append(make_batch(make_window()), T0)
-    store.close()
-    again = SqliteStore.open(file)
-    assert again.append(make_batch(make_window()), T0).duplicate
-    assert len(again.aggregate(Selector(), T0, T0 + 10)) == 1
-    again.close()
+def test_threads_share_a_store_and_see_whole_batches_only(store) -> None:
+    done, wrong = threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            for found in (store.aggregate(Selector(), T0, T0 + 3000), store.packet_totals()):
+                counts = {getattr(v, "packets", v).answered for v in found.values()}
+                if len(counts) > 1:  # every batch adds as much to each path
+                    wrong.append(counts)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for k in range(60):
+        batch = make_batch(*(make_window(T0 + 10 * k, path) for path in PATHS), sequence=k)
+        store.append(batch, T0 + 600)
+        if k % 20 == 0:
+            store.maintain(T0 + 10 * k)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+    assert [p.answered for p in store.packet_totals().values()] == [180] * 3
 
 
-KILLED = """
-    import pathlib, sys
-    from some_windows import T0, make_batch, make_window
-    from analytics.store.sqlite import SqliteStore
-    store = SqliteStore.open(pathlib.Path(sys.argv[1]))
-    for sequence in range(10_000):
-        batch = make_batch(make_window(T0 + 10 * sequence), sequence=sequence)
-        store.append(batch, T0 + 10 * sequence)
-        print(sequence, flush=True)
-"""
-
-
-def run_child(script: str, file: pathlib.Path, **options) -> subprocess.Popen:
-    support = pathlib.Path(__file__).parents[1] / "support"
-    code = f"import sys; sys.path.insert(0, {str(support)!r})\n" + textwrap.dedent(script)
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", code, str(file)], stdout=subprocess.PIPE, text=True, **options
-    )
-
-
-@pytest.mark.parametrize("lines", [1, 7, 40])
-def test_what_was_acknowledged_survives_kill_9(file, lines) -> None:
-    with run_child(KILLED, file) as child:
-        acknowledged = [int(child.stdout.readline()) for _ in range(lines)]
-        child.send_signal(signal.SIGKILL)
-        acknowledged += [int(line) for line in child.stdout.read().split()]
-    store = SqliteStore.open(file)
-    answered = sum(p.answered for p in store.packet_totals().values())
-    assert answered >= 3 * len(acknowledged)
-    for sequence in acknowledged:
-        batch = make_batch(make_window(T0 + 10 * sequence), sequence=sequence)
-        assert store.append(batch, T0 + 10 * sequence).duplicate
-    assert sum(p.answered for p in store.packet_totals().values()) == answered
-    store.close()
-
-
-FULL = """
-    import pathlib, resource, signal, sys
-    from some_windows import T0, make_batch, make_window
-    from analytics.store import StoreFull
-    from analytics.store.sqlite import SqliteStore
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    store = SqliteStore.open(pathlib.Path(sys.argv[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
-    for sequence in range(10_000):
-        batch = make_batch(make_window(T0 + 10 * sequence), sequence=sequence)
-        try:
-            store.append(batch, T0 + 10 * sequence)
-        except StoreFull:
-            break
-    kept = sum(p.answered for p in store.packet_totals().values())
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    again = store.append(batch, T0 + 10 * sequence)
-    print(sequence, kept, again.duplicate, sum(p.answered for p in store.packet_totals().values()))
-"""
-
-
-def test_a_full_disk_refuses_the_batch_whole_and_goes_on_when_there_is_room(file) -> None:
-    with run_child(FULL, file) as child:
-        sequence, kept, duplicate, after = child.stdout.read().split()
-    assert child.returncode == 0
-    assert int(kept) == 3 * int(sequence)
-    assert duplicate == "False"
-    assert int(after) == int(kept) + 3
-
-
-@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
-def test_the_ballast_lets_a_full_file_system_recover(tmp_path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip(f"a small file system needs root: {made.stderr.strip()}")
-    try:
-        store = SqliteStore.open(disk / "store.sqlite", hot_retention_s=HOT_S)
-        ballast = disk / "store.sqlite.ballast"
-        ballast.write_bytes(b"\0" * 4 * 1024 * 1024)
-        now_s, sequence = T0, 0
-        with pytest.raises(StoreFull):
-            while True:
-                contents = [make_window(now_s + 10 * k) for k in range(50)]
-                store.append(make_batch(*contents, sequence=sequence), now_s)
-                now_s, sequence = now_s + 500, sequence + 1
-        assert not ballast.exists()
-        store.maintain(now_s + 3600)  # everything hot goes, in the room the ballast left
-        assert store.append(make_batch(make_window(now_s), sequence=sequence), now_s).windows == 1
-        assert sum(p.answered for p in store.packet_totals().values()) == 150 * sequence + 3
-        store.close()
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_missing_store_cannot_be_read(file) -> None:
-    with pytest.raises(NetsloError, match="no such store"):
-        SqliteStore.open(file, readonly=True)
-
-
-def test_a_missing_folder_is_named(tmp_path) -> None:
-    with pytest.raises(NetsloError, match=r"folder .* does not exist"):
-        SqliteStore.open(tmp_path / "none" / "store.sqlite")
-
-
-def test_a_file_of_something_else_is_left_alone(file) -> None:
-    file.write_bytes(b"hello, I am a letter" * 100)
-    with pytest.raises(NetsloError, match="not a netslo store"):
-        SqliteStore.open(file)
-    assert file.read_bytes().startswith(b"hello")
-
-
-def test_somebody_elses_database_is_left_alone(file) -> None:
-    with sqlite3.connect(file) as other:
-        other.execute("CREATE TABLE theirs(x)")
-    other.close()
-    with pytest.raises(NetsloError, match="not a netslo store"):
-        SqliteStore.open(file)
-
-
-def test_a_newer_store_says_so(store, file) -> None:
-    store.close()
-    with sqlite3.connect(file) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(NetsloError, match="version 99"):
-        SqliteStore.open(file)
+def test_windows_are_read_a_series_at_a_time_while_others_write(store) -> None:
+    store.append(make_batch(*(make_window(path=path) for path in PATHS)), T0)
+    found = store.windows(Selector(), T0, T0 + 300)
+    first = next(found)
+    assert store.append(make_batch(make_window(T0 + 10), sequence=1), T0).windows == 1
+    places = [(w.key.path, w.window.start_s) for w in (first, *found)]
+    assert places == sorted([*((path, T0) for path in PATHS), (PATHS[0], T0 + 10)])
 
 
 def test_a_resolution_that_is_none_is_refused(store) -> None:

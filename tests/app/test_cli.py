@@ -2,12 +2,18 @@
 
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
 import textwrap
+import tomllib
 
 import pytest
+
+from netslo.app import cli
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 COMMANDS = [
     ["demo"],
@@ -265,13 +271,33 @@ def test_doctor_tries_things_and_says_so(netslo) -> None:
     assert "netslo[probe]" in netslo("doctor").stdout
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["estate", "--help"], ["estate", "show", "-c", "examples/uk", "--json"]],
+    ids=" ".join,
+)
+def test_a_reader_that_goes_away_is_neither_good_nor_bad_news(arguments) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
     done = subprocess.run(
-        f"{sys.executable} -P -m netslo estate show -c examples/uk --json | head -1",
-        shell=True,
-        capture_output=True,
+        [sys.executable, "-P", "-m", "netslo", *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
-    assert done.stdout == "{\n"
+    os.close(writing)
+    assert done.returncode == 141
     assert not done.stderr
+
+
+def test_a_missing_module_without_a_name_keeps_its_traceback() -> None:
+    entry = cli._COMMANDS["demo"]
+    with pytest.raises(ModuleNotFoundError, match="odd"):
+        cli._explain_missing("demo", entry, ModuleNotFoundError("odd"))
+
+
+@pytest.mark.parametrize("name", cli._COMMANDS)
+def test_every_command_names_an_extra_that_exists(name) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cli._COMMANDS[name].extra in project["optional-dependencies"]

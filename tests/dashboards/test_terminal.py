@@ -4,6 +4,8 @@ import io
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from dashboards.terminal import EstateView, PathRow, plain_lines, render
@@ -75,12 +77,70 @@ def test_before_the_first_window_it_says_what_it_waits_for() -> None:
     assert "first windows" in text_of(view())
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_it_fits_any_terminal(width: int) -> None:
-    shown = view(GOOD, BURNING, UNKNOWN, log=("12:00:00  INCIDENT begins",))
-    text = text_of(shown, width=width)
-    assert all(len(line) <= width for line in text.splitlines())
-    assert "INCIDENT" in text
+LONG_LOG = tuple(
+    f"12:00:0{i}  INCIDENT begins on london:edinburgh/ef: +60 ms one way, 2 % loss, until 12:02"
+    for i in range(7)
+)
+
+
+@pytest.mark.parametrize(
+    "log", [(), LONG_LOG[:1], LONG_LOG], ids=["no log", "a line", "a long log"]
+)
+@pytest.mark.parametrize("paths", [0, 1, 30, 144])
+@given(width=st.integers(50, 250), height=st.integers(8, 80))
+def test_it_fits_any_terminal(log, paths, width, height) -> None:
+    rows = [replace(BURNING, path=f"london:site{i}/ef") for i in range(paths)]
+    lines = text_of(view(*rows, log=log), height=height, width=width).splitlines()
+    assert len(lines) < height
+    assert all(len(line) <= width for line in lines)
+    assert not log or any("INCIDENT" in line for line in lines)
+    assert sum("▲ " in line for line in lines[1:]) >= min(paths, 1)
+
+
+@given(width=st.integers(50, 250), name=st.text("abcdefgh-", min_size=1, max_size=63))
+def test_no_figure_is_ever_cut_however_long_the_names_are(width, name) -> None:
+    shown = view(replace(BURNING, path=f"{name}:{name}/ef"), GOOD)
+    rows = text_of(shown, width=width).splitlines()[2:4]
+    for row, p99, loss, budget in zip(
+        rows, ("130.00", "7.00"), ("2.00 %", "0.00 %"), ("-350 %", "100 %"), strict=True
+    ):
+        figures = row.split("/ef")[-1].split("…")[-1]
+        assert p99 in figures
+        assert loss in figures
+        assert budget in figures
+
+
+def test_a_narrow_terminal_does_without_the_lesser_columns() -> None:
+    def headings(width: int) -> str:
+        return text_of(view(GOOD), width=width).splitlines()[1]
+
+    assert "jitter" in headings(120)
+    assert "scope" in headings(120)
+    assert "jitter" not in headings(80)
+    assert "p99.9" in headings(80)
+    assert {"path", "p99", "loss", "budget"} <= set(headings(50).split())
+
+
+def test_a_long_title_is_cut_before_the_verdict() -> None:
+    shown = replace(view(BURNING), title="netslo demo · nine UK sites over an emulated WAN")
+    headline = text_of(shown, width=70).splitlines()[0]
+    assert headline.startswith("netslo demo")
+    assert headline.endswith("▲ 1 burning")
+
+
+def test_what_is_left_out_is_not_called_good() -> None:
+    many = [replace(BURNING, path=f"a{i}:b/ef") for i in range(20)]
+    left = next(line for line in text_of(view(*many), height=15).splitlines() if "more" in line)
+    shown = text_of(view(*many), height=15).count("/ef")
+    assert left == f"… and {20 - shown} more paths, {20 - shown} of them burning"
+    fine = [replace(GOOD, path=f"a{i}:b/ef") for i in range(20)]
+    assert "none of them burning" in text_of(view(*fine), height=15)
+
+
+def test_an_old_entry_of_the_log_gives_way_to_a_new_one() -> None:
+    text = text_of(view(GOOD, log=LONG_LOG), height=24, width=80)
+    assert "12:00:06" in text
+    assert "12:00:00" not in text
 
 
 def test_plain_lines_have_a_line_per_scope_and_one_per_burning_path() -> None:

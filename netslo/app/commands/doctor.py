@@ -39,7 +39,7 @@ def _print(findings: list[Finding]) -> None:
 
     table = Table(box=None, pad_edge=False)
     for heading in ("", "what", "found", "which means"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")  # a path or an option is of no use cut
     for finding in findings:
         style = "green" if finding.good else ("bold red" if finding.needed else "yellow")
         mark = "✓" if finding.good else ("✗" if finding.needed else "-")

@@ -158,9 +158,9 @@ def test_10_s_windows_stay_until_they_are_rolled_up_however_short_their_retentio
 
 
 def test_a_batch_is_known_as_long_as_its_windows_could_be_kept(store) -> None:
-    ahead = make_batch(make_window(T0 + 290))  # of a probe whose clock runs fast
-    store.append(ahead, T0)
-    for now_s in (T0 + WARM_S + 10, T0 + WARM_S + 280):
+    ahead = make_batch(make_window(T0 + 280))  # of a probe whose clock runs fast
+    store.append(ahead, T0 - 5)
+    for now_s in (T0 + WARM_S + 10, T0 + WARM_S + 270):
         store.maintain(now_s)
         assert store.append(ahead, now_s).windows == 0
     assert store.packet_totals()[make_window().key].due == 3

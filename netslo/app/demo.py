@@ -26,7 +26,7 @@ from netslo.app.signals import sigterm_interrupts
 from netslo.app.watch import Watch
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
-from netslo.model import Endpoint
+from netslo.model import WINDOW_S, Endpoint
 from slo.spec import load_objectives
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -76,7 +76,7 @@ def run_demo(
             console.print("Waiting for the last answers …", style="dim")
             probes.stop()
             ended_s = time.time()
-            show.watch.refresh(ended_s)
+            show.watch.refresh(ended_s + WINDOW_S)  # ranges end at a boundary: take in the last
             truth = emulator.request(("truth",))
             state = final_state(show.watch, show.incident, truth, ended_s)
     console.print(summary(state))

@@ -17,7 +17,7 @@ from probes.clock import ClockState
 from probes.instant import Instant, read_clocks
 from probes.session import Due, Session
 from probes.sockets import Datagram, open_probe_socket, read_datagram
-from probes.stamp.sender import Discarded, Late
+from probes.stamp.events import Discarded, Late
 
 _log = logging.getLogger(__name__)
 

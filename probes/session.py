@@ -13,7 +13,8 @@ from probes.jitter import InterarrivalJitter
 from probes.ledger import WindowLedger
 from probes.reordering import ReorderingDetector
 from probes.schedule import PeriodicSchedule, count_by_window, late_tolerance_ns, random_phase_ns
-from probes.stamp.sender import Duplicate, Event, Replied, Sender
+from probes.stamp.events import Duplicate, Event, Replied
+from probes.stamp.sender import Sender
 
 CLOCK_STEP_NS: Final = 5_000_000  # a wall clock that moved further against the monotonic one
 READ_GRACE_NS: Final = 20_000_000  # from a packet's kernel timestamp until we have surely read it

@@ -1,29 +1,35 @@
-"""The answering side of STAMP (RFC 8762 §4.3), without a socket or a clock."""
+"""The answering side of STAMP (RFC 8762 §4.3, RFC 8972), without a socket or a clock."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from probes.ntp import ntp_from_unix_ns
+from probes.stamp.answering import Circumstances, answered
 from probes.stamp.error_estimate import ErrorEstimate
+from probes.stamp.integrity import doubtful, intact, sealed
 from probes.stamp.packet import (
-    PACKET_SIZE,
     PACKET_SIZE_MAX,
-    REPLY,
     SEQUENCE_SPAN,
     TWAMP_REPLY_SIZE,
+    NotAuthentic,
+    Reply,
     Request,
+    packet_format,
     parse_reply,
-    parse_request,
 )
+from probes.stamp.tlv import ClassOfService, Extensions, Flag, FollowUp, Kind, Method
 
 SESSIONS_MAX: Final = 4096
+FOLLOW_UPS_MAX: Final = 256  # of one session, not announced yet
+_FLAGS_OF_A_REQUEST: Final = bytes([Flag.UNRECOGNISED])
 _DWELL_MAX: Final = 10 << 32  # 10 s in NTP units: longer than any reflector holds a packet
 
 Peer = tuple[str, int]  # address and UDP port
+SessionKey = tuple[Peer, int]  # and SSID
 
 
 class RequestFault(StrEnum):
@@ -33,6 +39,16 @@ class RequestFault(StrEnum):
     LONG = "longer than any test packet"
     PORT = "source port 0"
     LOOP = "a reflector's reply"
+    HMAC = "HMAC does not fit"
+
+
+@dataclass(slots=True)
+class _Session:
+    """What a stateful reflector remembers of one sender."""
+
+    next_sequence: int = 0
+    received: int = 0
+    follow_ups: deque[FollowUp] = field(default_factory=lambda: deque(maxlen=FOLLOW_UPS_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +58,11 @@ class Accepted:
     sequence: int  # the reply's own
     request: Request
     ttl: int  # of the request as received; 0 if not known
-    extensions: bytes  # octets after the base packet
+    extensions: bytes  # of the reply, complete but for what integrity adds
     size: int  # of the reply
+    session: SessionKey
+    dscp: int | None = None  # wanted for the reply; None: as the request came
+    sealed: bool = False  # the extensions end with an HMAC TLV
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +83,52 @@ class Reflector:
 
     Nobody is amplified: a reply is as long as its request. Only TWAMP Light's requests of 14 to
     40 octets get the 41 without which there is no reply (RFC 5357 §4.2.1, RFC 8762 §4.6);
-    with IP and UDP headers that is at most 69 octets for 42. Octets after the base packet are
-    returned as they came: RFC 8972 §4 has the sender set the flag U of each extension, and one
-    returned unchanged says that it was not understood.
+    with IP and UDP headers that is at most 69 octets for 42.
+
+    Octets after the base packet are extensions where the first has the flag U and no other, as
+    RFC 8972 §4 has a sender send them; else they are padding and are returned as they came.
+    With a key, only authenticated requests are answered.
     """
 
-    def __init__(self, *, stateful: bool = True, sessions_max: int = SESSIONS_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        stateful: bool = True,
+        sessions_max: int = SESSIONS_MAX,
+        key: bytes | None = None,
+    ) -> None:
         self.error_estimate = ErrorEstimate.bounding(None, synchronised=False)
-        self._sessions: OrderedDict[tuple[Peer, int], int] | None = (
+        self._packets = packet_format(key)
+        self._authenticated = key is not None
+        self._sessions: OrderedDict[SessionKey, _Session] | None = (
             OrderedDict() if stateful else None
         )
         self._sessions_max = sessions_max
 
-    def receive(self, datagram: bytes, peer: Peer, ttl: int) -> Accepted | Refused:
+    def receive(
+        self,
+        datagram: bytes,
+        peer: Peer,
+        ttl: int,
+        circumstances: Circumstances | None = None,
+    ) -> Accepted | Refused:
         """Judge a datagram from `peer` whose TTL or hop limit was `ttl` on arrival."""
-        if len(datagram) > PACKET_SIZE_MAX:
-            return Refused(RequestFault.LONG)
-        if peer[1] == 0:
-            return Refused(RequestFault.PORT)
-        try:
-            request = parse_request(datagram)
-        except ValueError:
-            return Refused(RequestFault.SHORT)
-        if _is_reply(datagram):
-            return Refused(RequestFault.LOOP)
-        return Accepted(
-            sequence=self._next_sequence((peer, request.ssid), request.sequence),
+        request = self._read(datagram, peer)
+        if isinstance(request, RequestFault):
+            return Refused(request)
+        key = (peer, request.ssid)
+        session = self._session(key)
+        accepted = Accepted(
+            sequence=request.sequence if session is None else _count(session),
             request=request,
             ttl=ttl & 0xFF,
-            extensions=datagram[PACKET_SIZE:],
+            extensions=datagram[self._packets.size :],
             size=max(TWAMP_REPLY_SIZE, len(datagram)),
+            session=key,
         )
+        if accepted.extensions[:1] != _FLAGS_OF_A_REQUEST:
+            return accepted
+        return self._extended(accepted, session, circumstances or Circumstances())
 
     def reply(self, accepted: Accepted, received_ns: int, now_ns: int) -> bytes:
         """Return the reply to a request.
@@ -106,27 +140,82 @@ class Reflector:
                 a copy of T2, or the sender would take our dwell for the network's delay.
         """
         request = accepted.request
-        base = REPLY.pack(
-            accepted.sequence,
-            ntp_from_unix_ns(now_ns),
-            self.error_estimate.encode(),
-            request.ssid,
-            ntp_from_unix_ns(received_ns),
-            request.sequence,
-            request.timestamp,
-            request.error_estimate,
-            accepted.ttl,
+        base = self._packets.write_reply(
+            Reply(
+                accepted.sequence,
+                ntp_from_unix_ns(now_ns),
+                self.error_estimate.encode(),
+                request.ssid,
+                ntp_from_unix_ns(received_ns),
+                request.sequence,
+                request.timestamp,
+                request.error_estimate,
+                accepted.ttl,
+            )
         )
-        return (base + accepted.extensions)[: accepted.size]
+        extensions = accepted.extensions
+        if accepted.sealed:
+            extensions = sealed(accepted.sequence, extensions, 0, self._packets)
+        return (base + extensions)[: accepted.size]
 
-    def _next_sequence(self, session: tuple[Peer, int], sender_sequence: int) -> int:
+    def transmitted(self, accepted: Accepted, left_ns: int, method: Method) -> None:
+        """Note when the reply really left; a later reply of its session announces it."""
+        session = self._sessions and self._sessions.get(accepted.session)
+        if session:
+            told = FollowUp(accepted.sequence, ntp_from_unix_ns(left_ns), method)
+            session.follow_ups.append(told)
+
+    def _read(self, datagram: bytes, peer: Peer) -> Request | RequestFault:
+        if len(datagram) > PACKET_SIZE_MAX:
+            return RequestFault.LONG
+        if peer[1] == 0:
+            return RequestFault.PORT
+        try:
+            request = self._packets.read_request(datagram)
+        except NotAuthentic:
+            return RequestFault.HMAC
+        except ValueError:
+            return RequestFault.SHORT
+        looped = not self._authenticated and _is_reply(datagram)
+        return RequestFault.LOOP if looped else request
+
+    def _extended(
+        self, accepted: Accepted, session: _Session | None, circumstances: Circumstances
+    ) -> Accepted:
+        """Answer the extensions of a request."""
+        extensions = Extensions.decode(accepted.extensions)
+        if self._authenticated and not intact(accepted.request.sequence, extensions, self._packets):
+            return replace(accepted, extensions=doubtful(extensions).encode())
+        follow_ups = session.follow_ups if session is not None else deque[FollowUp]()
+        counts = (session.received, accepted.sequence + 1) if session is not None else (0, 0)
+        answers = answered(extensions, circumstances, follow_ups, counts)
+        if self._authenticated:  # the last of them is written when the reply is
+            answers = replace(answers, tlvs=answers.tlvs[:-1])
+        wanted = extensions.find_request(Kind.CLASS_OF_SERVICE)
+        asked = None if wanted is None else ClassOfService.decode(wanted.value)
+        return replace(
+            accepted,
+            extensions=answers.encode(),
+            dscp=None if asked is None else asked.wanted,
+            sealed=self._authenticated,
+        )
+
+    def _session(self, key: SessionKey) -> _Session | None:
         if self._sessions is None:
-            return sender_sequence
-        sequence = self._sessions.pop(session, 0)
-        self._sessions[session] = (sequence + 1) % SEQUENCE_SPAN
+            return None
+        session = self._sessions.pop(key, None) or _Session()
+        self._sessions[key] = session
         if len(self._sessions) > self._sessions_max:
             self._sessions.popitem(last=False)
-        return sequence
+        return session
+
+
+def _count(session: _Session) -> int:
+    """Count a request, and return the sequence number of its reply."""
+    session.received = (session.received + 1) % SEQUENCE_SPAN
+    sequence = session.next_sequence
+    session.next_sequence = (sequence + 1) % SEQUENCE_SPAN
+    return sequence
 
 
 def _is_reply(datagram: bytes) -> bool:

@@ -5,69 +5,75 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
-from netslo.model import NS_PER_S
 from probes.instant import Instant
 from probes.ntp import ntp_from_unix_ns, unix_ns_from_ntp, unix_ns_from_ptp
 from probes.stamp.error_estimate import PTP_FLAG, ErrorEstimate
-from probes.stamp.packet import REQUEST, SEQUENCE_SPAN, Reply, parse_reply
+from probes.stamp.events import (
+    Discarded,
+    Duplicate,
+    Event,
+    Followed,
+    FollowUpFault,
+    Late,
+    Replied,
+    ReplyFault,
+)
+from probes.stamp.integrity import intact, sealed
+from probes.stamp.packet import SEQUENCE_SPAN, NotAuthentic, Reply, Request, packet_format
+from probes.stamp.tlv import (
+    ClassOfService,
+    DirectMeasurement,
+    Extensions,
+    Flag,
+    FollowUp,
+    Kind,
+    TimestampInformation,
+    padding,
+    request,
+)
+
+T = TypeVar("T")
 
 CLOCK_NOISE_NS: Final = 50_000  # how far readings of the clocks may be off in one round trip
 
 
-class ReplyFault(StrEnum):
-    """Why a datagram is not the answer to anything we sent."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which extensions the packets of a session carry (RFC 8972 §4)."""
 
-    SHORT = "shorter than a STAMP reply"
-    SSID = "another session's SSID"
-    SEQUENCE = "unknown sequence number"
-    SENDER_TIMESTAMP = "sender timestamp not echoed"
-    TIMESTAMP = "malformed timestamp"
-    DWELL_NEGATIVE = "left before it came"
-    DWELL_LONG = "dwelt longer than the round trip"
+    follow_up: bool = False
+    timestamps: bool = False
+    dscp: int | None = None  # wanted for the reply; what was seen of ours comes back with it
+    counts: bool = False
+    padding: int = 0  # octets in all; 0 or at least 4
+
+    def encode(self, sent: int) -> bytes:
+        """Return the extensions of the packet before which `sent` others were sent."""
+        tlvs = []
+        if self.follow_up:
+            tlvs.append(request(Kind.FOLLOW_UP_TELEMETRY, FollowUp().encode()))
+        if self.timestamps:
+            tlvs.append(request(Kind.TIMESTAMP_INFORMATION, TimestampInformation().encode()))
+        if self.dscp is not None:
+            tlvs.append(request(Kind.CLASS_OF_SERVICE, ClassOfService(self.dscp).encode()))
+        if self.counts:
+            counts = DirectMeasurement((sent + 1) % SEQUENCE_SPAN)
+            tlvs.append(request(Kind.DIRECT_MEASUREMENT, counts.encode()))
+        if self.padding:
+            tlvs.append(padding(self.padding))
+        return b"".join(tlv.encode() for tlv in tlvs)
 
 
 @dataclass(frozen=True, slots=True)
-class Replied:
-    """The first answer in time to a packet in flight."""
+class _Answered:
+    """What a follow-up of a reply is judged by."""
 
     seq: int
-    rtt_ns: int  # (T4 - T1) - (T3 - T2): the reflector's dwell is not the network's
-    sent: Instant
-    received_ns: int  # T2 on the reflector's clock
-    replied_ns: int  # T3 on the reflector's clock
-    reflector_seq: int
-    ttl: int  # of our packet where it arrived; 0 if the reflector does not say
-
-    @property
-    def rtt_s(self) -> float:
-        return self.rtt_ns / NS_PER_S
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """A further answer to a packet that was answered (RFC 5560)."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """An answer after the time-out; its packet is lost and stays so."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Discarded:
-    """A datagram that answers nothing; it changed nothing."""
-
-    reason: ReplyFault
-
-
-Event = Replied | Duplicate | Late | Discarded
+    received_ns: int  # T2
+    replied_ns: int  # T3 as the reply had it
+    span_ns: int  # T4 - T1
 
 
 @dataclass(slots=True)
@@ -77,6 +83,9 @@ class _Sent:
     at: Instant
     timestamp: int  # T1 as it stands in the packet
     answered: bool = False
+
+
+_NOTHING: Final = Asked()
 
 
 class Sender:
@@ -99,14 +108,20 @@ class Sender:
         ssid: int | None = None,
         error_estimate: ErrorEstimate | None = None,
         memory: int = 1024,
+        key: bytes | None = None,
+        asked: Asked = _NOTHING,
     ) -> None:
         self.timeout_ns = timeout_ns
         self.ssid = 1 + secrets.randbelow(0xFFFF) if ssid is None else ssid
         self.error_estimate = error_estimate or ErrorEstimate.bounding(None, synchronised=False)
+        self._packets = packet_format(key)
+        self._asked = asked
+        self._sent = 0
         self._memory = memory
         self._next_seq = 0
         self._in_flight: dict[int, _Sent] = {}  # in the order of sending
         self._settled: dict[int, _Sent] = {}  # in the order of settling
+        self._answered: dict[int, _Answered] = {}  # by the reflector's number, oldest first
 
     @property
     def next_seq(self) -> int:
@@ -130,7 +145,14 @@ class Sender:
         self._next_seq = (seq + 1) % SEQUENCE_SPAN
         timestamp = ntp_from_unix_ns(now.wall_ns)
         self._in_flight[seq] = _Sent(now, timestamp)
-        return REQUEST.pack(seq, timestamp, self.error_estimate.encode(), self.ssid)
+        base = self._packets.write_request(
+            Request(seq, timestamp, self.error_estimate.encode(), self.ssid)
+        )
+        extensions = self._asked.encode(self._sent)
+        self._sent += 1
+        if extensions:
+            extensions = sealed(seq, extensions, Flag.UNRECOGNISED, self._packets)
+        return base + extensions
 
     def withdraw(self, seq: int) -> None:
         """Forget a packet in flight that could not be transmitted."""
@@ -144,10 +166,9 @@ class Sender:
 
     def receive(self, datagram: bytes, now: Instant) -> Event:
         """Judge a datagram that arrived at `now` (its wall time may be a kernel timestamp)."""
-        try:
-            reply = parse_reply(datagram)
-        except ValueError:
-            return Discarded(ReplyFault.SHORT)
+        reply = self._read(datagram)
+        if isinstance(reply, ReplyFault):
+            return Discarded(reply)
         seq = reply.sender_sequence
         sent = self._in_flight.get(seq) or self._settled.get(seq)
         if sent is None or reply.ssid not in (self.ssid, 0):
@@ -158,7 +179,7 @@ class Sender:
             return Duplicate(seq)
         if now.mono_ns - sent.at.mono_ns > self.timeout_ns or seq in self._settled:
             return Late(seq)  # if it is in flight still, `expire` will say that it is lost
-        return self._answer(sent, reply, now)
+        return self._answer(sent, reply, Extensions.decode(datagram[self._packets.size :]), now)
 
     def expire(self, now: Instant) -> list[int]:
         """Give up packets not answered within the time-out; return their sequence numbers."""
@@ -171,7 +192,19 @@ class Sender:
             self._settle(seq)
         return lost
 
-    def _answer(self, sent: _Sent, reply: Reply, now: Instant) -> Replied | Discarded:
+    def _read(self, datagram: bytes) -> Reply | ReplyFault:
+        try:
+            return self._packets.read_reply(datagram)
+        except NotAuthentic:
+            return ReplyFault.HMAC
+        except ValueError:
+            return ReplyFault.SHORT
+
+    def _answer(
+        self, sent: _Sent, reply: Reply, extensions: Extensions, now: Instant
+    ) -> Replied | Discarded:
+        if extensions.tlvs and not intact(reply.sequence, extensions, self._packets):
+            return Discarded(ReplyFault.INTEGRITY)
         ptp = reply.error_estimate & PTP_FLAG
         decode: Callable[..., int] = unix_ns_from_ptp if ptp else unix_ns_from_ntp
         try:
@@ -180,13 +213,18 @@ class Sender:
         except ValueError:
             return Discarded(ReplyFault.TIMESTAMP)
         dwell_ns = replied_ns - received_ns
-        rtt_ns = now.mono_ns - sent.at.mono_ns - dwell_ns
+        span_ns = now.mono_ns - sent.at.mono_ns
+        rtt_ns = span_ns - dwell_ns
         if dwell_ns < 0:
             return Discarded(ReplyFault.DWELL_NEGATIVE)
         if rtt_ns < -CLOCK_NOISE_NS:
             return Discarded(ReplyFault.DWELL_LONG)
         sent.answered = True
         self._settle(reply.sender_sequence)
+        follow_up = self._follow_up(extensions, decode, now)
+        self._remember(
+            reply.sequence, _Answered(reply.sender_sequence, received_ns, replied_ns, span_ns)
+        )
         return Replied(
             seq=reply.sender_sequence,
             rtt_ns=max(0, rtt_ns),
@@ -195,10 +233,51 @@ class Sender:
             replied_ns=replied_ns,
             reflector_seq=reply.sequence,
             ttl=reply.sender_ttl,
+            error_estimate=ErrorEstimate.decode(reply.error_estimate),
+            class_of_service=_read(extensions, Kind.CLASS_OF_SERVICE, ClassOfService.decode),
+            timestamps=_read(extensions, Kind.TIMESTAMP_INFORMATION, TimestampInformation.decode),
+            counts=_read(extensions, Kind.DIRECT_MEASUREMENT, DirectMeasurement.decode),
+            follow_up=follow_up,
         )
+
+    def _follow_up(
+        self, extensions: Extensions, decode: Callable[..., int], now: Instant
+    ) -> Followed | FollowUpFault | None:
+        """Judge what a reply tells of an earlier one; each is told once at most."""
+        told = _read(extensions, Kind.FOLLOW_UP_TELEMETRY, FollowUp.decode)
+        if told is None:
+            return None
+        earlier = self._answered.get(told.sequence)
+        if earlier is None:
+            return FollowUpFault.UNKNOWN
+        try:
+            left_ns = decode(told.timestamp, near_ns=now.wall_ns)
+        except ValueError:
+            return FollowUpFault.TIMESTAMP
+        if left_ns < earlier.replied_ns - CLOCK_NOISE_NS or left_ns < earlier.received_ns:
+            return FollowUpFault.EARLY
+        rtt_ns = earlier.span_ns - (left_ns - earlier.received_ns)
+        if rtt_ns < -CLOCK_NOISE_NS:
+            return FollowUpFault.LATE
+        del self._answered[told.sequence]
+        return Followed(earlier.seq, max(0, rtt_ns), left_ns, told.method)
+
+    def _remember(self, reflector_seq: int, answered: _Answered) -> None:
+        if not self._asked.follow_up:
+            return
+        self._answered.pop(reflector_seq, None)  # a reflector that began anew counts anew
+        self._answered[reflector_seq] = answered
+        while len(self._answered) > self._memory:
+            del self._answered[next(iter(self._answered))]
 
     def _settle(self, seq: int) -> None:
         """Remember a packet for its duplicates and late answers, and forget the oldest."""
         self._settled[seq] = self._in_flight.pop(seq)
         while len(self._settled) > self._memory:
             del self._settled[next(iter(self._settled))]
+
+
+def _read(extensions: Extensions, kind: Kind, decode: Callable[[bytes], T | None]) -> T | None:
+    """Return what an extension of a kind says; None where there is none that is sound."""
+    tlv = extensions.find(kind)
+    return None if tlv is None else decode(tlv.value)

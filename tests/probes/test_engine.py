@@ -21,7 +21,7 @@ from probes.engine import Engine
 from probes.instant import Instant, read_clocks
 from probes.session import Session, SessionPlan
 from probes.sockets import Datagram
-from probes.stamp.sender import ReplyFault
+from probes.stamp.events import ReplyFault
 
 MS = 1_000_000
 NTP_1970 = 2_208_988_800

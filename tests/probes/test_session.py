@@ -14,7 +14,8 @@ from netslo.model import Path, Quality, SloThreshold, Window
 from probes.instant import Instant
 from probes.ntp import ntp_from_unix_ns
 from probes.session import CLOCK_STEP_NS, READ_GRACE_NS, Session, SessionPlan
-from probes.stamp.sender import Discarded, Late, Sender
+from probes.stamp.events import Discarded, Late
+from probes.stamp.sender import Sender
 
 MS = 1_000_000
 S = 1_000 * MS

@@ -109,7 +109,8 @@ class TestSequenceNumbers:
 
     def test_wrap_after_32_bits(self):
         reflector = Reflector()
-        reflector._sessions[(PEER, 9)] = 2**32 - 1
+        reflect(reflector, request())
+        reflector._sessions[(PEER, 9)].next_sequence = 2**32 - 1
         sequences = [parse_reply(reflect(reflector, request())).sequence for _ in range(2)]
         assert sequences == [2**32 - 1, 0]
 

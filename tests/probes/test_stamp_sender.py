@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from probes.instant import Instant
 from probes.ntp import ntp_from_unix_ns
-from probes.stamp.sender import Discarded, Duplicate, Late, Replied, ReplyFault, Sender
+from probes.stamp.events import Discarded, Duplicate, Late, Replied, ReplyFault
+from probes.stamp.sender import Sender
 
 MS = 1_000_000
 TIMEOUT_NS = 1000 * MS

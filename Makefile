@@ -25,12 +25,13 @@ lint: $(VENV)/.dev $(VENV)/.wheel  ## Style, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev $(VENV)/.wheel  ## Measure; prints figures, judges nothing
+bench: $(VENV)/.bench $(VENV)/.wheel  ## Measure beside named peers; prints figures, takes minutes
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 lock:  ## Resolve the dependencies again (needs uv)
 	uv pip compile -q --upgrade pyproject.toml --all-extras --group build $(LOCK) -o requirements/runtime.txt
 	uv pip compile -q --upgrade pyproject.toml --all-extras --group dev -c requirements/runtime.txt $(LOCK) -o requirements/dev.txt
+	uv pip compile -q --upgrade pyproject.toml --all-extras --group bench -c requirements/runtime.txt $(LOCK) -o requirements/bench.txt
 LOCK := --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
@@ -60,8 +61,14 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@$(PIP) install --require-hashes -r $<
 	@touch $@
 
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.runtime
+	@echo "Installing the peers to measure against ..."
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
 $(VENV)/.wheel: $(SOURCE) pyproject.toml README.md LICENSE $(VENV)/.runtime
 	@rm -rf dist
 	@$(PIP) wheel --no-build-isolation --no-deps -w dist .
 	@$(PIP) install --no-deps --force-reinstall dist/netslo-*.whl
+	@$(BIN)/python -P -m analytics.warm_up
 	@touch $@

@@ -9,6 +9,7 @@ then, as a probe does, never pays for it. Without it numpy does the same with th
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Final
@@ -33,6 +34,39 @@ def take_on(values: int) -> bool:
         return False
     _seen += values
     return _loaded or (_seen >= WORTHWHILE and load())
+
+
+def pays(work: int) -> bool:
+    """Whether kernels shall do what numpy would: they are loaded, or so much work pays for it.
+
+    Args:
+        work: Buckets or values that numpy would have to touch one row at a time.
+    """
+    global _seen  # noqa: PLW0603 - one per process, like the import it leads to
+    if _loaded or not _enabled:
+        return _loaded
+    _seen += work
+    return _seen >= WORTHWHILE and load()
+
+
+def available() -> bool:
+    """Whether there is numba, and nobody keeps it out."""
+    return _enabled
+
+
+def loaded() -> bool:
+    """Whether the kernels are at hand, without loading them."""
+    return _loaded
+
+
+def cache_folder() -> pathlib.Path | None:
+    """Where compiled kernels are kept; None where no folder can be written."""
+    if not _enabled:
+        return None
+    from analytics._kernels import sketch
+
+    path = getattr(getattr(sketch.count_coarse, "_cache", None), "cache_path", None)
+    return None if path is None else pathlib.Path(path)
 
 
 def load() -> bool:

@@ -19,6 +19,12 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
         return _njit(function, cache=False)
 
 
+def inlined(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Have a small part of kernels compiled into each of them."""
+    part: Callable[_P, _R] = njit(inline="always")(function)
+    return part
+
+
 def _njit(function: Callable[_P, _R], *, cache: bool) -> Callable[_P, _R]:
     kernel: Callable[_P, _R] = njit(cache=cache, nogil=True, error_model="numpy")(function)
     return kernel

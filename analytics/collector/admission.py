@@ -22,6 +22,7 @@ class Reason(StrEnum):
     FUTURE = "future"
     EXPIRED = "expired"
     IMPLAUSIBLE = "implausible"
+    OBJECTIVES = "objectives"  # more of them on one path than are kept
 
 
 _TEXTS = {
@@ -31,6 +32,7 @@ _TEXTS = {
     Reason.FOREIGN_SITE: "src_site is not the site of the probe",
     Reason.FUTURE: "the window lies in the future; check the probe's clock",
     Reason.EXPIRED: "the window is older than the retention",
+    Reason.OBJECTIVES: "too many objectives on one path",
     Reason.IMPLAUSIBLE: "a count is larger than any path can have in one window",
 }
 _TEXTS_MAX = 10  # texts in one answer
@@ -78,6 +80,16 @@ def admit(batch: Batch, estate: Estate, limits: Limits, now_s: float, refused: R
     return replace(batch, windows=tuple(kept))
 
 
+def too_young(end_s: int, limits: Limits, now_s: float) -> bool:
+    """Whether a window that ends then lies in the future."""
+    return end_s > now_s + limits.future_s
+
+
+def too_old(end_s: int, limits: Limits, now_s: float) -> bool:
+    """Whether a window that ended then is past every retention."""
+    return end_s < now_s - limits.age_s
+
+
 def data_points(window: PathWindow) -> int:
     """Return how many OTLP data points a window takes."""
     packets = window.packets
@@ -101,8 +113,8 @@ def _fault(
         Reason.UNKNOWN_SITE: bool(site) and site not in estate.sites,
         Reason.UNKNOWN_PATH: not estate.knows(path),
         Reason.FOREIGN_SITE: bool(site) and site != path.src,
-        Reason.FUTURE: window.window.end_s > now_s + limits.future_s,
-        Reason.EXPIRED: window.window.end_s < now_s - limits.age_s,
+        Reason.FUTURE: too_young(window.window.end_s, limits, now_s),
+        Reason.EXPIRED: too_old(window.window.end_s, limits, now_s),
         Reason.IMPLAUSIBLE: _largest_count(window) > limits.count_max,
     }
     return next((reason for reason, present in faults.items() if present), None)

@@ -1,20 +1,42 @@
-"""From a request's body to a committed batch; all of it in one thread, the writer's."""
+"""From requests' bodies to committed batches; all of it in one thread, the writer's.
+
+A body of one plain batch, as our probes send it, is read straight into columns and kept as it
+came. Whatever is not plain takes the careful way, which can say what is wrong with each point;
+what it accepts is kept in octets of our own making.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from analytics.collector.admission import Reason, Refused, admit
-from analytics.collector.compression import decompress
+from analytics.collector.admission import Reason, Refused, admit, too_old, too_young
 from analytics.collector.limits import Limits, Refusal
 from analytics.collector.state import HealthBoard, LastWindows
 from analytics.collector.telemetry import Telemetry
 from analytics.otlp import HealthPoint, MalformedRequest, decode_request
+from analytics.otlp.compression import IDENTITY, ZSTD, NotDecompressed, TooLarge, decompress
+from analytics.otlp.frames import FrameReader, Received
 from analytics.store import StoreFull, WindowStore
-from analytics.windows import Batch
+from analytics.store.arrivals import arrival_of, compressed
+from analytics.store.interface import Appended, Arrival
+from analytics.streams import About, Events
+from analytics.windows import SeriesKey
 from netslo.estate import Estate
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A body as it came, and its content-encoding."""
+
+    body: bytes
+    encoding: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +54,15 @@ class WriterState:
     last_commit_s: float | None = None
     full: bool = False
     trouble: str | None = None  # a failure that no one expected; the next success clears it
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A request that was understood: what is to be kept of it, and what is not."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    health: tuple[HealthPoint, ...] = ()
+    refused: Refused = field(default_factory=Refused)
 
 
 class Ingest:
@@ -55,47 +86,117 @@ class Ingest:
         self._health = health
         self._last_windows = last_windows
         self._clock = clock
+        self._reader = FrameReader(store.streams, self._knows)
 
-    def take(self, body: bytes, encoding: str) -> Receipt:
-        """Decode a body and commit what it holds; when this returns, it is durable.
+    def take_all(self, requests: Sequence[Request]) -> list[Receipt | Exception]:
+        """Decode bodies and commit what they hold, together; then each of it is durable.
 
-        Raises:
-            Refusal: nothing, or not all, of the request was kept; its status says whether to
-                send it again. Sending it again is always safe.
+        Returns a receipt for each request, or why nothing, or not all, of it was kept: a
+        `Refusal`, whose status says whether to send it again, or a mistake of ours. Sending
+        again is always safe.
         """
-        try:
-            return self._take(body, encoding)
-        except Refusal:
-            raise
-        except StoreFull as error:
-            self.state.full = True
-            raise Refusal(503, str(error), self._limits.full_retry_after_s) from error
-        except Exception as error:
-            self.state.trouble = f"{type(error).__name__}: {error}"
-            raise
+        now_s = self._clock()
+        prepared = [self._caught(self._prepare, request, now_s) for request in requests]
+        good = [each for each in prepared if isinstance(each, _Prepared)]
+        outcome = self._caught(self._commit, good, now_s)
+        if isinstance(outcome, Exception) and len(good) > 1 and not isinstance(outcome, Refusal):
+            # One of them is to blame: the others shall not suffer for it.
+            return [self.take_all([request])[0] for request in requests]
+        done: Iterator[Receipt | Exception] = (
+            itertools.repeat(outcome) if isinstance(outcome, Exception) else iter(outcome)
+        )
+        return [next(done) if isinstance(each, _Prepared) else each for each in prepared]
 
     def maintain(self) -> None:
-        """Roll up and expire; finds out whether a full disk has room again."""
+        """Compact and expire; finds out whether a full disk has room again."""
         self._store.maintain(self._clock())
 
-    def _take(self, body: bytes, encoding: str) -> Receipt:
-        plain = decompress(body, encoding, self._limits.decompressed_bytes_max)
+    def _caught(self, work: Callable[[_T, float], _R], what: _T, now_s: float) -> _R | Exception:
+        try:
+            return work(what, now_s)
+        except Refusal as refusal:
+            return refusal
+        except StoreFull as error:
+            self.state.full = True
+            return Refusal(503, str(error), self._limits.full_retry_after_s)
+        except Exception as error:  # noqa: BLE001 - it goes to who asked, and to /healthz
+            self.state.trouble = f"{type(error).__name__}: {error}"
+            return error
+
+    def _prepare(self, request: Request, now_s: float) -> _Prepared:
+        plain = _decompressed(request, self._limits.decompressed_bytes_max)
+        received = self._reader.read(plain)
+        if received is not None and self._plausible(received, now_s):
+            return _Prepared([_arrival(received, request)])
+        return self._prepare_carefully(plain, now_s)
+
+    def _prepare_carefully(self, plain: bytes, now_s: float) -> _Prepared:
         try:
             decoded = decode_request(plain, self._limits.request)
         except MalformedRequest as error:
             raise Refusal(400, str(error)) from error
-        now_s = self._clock()
-        refused = Refused()
+        prepared = _Prepared(health=decoded.health)
         for rejection in decoded.rejected:
-            refused.add(Reason.MALFORMED, rejection.points, rejection.reason)
-        self._note_health(decoded.health, now_s, refused)
+            prepared.refused.add(Reason.MALFORMED, rejection.points, rejection.reason)
         for batch in decoded.batches:
-            admitted = admit(batch, self._estate, self._limits, now_s, refused)
-            if admitted.windows:
-                self._commit(admitted, now_s, refused)
-        for reason, points in refused.points.items():
-            self._telemetry.refused(reason, points)
-        return Receipt(refused.total, refused.message)
+            admitted = admit(batch, self._estate, self._limits, now_s, prepared.refused)
+            windows = []
+            for window in admitted.windows:
+                if self._has_room(window.key, window.slo):
+                    windows.append(window)
+                else:
+                    prepared.refused.add_windows(Reason.OBJECTIVES, [window])
+            if windows:
+                kept = replace(admitted, windows=tuple(windows))
+                prepared.arrivals.append(arrival_of(kept, self._store.streams))
+        return prepared
+
+    def _plausible(self, received: Received, now_s: float) -> bool:
+        """Whether every window of a batch is certainly one that `admit` lets through."""
+        first_s, end_s = received.frame.span()
+        return not (
+            too_young(end_s, self._limits, now_s)
+            or too_old(first_s, self._limits, now_s)
+            or received.total > self._limits.count_max
+        )
+
+    def _knows(self, site: str, series: SeriesKey, about: About) -> bool:
+        """Whether a probe at `site` may speak of a stream; other people's tools name no site."""
+        own = not site or (site in self._estate.sites and site == series.path.src)
+        if not (own and self._estate.knows(series.path)):
+            return False
+        return not isinstance(about, Events) or self._has_room(series, {about.slo})
+
+    def _has_room(self, series: SeriesKey, slos: Collection[str]) -> bool:
+        """Whether a series may have these objectives, too; their number is bounded for ever."""
+        known = self._store.streams.objectives(series)
+        return len(known.union(slos)) <= self._limits.request.slos_per_series_max
+
+    def _commit(self, prepared: Sequence[_Prepared], now_s: float) -> list[Receipt]:
+        arrivals = [arrival for each in prepared for arrival in each.arrivals]
+        if arrivals:
+            began_s = time.perf_counter()
+            results = iter(self._store.append_all(arrivals, now_s))
+            self._telemetry.commit_seconds.observe(time.perf_counter() - began_s)
+            self._telemetry.last_commit.set(now_s)
+            self.state.last_commit_s = now_s
+            self.state.full, self.state.trouble = False, None
+        for each in prepared:
+            for arrival in each.arrivals:
+                self._note(arrival, next(results), each.refused)
+            self._note_health(each.health, now_s, each.refused)
+            for reason, points in each.refused.points.items():
+                self._telemetry.refused(reason, points)
+        return [Receipt(each.refused.total, each.refused.message) for each in prepared]
+
+    def _note(self, arrival: Arrival, appended: Appended, refused: Refused) -> None:
+        if appended.duplicate:
+            self._telemetry.duplicate_batches.inc()
+            return
+        self._telemetry.windows.inc(appended.windows)
+        if appended.expired:
+            refused.add(Reason.EXPIRED, appended.expired_points)
+        self._last_windows.note_frame(arrival.frame)
 
     def _note_health(self, points: Iterable[HealthPoint], now_s: float, refused: Refused) -> None:
         for point in points:
@@ -104,18 +205,21 @@ class Ingest:
             else:
                 refused.add(Reason.UNKNOWN_SITE, 1)
 
-    def _commit(self, batch: Batch, now_s: float, refused: Refused) -> None:
-        began_s = time.perf_counter()
-        appended = self._store.append(batch, now_s)
-        self._telemetry.commit_seconds.observe(time.perf_counter() - began_s)
-        self._telemetry.last_commit.set(now_s)
-        self.state.last_commit_s = now_s
-        self.state.full, self.state.trouble = False, None
-        if appended.duplicate:
-            self._telemetry.duplicate_batches.inc()
-            return
-        self._telemetry.windows.inc(appended.windows)
-        by_age = sorted(batch.windows, key=lambda window: window.window)
-        expired, kept = by_age[: appended.expired], by_age[appended.expired :]
-        refused.add_windows(Reason.EXPIRED, expired)
-        self._last_windows.note(kept)
+
+def _decompressed(request: Request, bytes_max: int) -> bytes:
+    try:
+        return decompress(request.body, request.encoding, bytes_max)
+    except TooLarge as error:
+        raise Refusal(413, str(error)) from error
+    except NotDecompressed as error:
+        raise Refusal(400, str(error)) from error
+
+
+def _arrival(received: Received, request: Request) -> Arrival:
+    """Keep the body as it came; one that came uncompressed shall not fill the disk."""
+    body, encoding = request.body, request.encoding
+    if encoding == IDENTITY:
+        body, encoding = compressed(body), ZSTD
+    return Arrival(
+        received.site, received.instance, received.sequence, received.frame, body, encoding
+    )

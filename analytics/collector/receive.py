@@ -19,15 +19,15 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from analytics.collector.compression import ENCODINGS
-from analytics.collector.ingest import Receipt
+from analytics.collector.ingest import Receipt, Request
 from analytics.collector.limits import Limits, Refusal
 from analytics.collector.telemetry import Telemetry
+from analytics.otlp.compression import ENCODINGS
 
 PROTOBUF: Final = "application/x-protobuf"
 _MESSAGE_CHARACTERS_MAX: Final = 1000
 
-Take = Callable[[bytes, str], Awaitable[Receipt]]
+Take = Callable[[Request], Awaitable[Receipt]]
 
 # google.rpc.Code, where HTTP's own status has a counterpart
 _RPC_CODES: Final = {
@@ -69,7 +69,7 @@ class Receiver:
         with self._room_for(request.content_length):
             body = await self._read(request)
             self._telemetry.received_bytes.inc(len(body))
-            return await self._take(body, encoding)
+            return await self._take(Request(body, encoding))
 
     @contextmanager
     def _room_for(self, length: int | None) -> Iterator[None]:

@@ -22,6 +22,7 @@ from analytics.collector.scrape import Scrape
 from analytics.collector.state import HealthBoard, LastWindows
 from analytics.collector.telemetry import Telemetry
 from analytics.collector.writer import Writer
+from analytics.frame import Frame
 from analytics.store import WindowStore
 from analytics.windows import Selector
 from netslo.errors import NetsloError
@@ -34,7 +35,6 @@ _RECENT_S: Final = 300
 
 def create_app(
     store: WindowStore,
-    reader: WindowStore,
     estate: Estate,
     *,
     limits: Limits | None = None,
@@ -45,8 +45,8 @@ def create_app(
     """Return the application: /v1/metrics, /metrics, /healthz and /api/v1/.
 
     Args:
-        store: Written to, by one thread of the application; the caller opens and closes it.
-        reader: Read from, by other threads; another connection to the same windows.
+        store: Written to by two threads of the application, and read by others; the caller
+            opens and closes it.
         estate: Windows of other paths are refused.
         limits: Bounds of what is taken from the network.
         routes: What other floors add to the API.
@@ -54,16 +54,17 @@ def create_app(
         clock: Unix time in seconds.
     """
     limits = limits or Limits()
-    telemetry, board, last_windows = Telemetry(), HealthBoard(limits.probes_max), LastWindows()
+    telemetry, board = Telemetry(), HealthBoard(limits.probes_max)
+    last_windows = LastWindows(store.streams)
     ingest = Ingest(store, estate, limits, telemetry, board, last_windows, clock)
     writer = Writer(ingest)
-    own = [PathCollector(reader, estate, clock), HealthCollector(board, clock)]
+    own = [PathCollector(store, estate, clock), HealthCollector(board, clock)]
     for collector in [*own, *collectors]:
         telemetry.registry.register(collector)
 
     async def running(_app: web.Application) -> AsyncIterator[None]:
-        recent = reader.windows(Selector(), int(clock()) - _RECENT_S, int(clock()) + 1)
-        last_windows.note(await asyncio.to_thread(list, recent))
+        recent = store.windows(Selector(), int(clock()) - _RECENT_S, int(clock()) + 1)
+        last_windows.note_frame(Frame.of(await asyncio.to_thread(list, recent), store.streams))
         async with writer:
             yield
 
@@ -79,7 +80,7 @@ def create_app(
     app.router.add_post("/v1/metrics", Receiver(writer.take, limits, telemetry).handle)
     app.router.add_get("/metrics", Scrape(telemetry.registry).handle)
     app.router.add_get("/healthz", writer.healthz)
-    app.add_routes([*Api(reader, estate, last_windows, clock).routes(), *routes])
+    app.add_routes([*Api(store, estate, last_windows, clock).routes(), *routes])
     return app
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
+from analytics.frame import Frame
 from analytics.otlp import HealthPoint
-from analytics.windows import PathWindow, SeriesKey
+from analytics.streams import Streams
+from analytics.windows import SeriesKey
 from netslo.metrics import DISCARDED
 
 HEALTH_STALE_S: Final = 600.0
@@ -62,22 +66,27 @@ class HealthBoard:
 
 
 class LastWindows:
-    """When the last window of each series ended: how fresh its figures are. Thread-safe.
+    """When the last window of each series ended: how fresh its figures are. Thread-safe."""
 
-    The estate bounds the paths, and so the size.
-    """
-
-    def __init__(self, windows: Iterable[PathWindow] = ()) -> None:
-        self._ends: dict[SeriesKey, int] = {}
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._ends = np.zeros(0, dtype=np.int64)  # by series
         self._lock = threading.Lock()
-        self.note(windows)
 
-    def note(self, windows: Iterable[PathWindow]) -> None:
+    def note_frame(self, frame: Frame) -> None:
         with self._lock:
-            for window in windows:
-                end_s = window.window.end_s
-                self._ends[window.key] = max(end_s, self._ends.get(window.key, end_s))
+            self._grow()
+            for table in (frame.distributions, frame.counters):
+                series = self._streams.series_of()[table.stream]
+                np.maximum.at(self._ends, series, table.start_s + frame.length_s)
 
     def ends(self) -> Mapping[SeriesKey, int]:
         with self._lock:
-            return dict(self._ends)
+            self._grow()
+            known = zip(self._streams.series(), self._ends.tolist(), strict=False)
+            return {series: end_s for series, end_s in known if end_s}
+
+    def _grow(self) -> None:
+        missing = self._streams.series_count - len(self._ends)
+        if missing > 0:
+            self._ends = np.append(self._ends, np.zeros(missing, dtype=np.int64))

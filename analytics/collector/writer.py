@@ -1,50 +1,69 @@
-"""The one thread which decodes, commits and maintains, as the event loop sees it."""
+"""The threads which commit and maintain, as the event loop sees them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import queue
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
 
-from analytics.collector.ingest import Ingest, Receipt
+from analytics.collector.ingest import Ingest, Receipt, Request
 from analytics.store import StoreFull
 
 MAINTAIN_INTERVAL_S: Final = 30.0
 STUCK_S: Final = 60.0  # a request waits longer than this for its commit: a sick disk
+_TOGETHER_MAX: Final = 20  # requests in one commit: then syncing costs each of them little
 
 _log = logging.getLogger(__name__)
 
+_Waiting = tuple[Request, "Future[Receipt]"]
+
 
 class Writer:
-    """Runs an `Ingest` in a thread of its own; what it is given, in order."""
+    """Runs an `Ingest` in a thread of its own: what waits is committed together.
+
+    Maintenance has another thread, and the store sees to it that neither waits long.
+    """
 
     def __init__(self, ingest: Ingest, maintain_interval_s: float = MAINTAIN_INTERVAL_S) -> None:
         self._ingest = ingest
         self._maintain_interval_s = maintain_interval_s
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._began_s: dict[object, float] = {}  # of the requests that wait for their commit
 
     async def __aenter__(self) -> None:
-        self._maintaining = asyncio.create_task(self._maintain())
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._commit, name="writer", daemon=True),
+            threading.Thread(target=self._maintain, name="maintenance", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def __aexit__(self, *_: object) -> None:
-        self._maintaining.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._maintaining
-        await asyncio.to_thread(self._thread.shutdown)  # after what is under way is committed
+        self._stopping.set()
+        self._waiting.put(None)
+        for thread in self._threads:  # after what is under way is committed
+            await asyncio.to_thread(thread.join)
 
-    async def take(self, body: bytes, encoding: str) -> Receipt:
-        """Make a body durable; see `Ingest.take`."""
+    async def take(self, request: Request) -> Receipt:
+        """Make a body durable; see `Ingest.take_all`.
+
+        Raises:
+            Refusal: it was not kept, or not all of it.
+        """
         token = object()
         self._began_s[token] = time.monotonic()
+        done: Future[Receipt] = Future()
+        self._waiting.put((request, done))
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._ingest.take, body, encoding)
+            return await asyncio.wrap_future(done)
         finally:
             del self._began_s[token]
 
@@ -67,13 +86,38 @@ class Writer:
             status=200 if problem is None else 503,
         )
 
-    async def _maintain(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._maintain_interval_s)
+    def _commit(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            together, last = [first], False
+            with suppress(queue.Empty):
+                while len(together) < _TOGETHER_MAX:
+                    following = self._waiting.get_nowait()
+                    if following is None:
+                        last = True
+                        break
+                    together.append(following)
+            self._take(together)
+            if last:
+                return
+
+    def _take(self, together: list[_Waiting]) -> None:
+        try:
+            results = self._ingest.take_all([request for request, _ in together])
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+            results = [error] * len(together)
+        for (_, done), result in zip(together, results, strict=True):
+            if not done.set_running_or_notify_cancel():
+                continue  # the client has gone; what it sent is kept all the same
+            if isinstance(result, Exception):
+                done.set_exception(result)
+            else:
+                done.set_result(result)
+
+    def _maintain(self) -> None:
+        while not self._stopping.wait(self._maintain_interval_s):
             try:
-                await loop.run_in_executor(self._thread, self._ingest.maintain)
+                self._ingest.maintain()
             except StoreFull as error:
                 _log.warning("maintenance: %s", error)
-            except Exception:  # noqa: BLE001 - said with its traceback; receiving must go on
+            except Exception:  # noqa: BLE001 - said with its traceback; the next one may succeed
                 _log.exception("maintenance failed")

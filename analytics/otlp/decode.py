@@ -25,7 +25,6 @@ from analytics.otlp.fields import (
     read_attributes,
     read_count,
     read_health_value,
-    read_member,
     read_number,
     read_series,
     read_site,
@@ -34,13 +33,13 @@ from analytics.otlp.fields import (
     without_numbers,
 )
 from analytics.otlp.histogram import read_point
+from analytics.otlp.subjects import events_subject, packets_subject, sketch_subject
 from analytics.sketch import COUNT_MAX, Sketch
-from analytics.windows import Batch, PathWindow, SeriesKey, SketchKey, SloCounts
+from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
 from netslo import metrics
-from netslo.model import Outcome, Quality, Window, is_name
+from netslo.model import Window
 
 DELTA: Final = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
-_DIRECTIONS: Final = ("forward", "reverse")
 _HEALTH: Final = frozenset(
     {metrics.SEND_LATENESS, metrics.SPOOL_BATCHES, metrics.DISCARDED, metrics.CLOCK_ERROR}
 )
@@ -222,11 +221,7 @@ class _Reader:
 def _read_sketch(
     place: PathWindow, name: str, point: Any, attributes: Mapping[str, Any], _: Limits
 ) -> None:
-    quality = read_member(Quality, attributes, metrics.ATTR_QUALITY, default=Quality.C)
-    direction = read_text(attributes, metrics.ATTR_DIRECTION, default="")
-    if (name == metrics.DELAY) != (direction in _DIRECTIONS):
-        raise Refused(f"direction {'missing' if name == metrics.DELAY else 'not expected'}")
-    key = SketchKey(name, quality, direction)
+    key = sketch_subject(name, attributes)
     sketch = read_point(point)
     known = place.sketches.get(key)
     if known is None:
@@ -252,31 +247,20 @@ def _values(sketch: Sketch) -> int:
 def _read_packets(
     place: PathWindow, name: str, point: Any, attributes: Mapping[str, Any], _: Limits
 ) -> None:
-    count = read_count(point)
-    if name == metrics.DUPLICATES:
-        place.packets.duplicates = _added(place.packets.duplicates, count)
-    elif name == metrics.REORDERED:
-        place.packets.reordered = _added(place.packets.reordered, count)
-    else:
-        outcome = read_member(Outcome, attributes, metrics.ATTR_OUTCOME)
-        current = getattr(place.packets, outcome.value)
-        setattr(place.packets, outcome.value, _added(current, count))
+    count, field = read_count(point), packets_subject(name, attributes).field
+    setattr(place.packets, field, _added(getattr(place.packets, field), count))
 
 
 def _read_slo_events(
-    place: PathWindow, _name: str, point: Any, attributes: Mapping[str, Any], limits: Limits
+    place: PathWindow, name: str, point: Any, attributes: Mapping[str, Any], limits: Limits
 ) -> None:
-    slo = read_text(attributes, metrics.ATTR_SLO)
-    result = read_text(attributes, metrics.ATTR_RESULT)
-    if not is_name(slo):
-        raise Refused("slo is not an objective's name")
-    if result not in ("good", "bad", "unmeasured"):
-        raise Refused("result is not good, bad or unmeasured")
+    subject = events_subject(name, attributes)
+    slo = subject.slo
     if slo not in place.slo and len(place.slo) >= limits.slos_per_series_max:
         raise Refused("too many objectives on one path")
     count = read_count(point)
     counts = place.slo.setdefault(slo, SloCounts())
-    setattr(counts, result, _added(getattr(counts, result), count))
+    setattr(counts, subject.field, _added(getattr(counts, subject.field), count))
 
 
 def _read_interarrival_jitter(

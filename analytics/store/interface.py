@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+from analytics.frame import Frame
+from analytics.streams import Streams
 from analytics.windows import Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
 from netslo.errors import NetsloError
 from netslo.model import Path
 
 HOT_S = 10
 WARM_S = 300
+DAY_S = 86400
 
 
 class StoreFull(NetsloError):
     """The disk is full; nothing of the batch was kept, everything before it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A batch as it came: who it is, what it says, and the octets that say so.
+
+    The frame's streams are numbered by the store's own `Streams`; `body` is an OTLP request with
+    these points and no others, compressed as `encoding` says.
+    """
+
+    site: str
+    instance_id: str
+    sequence: int
+    frame: Frame
+    body: bytes
+    encoding: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +45,7 @@ class Appended:
     duplicate: bool  # seen before: nothing was counted
     windows: int  # windows kept
     expired: int  # windows older than every retention: refused, and never counted
+    expired_points: int = 0  # data points of those
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +67,17 @@ class SloTotals:
 
 
 class WindowStore(Protocol):
-    """Windows by series and time, kept losslessly at 10 s and then at 5 min.
+    """Windows by series and time, kept losslessly at 10 s, 5 min and a day.
 
     One process writes; any number read at the same time. Times are Unix seconds.
     """
+
+    @property
+    def streams(self) -> Streams:
+        """What the numbers in frames stand for."""
+
+    def append_all(self, arrivals: Sequence[Arrival], received_s: float) -> list[Appended]:
+        """Keep batches, each once, in one transaction; see `append`."""
 
     def append(self, batch: Batch, received_s: float) -> Appended:
         """Keep a batch, once: its id and its data are committed in one transaction.
@@ -95,7 +122,10 @@ class WindowStore(Protocol):
         """The packets since the store was made: these never go back, nor expire."""
 
     def maintain(self, now_s: float) -> None:
-        """Roll 10 s windows up into 5 min ones and drop what is past its retention."""
+        """Compact what has come, and drop what is past its retention.
+
+        Batches may be appended meanwhile, from another thread.
+        """
 
     def close(self) -> None:
         """Release the files; a kept batch needs no close."""

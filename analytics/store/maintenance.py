@@ -1,4 +1,4 @@
-"""Rolling 10 s windows up into 5 min ones, and dropping what is past its retention.
+"""Dropping what is past its retention.
 
 All of it is in short transactions, between which others write and read. It may be interrupted
 between any two of them: what is left undone is done the next time.
@@ -6,104 +6,70 @@ between any two of them: what is left undone is done the next time.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
 from analytics.store.connection import Connection
 from analytics.store.interface import WARM_S
-from analytics.store.query import Piece
-from analytics.store.rows import (
-    absorb_in_order,
-    delete_window,
-    merge_window,
-    read_series,
-    read_windows,
-)
+from analytics.store.tiers import DAY, HOT, TIERS, WARM, Tier
 from analytics.store.watermarks import Watermarks, move_watermark, read_watermarks
-from analytics.windows import PathWindow, SeriesKey
-from netslo.model import Window
 
-_ROLL_UP_GRACE_S: Final = 30  # most windows of an interval have arrived by then
-_ROLL_UPS_AT_ONCE: Final = 100  # per transaction, so that nobody waits long
-_DELETED_AT_ONCE_S: Final = WARM_S  # per transaction, for the same reason
+_DELETED_AT_ONCE: Final = 2000  # rows per transaction, so that nobody waits long
 _SKEW_S: Final = 3600  # a batch may hold windows this far ahead of its arrival
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long windows of 10 s and of 5 min are kept; seconds."""
+    """How long windows of 10 s, and all coarser ones, are kept; seconds."""
 
     hot_s: int
     warm_s: int
 
 
-def roll_up(store: Connection, now_s: int) -> None:
-    """Rebuild every closed dirty 5 min window from its 10 s windows."""
-    done = _ROLL_UPS_AT_ONCE
-    while done == _ROLL_UPS_AT_ONCE:
-        with store.writing() as connection:
-            done = _roll_up_some(connection, now_s - WARM_S - _ROLL_UP_GRACE_S)
-
-
 def expire(store: Connection, retention: Retention, now_s: int) -> None:
-    """Drop what is past its retention. The watermarks move first: nobody looks behind them."""
+    """Drop what is past its retention. The watermarks move first: nobody looks behind them.
+
+    Age is counted from the newest window where that is older than `now_s`: a clock that has
+    jumped ahead, or a store that was switched off for a month, loses nothing.
+    """
     with store.writing() as connection:
+        newest_s = connection.execute(
+            "SELECT max(coalesce((SELECT max(end_s) FROM bodies), 0),"
+            " coalesce((SELECT max(start_s) FROM warm), 0))"
+        ).fetchone()[0]
+        today_s = min(now_s, int(newest_s) + WARM_S)
         kept = read_watermarks(connection)
-        hot_s = min(now_s - retention.hot_s, _oldest_dirty_s(connection, default=now_s))
         moved = Watermarks(
-            max(kept.hot_from_s, _whole(hot_s)),
-            max(kept.warm_from_s, _whole(now_s - retention.warm_s)),
+            max(kept.hot_from_s, _whole(today_s - retention.hot_s)),
+            max(kept.warm_from_s, _whole(today_s - retention.warm_s)),
         )
         if moved != kept:
             move_watermark(connection, "hot", moved.hot_from_s)
             move_watermark(connection, "warm", moved.warm_from_s)
-    for tier, from_s in (("hot", moved.hot_from_s), ("warm", moved.warm_from_s)):
-        for table in ("windows", "sketches", "slo"):
-            _delete_before(store, f"{tier}_{table}", "start_s", from_s)
+    for tier in TIERS:
+        _delete_before(store, tier.name, "start_s", _gone_before(tier, moved))
     # A batch's identity outlives its windows: sent again, it finds itself or no place in time.
     _delete_before(store, "batches", "received_s", moved.warm_from_s - _SKEW_S)
 
 
-def _roll_up_some(connection: sqlite3.Connection, last_s: int) -> int:
-    """Roll up a few intervals which begin at `last_s` or before; return how many."""
-    rows = connection.execute(
-        "SELECT start_s, series FROM dirty WHERE start_s <= ? ORDER BY start_s LIMIT ?",
-        (last_s, _ROLL_UPS_AT_ONCE),
-    ).fetchall()
-    series = read_series(connection)
-    for start_s, number in rows:
-        _roll_up_one(connection, start_s, number, series[number])
-    return len(rows)
-
-
-def _roll_up_one(connection: sqlite3.Connection, start_s: int, number: int, key: SeriesKey) -> None:
-    whole = PathWindow(key, Window(start_s, WARM_S))
-    for window in read_windows(connection, Piece("hot", start_s, start_s + WARM_S), {number: key}):
-        absorb_in_order(whole, window)
-    delete_window(connection, "warm", number, start_s)
-    merge_window(connection, "warm", number, start_s, whole)
-    connection.execute("DELETE FROM dirty WHERE start_s = ? AND series = ?", (start_s, number))
-
-
-def _oldest_dirty_s(connection: sqlite3.Connection, default: int) -> int:
-    """Return where 10 s windows begin which no 5 min window holds yet: they must stay."""
-    row = connection.execute("SELECT min(start_s) FROM dirty").fetchone()
-    return default if row[0] is None else int(row[0])
+def _gone_before(tier: Tier, marks: Watermarks) -> int:
+    """Return the time before which rows hold nothing that is still asked for."""
+    if tier is HOT:
+        return marks.hot_from_s
+    return marks.warm_from_s if tier is WARM else marks.warm_from_s - DAY.row_s + 1
 
 
 def _delete_before(store: Connection, table: str, column: str, limit_s: int) -> None:
-    while True:
+    key = "rowid" if table != "batches" else "(instance, sequence)"
+    columns = "rowid" if table != "batches" else "instance, sequence"
+    deleted = _DELETED_AT_ONCE
+    while deleted == _DELETED_AT_ONCE:
         with store.writing() as connection:
-            oldest = connection.execute(
-                f"SELECT min({column}) FROM {table}"  # noqa: S608
-            ).fetchone()[0]
-            if oldest is None or oldest >= limit_s:
-                return
-            connection.execute(
-                f"DELETE FROM {table} WHERE {column} < ?",  # noqa: S608
-                (min(limit_s, int(oldest) + _DELETED_AT_ONCE_S),),
-            )
+            deleted = connection.execute(
+                f"DELETE FROM {table} WHERE {key} IN"  # noqa: S608
+                f" (SELECT {columns} FROM {table} WHERE {column} < ? LIMIT ?)",
+                (limit_s, _DELETED_AT_ONCE),
+            ).rowcount
 
 
 def _whole(unix_s: int) -> int:

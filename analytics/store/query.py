@@ -1,9 +1,7 @@
-"""Which rows of which tier answer for a span of time.
+"""Which tier answers for a span of time.
 
-A 5 min interval is *dirty* for a series from the first 10 s window it gets until it is rolled
-up; then its 5 min row is complete. Before `hot_from` there are 5 min rows only, and before
-`warm_from` what may be left is on its way out. So each instant is answered by one tier at most,
-and nothing is counted twice.
+Before `hot_from` there are no 10 s windows any more, and before `warm_from` nothing. Points of
+bodies that are not compacted yet come on top of whatever tier answers.
 """
 
 from __future__ import annotations
@@ -11,65 +9,65 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analytics.store.interface import WARM_S
+from analytics.store.interface import DAY_S, WARM_S
+from analytics.store.tiers import DAY, HOT, WARM, Tier
 from analytics.store.watermarks import Watermarks
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows of one tier which begin in [start_s, end_s)."""
+    """The windows of one tier which begin in [start_s, end_s); whole rows but for 10 s ones."""
 
-    tier: str
+    tier: Tier
     start_s: int
     end_s: int
-    rolled_up: bool | None = None  # True: only clean intervals, False: only dirty ones, None: all
-
-    def rows_of(self, table: str) -> str:
-        """Return SQL from FROM to WHERE over the alias `t`; its parameters are start and end.
-
-        Few intervals are dirty, so their rows are found from that side, not by a scan.
-        """
-        name = f"{self.tier}_{table} t"
-        if self.rolled_up is False:
-            return (
-                f"FROM dirty d CROSS JOIN {name} ON t.series = d.series"
-                f" AND t.start_s >= d.start_s AND t.start_s < d.start_s + {WARM_S}"
-                " WHERE d.start_s >= ? AND d.start_s < ?"
-            )
-        clean = (
-            " AND NOT EXISTS (SELECT 1 FROM dirty d"
-            " WHERE d.start_s = t.start_s AND d.series = t.series)"
-        )
-        return f"FROM {name} WHERE t.start_s >= ? AND t.start_s < ?" + (
-            clean if self.rolled_up else ""
-        )
-
-
-def pieces(start_s: int, end_s: int, marks: Watermarks) -> Iterator[Piece]:
-    """Yield what together answers for [start_s, end_s), by the coarsest rows that are exact."""
-    start_s = max(start_s, marks.warm_from_s)
-    cut_s = min(max(start_s, marks.hot_from_s), end_s)
-    if start_s < cut_s:
-        yield Piece("warm", start_s, cut_s)
-    whole_start_s = -(-cut_s // WARM_S) * WARM_S
-    whole_end_s = end_s // WARM_S * WARM_S
-    if whole_start_s >= whole_end_s:
-        if cut_s < end_s:
-            yield Piece("hot", cut_s, end_s)
-        return
-    if cut_s < whole_start_s:
-        yield Piece("hot", cut_s, whole_start_s)
-    yield Piece("warm", whole_start_s, whole_end_s, rolled_up=True)
-    yield Piece("hot", whole_start_s, whole_end_s, rolled_up=False)
-    if whole_end_s < end_s:
-        yield Piece("hot", whole_end_s, end_s)
 
 
 def fine_pieces(start_s: int, end_s: int, marks: Watermarks) -> Iterator[Piece]:
     """Yield what answers for [start_s, end_s) at 10 s, where 10 s windows are still kept."""
-    start_s = max(start_s, marks.warm_from_s)
-    cut_s = min(max(start_s, marks.hot_from_s), end_s)
+    start_s, cut_s = _cut(start_s, end_s, marks)
+    yield from _piece(WARM, _up(start_s, WARM_S), _up(cut_s, WARM_S) if start_s < cut_s else 0)
+    yield from _piece(HOT, cut_s, end_s)
+
+
+def pieces(start_s: int, end_s: int, marks: Watermarks, *, days: bool) -> Iterator[Piece]:
+    """Yield what answers for [start_s, end_s) by the coarsest windows that are exact."""
+    start_s, cut_s = _cut(start_s, end_s, marks)
     if start_s < cut_s:
-        yield Piece("warm", start_s, cut_s)
-    if cut_s < end_s:
-        yield Piece("hot", cut_s, end_s)
+        yield from _coarse(_up(start_s, WARM_S), _up(cut_s, WARM_S), days=days)
+    whole_start_s, whole_end_s = _up(cut_s, WARM_S), _down(end_s, WARM_S)
+    if whole_start_s >= whole_end_s:
+        yield from _piece(HOT, cut_s, end_s)
+        return
+    yield from _piece(HOT, cut_s, whole_start_s)
+    yield from _coarse(whole_start_s, whole_end_s, days=days)
+    yield from _piece(HOT, whole_end_s, end_s)
+
+
+def _cut(start_s: int, end_s: int, marks: Watermarks) -> tuple[int, int]:
+    """Return where the answer begins, and from where on there are 10 s windows."""
+    start_s = max(start_s, marks.warm_from_s)
+    return start_s, min(max(start_s, marks.hot_from_s), end_s)
+
+
+def _coarse(start_s: int, end_s: int, *, days: bool) -> Iterator[Piece]:
+    first_day_s, last_day_s = _up(start_s, DAY_S), _down(end_s, DAY_S)
+    if not days or first_day_s >= last_day_s:
+        yield from _piece(WARM, start_s, end_s)
+        return
+    yield from _piece(WARM, start_s, first_day_s)
+    yield from _piece(DAY, first_day_s, last_day_s)
+    yield from _piece(WARM, last_day_s, end_s)
+
+
+def _piece(tier: Tier, start_s: int, end_s: int) -> Iterator[Piece]:
+    if start_s < end_s:
+        yield Piece(tier, start_s, end_s)
+
+
+def _up(unix_s: int, step_s: int) -> int:
+    return -(-unix_s // step_s) * step_s
+
+
+def _down(unix_s: int, step_s: int) -> int:
+    return unix_s // step_s * step_s

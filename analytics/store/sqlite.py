@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, Self
 
+from analytics.frame import concatenated
+from analytics.store import bodies, catalogue
+from analytics.store.arrivals import arrival_of, without_older
+from analytics.store.compaction import ROUND_BYTES, ROUND_BYTES_SMALL, compact
 from analytics.store.connection import Connection
 from analytics.store.eras import Eras, declare, era_at, read_eras, split
 from analytics.store.files import Ballast, connect
-from analytics.store.interface import HOT_S, WARM_S, Appended, SloTotals, StoreFull
-from analytics.store.maintenance import Retention, expire, roll_up
-from analytics.store.query import Piece, fine_pieces, pieces
-from analytics.store.rows import (
-    COUNTS,
-    absorb_in_order,
-    count_window,
-    merge_window,
-    read_series,
-    read_windows,
-    series_id,
+from analytics.store.interface import (
+    DAY_S,
+    HOT_S,
+    WARM_S,
+    Appended,
+    Arrival,
+    SloTotals,
+    StoreFull,
 )
-from analytics.store.watermarks import Watermarks, read_watermarks
+from analytics.store.maintenance import Retention, expire
+from analytics.store.points import chosen_by_site, read_counters, read_points
+from analytics.store.query import fine_pieces, pieces
+from analytics.store.totals import read_totals, summed
+from analytics.store.watermarks import read_watermarks
+from analytics.streams import Events, Packets, Streams
 from analytics.windows import Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
+from netslo.errors import NetsloError
 from netslo.model import Window
 
 HOT_RETENTION_S: Final = 48 * 3600
 WARM_RETENTION_S: Final = 35 * 86400
+_EVER: Final = (-(2**62), 2**62)
 
 _SloKey = tuple[SeriesKey, str, str]  # series, objective, target
 
 
 class SqliteStore:
-    """Implements `analytics.store.WindowStore`; safe to use from several threads."""
+    """Implements `analytics.store.WindowStore`; safe to use from several threads.
 
-    def __init__(self, connection: Connection, ballast: Ballast, retention: Retention) -> None:
-        self._connection = connection
+    Batches and readers have a connection each: neither waits for the other.
+    """
+
+    def __init__(
+        self,
+        writer: Connection | None,
+        reader: Connection,
+        ballast: Ballast,
+        retention: Retention,
+    ) -> None:
+        self._writing = writer
+        self._reader = reader
         self._ballast = ballast
         self._retention = retention
+        self._streams = Streams()
+        self._kept_streams = 0  # how many of them the file knows
+        self._bodies = bodies.BodyReader(self._streams)
+        self._compacted = bodies.BodyReader(self._streams)  # its own: readers wait for nothing
+        self._maintaining = threading.Lock()
+        with reader.reading() as connection:
+            catalogue.load(connection, self._streams)
+        self._kept_streams = len(self._streams)
 
     @classmethod
     def open(
@@ -55,40 +83,58 @@ class SqliteStore:
         Raises:
             NetsloError: see `analytics.store.files.connect`.
         """
-        connection = Connection(connect(file, readonly=readonly), file)
+        writer = None if readonly else Connection(connect(file, readonly=False), file)
+        reader = Connection(connect(file, readonly=True), file)
         ballast = Ballast(file)
         if not readonly:
             ballast.keep()
-        return cls(connection, ballast, Retention(hot_retention_s, warm_retention_s))
+        return cls(writer, reader, ballast, Retention(hot_retention_s, warm_retention_s))
+
+    @property
+    def streams(self) -> Streams:
+        return self._streams
 
     def close(self) -> None:
-        self._connection.close()
+        self._reader.close()
+        if self._writing is not None:
+            self._writing.close()
 
     def append(self, batch: Batch, received_s: float) -> Appended:
-        with self._connection.writing() as connection:
-            known = connection.execute(
-                "INSERT OR IGNORE INTO batches(instance, sequence, received_s) VALUES (?, ?, ?)",
-                (batch.instance_id, batch.sequence, received_s),
-            )
-            if not known.rowcount:
-                return Appended(duplicate=True, windows=0, expired=0)
-            marks, eras = read_watermarks(connection), read_eras(connection)
+        return self.append_all([arrival_of(batch, self._streams)], received_s)[0]
+
+    def append_all(self, arrivals: Sequence[Arrival], received_s: float) -> list[Appended]:
+        results, kept = [], []
+        with self._writer.writing() as connection:
+            marks = read_watermarks(connection)
             oldest_s = max(marks.warm_from_s, int(received_s) - self._retention.warm_s)
-            kept = [window for window in batch.windows if window.window.start_s >= oldest_s]
-            for window in kept:
-                number = series_id(connection, window.key)
-                _keep(connection, number, window, marks)
-                count_window(connection, number, window, eras)
-        return Appended(duplicate=False, windows=len(kept), expired=len(batch.windows) - len(kept))
+            known = catalogue.save(connection, self._streams, self._kept_streams)
+            for arrival in arrivals:
+                new = connection.execute(
+                    "INSERT OR IGNORE INTO batches(instance, sequence, received_s)"
+                    " VALUES (?, ?, ?)",
+                    (arrival.instance_id, arrival.sequence, received_s),
+                )
+                if not new.rowcount:
+                    results.append(Appended(duplicate=True, windows=0, expired=0))
+                    continue
+                young, result = without_older(arrival, oldest_s, self._streams)
+                if young.frame.points:
+                    number = bodies.keep(connection, young, received_s)
+                    kept.append((number, young.frame))
+                results.append(result)
+        self._kept_streams = known
+        for number, frame in kept:
+            self._bodies.remember(number, frame)
+        return results
 
     def declare_objectives(self, targets: Mapping[str, str], now_s: float) -> None:
-        with self._connection.writing() as connection:
+        with self._writer.writing() as connection:
             for slo, target in targets.items():
                 declare(connection, slo, target, int(now_s))
 
     def series(self) -> list[SeriesKey]:
-        with self._connection.reading() as connection:
-            return sorted(read_series(connection).values())
+        with self._snapshot():
+            return sorted(self._streams.series())
 
     def windows(
         self, selector: Selector, start_s: int, end_s: int, resolution_s: int = HOT_S
@@ -97,61 +143,44 @@ class SqliteStore:
             raise ValueError(f"resolution_s is {resolution_s}, must be a multiple of {HOT_S}")
         return self._windows(selector, start_s, end_s, resolution_s)
 
-    def _windows(
-        self, selector: Selector, start_s: int, end_s: int, resolution_s: int
-    ) -> Iterator[PathWindow]:
-        """Read a series at a time, so that memory is bounded and writers get their turn."""
-        choose = pieces if resolution_s % WARM_S == 0 else fine_pieces
-        with self._connection.reading() as connection:
-            series = _selected(connection, selector)
-        for number, key in sorted(series.items(), key=lambda item: item[1]):
-            with self._connection.reading() as connection:
-                parts = choose(start_s, end_s, read_watermarks(connection))
-                found = _merged(connection, {number: key}, parts, resolution_s)
-            yield from found
-
     def aggregate(
         self, selector: Selector, start_s: int, end_s: int
     ) -> dict[SeriesKey, PathWindow]:
-        span = Window(start_s, end_s - start_s)
         whole: dict[SeriesKey, PathWindow] = {}
-        with self._connection.reading() as connection:
-            series = _selected(connection, selector)
-            for piece in pieces(start_s, end_s, read_watermarks(connection)):
-                for window in read_windows(connection, piece, series):
-                    place = whole.setdefault(window.key, PathWindow(window.key, span))
-                    absorb_in_order(place, window)
+        with self._snapshot() as connection:
+            parts = list(pieces(start_s, end_s, read_watermarks(connection), days=True))
+            for chosen in chosen_by_site(self._streams, selector):
+                frames = list(read_points(connection, parts, chosen, self._streams, self._bodies))
+                frame = concatenated(frames).summed(start_s, end_s - start_s)
+                whole |= {window.key: window for window in frame.windows(self._streams)}
         return dict(sorted(whole.items()))
 
     def slo_counts(self, selector: Selector, start_s: int, end_s: int) -> list[SloTotals]:
         sums: dict[_SloKey, SloCounts] = {}
-        with self._connection.reading() as connection:
-            series, eras = _selected(connection, selector), read_eras(connection)
-            marks = read_watermarks(connection)
+        with self._snapshot() as connection:
+            eras, marks = read_eras(connection), read_watermarks(connection)
             for low_s, high_s in split(start_s, end_s, eras):
-                for piece in pieces(low_s, high_s, marks):
-                    rows = _slo_sums(connection, piece, series)
-                    _add_up(
-                        sums, ((n, slo, low_s, counts) for n, slo, *counts in rows), series, eras
-                    )
+                parts = list(pieces(low_s, high_s, marks, days=True))
+                for chosen in chosen_by_site(self._streams, selector):
+                    frames = read_counters(connection, parts, chosen, self._streams, self._bodies)
+                    counters = concatenated(list(frames)).summed(low_s, high_s - low_s).counters
+                    found = zip(counters.stream.tolist(), counters.value.tolist(), strict=True)
+                    self._judge(sums, ((stream, low_s, value) for stream, value in found), eras)
         return _by_path(sums)
 
     def slo_totals(self) -> list[SloTotals]:
         sums: dict[_SloKey, SloCounts] = {}
-        with self._connection.reading() as connection:
-            series, eras = read_series(connection), read_eras(connection)
-            rows = connection.execute(
-                "SELECT series, slo, since_s, good, bad, unmeasured FROM slo_totals"
-            )
-            _add_up(sums, ((n, slo, at_s, counts) for n, slo, at_s, *counts in rows), series, eras)
+        totals, eras = self._totals()
+        self._judge(sums, ((*place, value) for place, value in totals.items()), eras)
         return _by_path(sums)
 
     def packet_totals(self) -> dict[SeriesKey, PacketCounts]:
-        with self._connection.reading() as connection:
-            series = read_series(connection)
-            rows = connection.execute(f"SELECT series, {COUNTS} FROM packet_totals")  # noqa: S608
-            totals = {series[row[0]]: PacketCounts(*row[1:]) for row in rows}
-        return dict(sorted(totals.items()))
+        found: dict[SeriesKey, PathWindow] = {}
+        for (stream, _), value in self._totals()[0].items():
+            series, about = self._streams[stream].series, self._streams[stream].about
+            if isinstance(about, Packets):
+                about.add_to(found.setdefault(series, PathWindow(series, Window(0))), value)
+        return {series: window.packets for series, window in sorted(found.items())}
 
     def maintain(self, now_s: float) -> None:
         """Do what is due; on a full disk, in the room that the ballast gives back.
@@ -159,84 +188,81 @@ class SqliteStore:
         Only this releases the ballast: batches would use the room up, and nothing could be
         deleted any more.
         """
-        try:
-            self._maintain(int(now_s))
-        except StoreFull:
-            if not self._ballast.release():
-                raise
-            expire(self._connection, self._retention, int(now_s))  # room first
-            self._maintain(int(now_s))
-        self._ballast.keep()
+        with self._maintaining:
+            try:
+                self._maintain(int(now_s))
+            except StoreFull:
+                if not self._ballast.release():
+                    raise
+                expire(self._writer, self._retention, int(now_s))  # room first
+                self._maintain(int(now_s), round_bytes=ROUND_BYTES_SMALL)
+            self._ballast.keep()
 
-    def _maintain(self, now_s: int) -> None:
-        roll_up(self._connection, now_s)
-        expire(self._connection, self._retention, now_s)
+    @property
+    def _writer(self) -> Connection:
+        if self._writing is None:
+            raise NetsloError("this store was opened to be read only")
+        return self._writing
 
+    def _maintain(self, now_s: int, round_bytes: int = ROUND_BYTES) -> None:
+        compact(self._reader, self._writer, self._streams, self._compacted, now_s, round_bytes)
+        expire(self._writer, self._retention, now_s)
 
-def _keep(
-    connection: sqlite3.Connection, number: int, window: PathWindow, marks: Watermarks
-) -> None:
-    """Put a window into its place in time, which for a very late one is a 5 min window."""
-    start_s = window.window.start_s
-    interval_s = start_s - start_s % WARM_S
-    if start_s < marks.hot_from_s:
-        merge_window(connection, "warm", number, interval_s, window)
-        return
-    merge_window(connection, "hot", number, start_s, window)
-    connection.execute(
-        "INSERT OR IGNORE INTO dirty(start_s, series) VALUES (?, ?)", (interval_s, number)
-    )
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """See one state of the store, with the streams that it knows."""
+        with self._reader.reading() as connection:
+            catalogue.load(connection, self._streams)
+            yield connection
 
+    def _windows(
+        self, selector: Selector, start_s: int, end_s: int, resolution_s: int
+    ) -> Iterator[PathWindow]:
+        """Read a site at a time, so that memory is bounded."""
+        with self._snapshot():
+            sites = chosen_by_site(self._streams, selector)
+        for chosen in sites:
+            with self._snapshot() as connection:
+                marks = read_watermarks(connection)
+                if resolution_s % WARM_S:
+                    parts = fine_pieces(start_s, end_s, marks)
+                else:
+                    parts = pieces(start_s, end_s, marks, days=resolution_s % DAY_S == 0)
+                frames = list(read_points(connection, parts, chosen, self._streams, self._bodies))
+            by_length = defaultdict(list)
+            for frame in frames:
+                by_length[max(resolution_s, frame.length_s)].append(frame)
+            found = [
+                window
+                for length_s, together in by_length.items()
+                for window in concatenated(together).merged(length_s).windows(self._streams)
+            ]
+            yield from sorted(found, key=lambda window: (window.key, window.window))
 
-def _selected(connection: sqlite3.Connection, selector: Selector) -> dict[int, SeriesKey]:
-    series = read_series(connection)
-    return {number: key for number, key in series.items() if selector.matches(key)}
+    def _totals(self) -> tuple[Counter[tuple[int, int]], Eras]:
+        with self._snapshot() as connection:
+            eras = read_eras(connection)
+            totals = read_totals(connection)
+            fresh = bodies.overlapping(connection, *_EVER)
+        totals.update(summed(self._bodies.frames(fresh), self._streams, eras))
+        return totals, eras
 
+    def _judge(
+        self,
+        sums: dict[_SloKey, SloCounts],
+        counters: Iterable[tuple[int, int, int]],
+        eras: Eras,
+    ) -> None:
+        """Add counters (stream, time, value) under the target in force at that time.
 
-def _merged(
-    connection: sqlite3.Connection,
-    series: Mapping[int, SeriesKey],
-    parts: Iterable[Piece],
-    resolution_s: int,
-) -> list[PathWindow]:
-    """Return windows of at least the resolution, by series and time."""
-    found: dict[tuple[SeriesKey, int], PathWindow] = {}
-    for piece in parts:
-        for window in read_windows(connection, piece, series):
-            length_s = max(resolution_s, window.window.length_s)
-            start_s = window.window.start_s
-            place = (window.key, start_s - start_s % length_s)
-            if place not in found:
-                found[place] = PathWindow(window.key, Window(place[1], length_s))
-            absorb_in_order(found[place], window)
-    return [found[place] for place in sorted(found)]
-
-
-def _slo_sums(
-    connection: sqlite3.Connection, piece: Piece, series: Iterable[int]
-) -> list[tuple[int, str, int, int, int]]:
-    return connection.execute(
-        "SELECT t.series, t.slo, sum(t.good), sum(t.bad), sum(t.unmeasured)"  # noqa: S608
-        f" {piece.rows_of('slo')} AND t.series IN (SELECT value FROM json_each(?))"
-        " GROUP BY t.series, t.slo",
-        (piece.start_s, piece.end_s, json.dumps(list(series))),
-    ).fetchall()
-
-
-def _add_up(
-    sums: dict[_SloKey, SloCounts],
-    rows: Iterable[tuple[int, str, int, list[int]]],
-    series: Mapping[int, SeriesKey],
-    eras: Eras,
-) -> None:
-    """Add rows (series, objective, time, counts) under the target in force at that time.
-
-    Events of an objective that nobody ever declared stay in the store, and are not judged.
-    """
-    for number, slo, at_s, counts in rows:
-        if slo in eras:
-            key = (series[number], slo, era_at(eras[slo], at_s)[1])
-            sums.setdefault(key, SloCounts()).add(SloCounts(*counts))
+        Events of an objective that nobody ever declared stay in the store, and are not judged.
+        """
+        for stream, at_s, value in counters:
+            series, about = self._streams[stream].series, self._streams[stream].about
+            if isinstance(about, Events) and about.slo in eras:
+                key = (series, about.slo, era_at(eras[about.slo], at_s)[1])
+                counts = sums.setdefault(key, SloCounts())
+                setattr(counts, about.field, getattr(counts, about.field) + value)
 
 
 def _by_path(sums: Mapping[_SloKey, SloCounts]) -> list[SloTotals]:

@@ -18,7 +18,9 @@ from some_windows import PATHS, T0, make_batch, make_window, sketch_of
 from analytics.collector.query import BadQuery, read_duration, read_time
 from analytics.collector.scrape import CACHE_S, Scrape
 from analytics.collector.state import HEALTH_STALE_S, REASONS_MAX, HealthBoard, LastWindows
+from analytics.frame import Frame
 from analytics.otlp import HealthPoint
+from analytics.streams import Streams
 from analytics.summary import exact_distribution
 from analytics.windows import SketchKey
 from netslo import metrics
@@ -305,8 +307,10 @@ class TestHealthBoard:
         assert max(len(report.values) for report in reports) == REASONS_MAX
 
     def test_a_late_window_does_not_make_a_path_look_stale(self) -> None:
-        last = LastWindows([make_window(T0 + 50)])
-        last.note([make_window(T0)])
+        streams = Streams()
+        last = LastWindows(streams)
+        for start_s in (T0 + 50, T0):
+            last.note_frame(Frame.of([make_window(start_s)], streams))
         assert set(last.ends().values()) == {T0 + 60}
 
 

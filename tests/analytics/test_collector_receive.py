@@ -22,11 +22,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from some_windows import PATHS, T0, make_batch, make_window
 
-from analytics.collector.compression import decompress
-from analytics.collector.limits import Limits, Refusal
+from analytics.collector.limits import Limits
 from analytics.collector.receive import rpc_status
 from analytics.collector.server import create_app, serve
 from analytics.otlp import encode_batch
+from analytics.otlp.compression import NotDecompressed, TooLarge, decompress
 from analytics.store import StoreFull
 from analytics.windows import SeriesKey
 from netslo.errors import NetsloError
@@ -47,6 +47,16 @@ async def works(room, sequence=9999) -> None:
     answer = await room.send(make_batch(make_window(T0 + 50), sequence=sequence))
     assert answer.refused_points == 0
     assert room.stored()[KEY].packets.answered == before + 3
+
+
+class Wrapped:
+    """A store of which a test overrides something."""
+
+    def __init__(self, store) -> None:
+        self.store = store
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
 
 
 class TestGoodRequests:
@@ -269,13 +279,10 @@ class TestRefusedRequests:
         limits = Limits(requests_max=2, retry_after_s=7)
         release = threading.Event()
 
-        class Slow:
-            def __init__(self, store) -> None:
-                self.store = store
-
-            def append(self, batch, received_s):
+        class Slow(Wrapped):
+            def append_all(self, batches, received_s):
                 release.wait(10)
-                return self.store.append(batch, received_s)
+                return self.store.append_all(batches, received_s)
 
         async with collector(tmp_path / "store.sqlite", limits=limits, wrap=Slow) as room:
             under_way = [
@@ -298,14 +305,11 @@ class TestRefusedRequests:
     async def test_a_full_disk_is_said_and_gets_over(self, tmp_path) -> None:
         full = True
 
-        class Disk:
-            def __init__(self, store) -> None:
-                self.store = store
-
-            def append(self, batch, received_s):
+        class Disk(Wrapped):
+            def append_all(self, batches, received_s):
                 if full:
                     raise StoreFull("the store's disk is full")
-                return self.store.append(batch, received_s)
+                return self.store.append_all(batches, received_s)
 
         async with collector(tmp_path / "store.sqlite", wrap=Disk) as room:
             answer = await room.send(make_batch(make_window()))
@@ -322,14 +326,11 @@ class TestRefusedRequests:
     async def test_our_own_failure_is_a_500_and_shown_by_healthz(self, tmp_path, caplog) -> None:
         broken = True
 
-        class Broken:
-            def __init__(self, store) -> None:
-                self.store = store
-
-            def append(self, batch, received_s):
+        class Broken(Wrapped):
+            def append_all(self, batches, received_s):
                 if broken:
                     raise RuntimeError("a bug")
-                return self.store.append(batch, received_s)
+                return self.store.append_all(batches, received_s)
 
         async with collector(tmp_path / "store.sqlite", wrap=Broken) as room:
             assert (await room.send(make_batch(make_window()))).status == 500
@@ -454,13 +455,13 @@ class TestServer:
 
         if host.endswith(".invalid"):
             monkeypatch.setattr(socket, "getaddrinfo", resolve)
-        app = create_app(room.writer, room.reader, make_estate())
+        app = create_app(room.writer, make_estate())
         with pytest.raises(NetsloError, match=reason):
             async with serve(app, host, 4318):
                 pass
 
     async def test_ipv6_is_served(self, room) -> None:
-        app = create_app(room.writer, room.reader, make_estate())
+        app = create_app(room.writer, make_estate())
         async with (
             serve(app, "::1", 0) as (host, port),
             room.client.get(f"http://[{host}]:{port}/healthz") as response,
@@ -470,14 +471,11 @@ class TestServer:
     async def test_what_is_under_way_at_the_end_is_committed(self, tmp_path) -> None:
         began, release = threading.Event(), threading.Event()
 
-        class Slow:
-            def __init__(self, store) -> None:
-                self.store = store
-
-            def append(self, batch, received_s):
+        class Slow(Wrapped):
+            def append_all(self, batches, received_s):
                 began.set()
                 release.wait(10)
-                return self.store.append(batch, received_s)
+                return self.store.append_all(batches, received_s)
 
         file = tmp_path / "store.sqlite"
         async with collector(file, wrap=Slow) as room:
@@ -496,13 +494,12 @@ def test_decompression_stops_at_its_limit_exactly() -> None:
         "zstd": zstandard.compress(b"x" * 1000),
     }.items():
         assert decompress(body, encoding, 1000) == b"x" * 1000
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(TooLarge, match="more than 999 octets"):
             decompress(body, encoding, 999)
-        assert caught.value.status == 413
 
 
 def test_zlib_without_the_gzip_header_is_not_gzip() -> None:
-    with pytest.raises(Refusal, match="not gzip"):
+    with pytest.raises(NotDecompressed, match="not gzip"):
         decompress(zlib.compress(b"x"), "gzip", 100)
 
 

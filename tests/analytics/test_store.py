@@ -2,6 +2,7 @@
 
 import copy
 import pathlib
+import sqlite3
 import threading
 from contextlib import closing
 from fractions import Fraction
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from some_windows import PATHS, T0, make_batch, make_window, windows
 
-from analytics.store import maintenance
+from analytics.store import compaction, maintenance
+from analytics.store.arrivals import arrival_of
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import PathWindow, Selector, SeriesKey, SloCounts
 from netslo.model import Window
@@ -111,6 +113,66 @@ def agree_with_a_list(store, data) -> None:
         assert {(t.path.id, t.slo): t.counts for t in totals} == sums
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_range_over_days_is_exact_whichever_tiers_answer(tmp_path_factory, data) -> None:
+    file = tmp_path_factory.mktemp("store") / "store.sqlite"
+    tens = st.integers(0, 3 * 8640).map(lambda k: T0 + 10 * k)
+    kept = []
+    with closing(SqliteStore.open(file, hot_retention_s=30 * 86400)) as store:
+        store.declare_objectives({"latency": "0.99", "loss": "0.999"}, T0 - 86400)
+        for sequence in range(data.draw(st.integers(1, 4))):
+            contents = data.draw(st.lists(windows(tens), max_size=5))
+            store.append(make_batch(*contents, sequence=sequence), T0)
+            kept += copy.deepcopy(contents)
+            if data.draw(st.booleans()):
+                store.maintain(data.draw(st.integers(0, 4 * 8640).map(lambda k: T0 + 10 * k)))
+        for start_s, end_s in data.draw(st.lists(st.tuples(tens, tens), min_size=1, max_size=3)):
+            assert same(store.aggregate(Selector(), start_s, end_s), merged(kept, start_s, end_s))
+            expected: dict[tuple[str, str], SloCounts] = {}
+            for window in kept:
+                if start_s <= window.window.start_s < end_s:
+                    for slo, counts in window.slo.items():
+                        place = (window.key.path.id, slo)
+                        expected.setdefault(place, SloCounts()).add(counts)
+            found = store.slo_counts(Selector(), start_s, end_s)
+            assert {(t.path.id, t.slo): t.counts for t in found} == expected
+        days = list(store.windows(Selector(), T0, T0 + 4 * 86400, 86400))
+        assert sum(w.packets.due for w in days) == sum(w.packets.due for w in kept)
+
+
+def test_a_compaction_that_is_killed_has_not_happened(store, file, monkeypatch) -> None:
+    contents = [make_window(T0 + 10 * k, lost=1) for k in range(60)]
+    for sequence, window in enumerate(contents):
+        store.append(make_batch(window, sequence=sequence), T0 + 600)
+    before = store.aggregate(Selector(), T0, T0 + 600), store.slo_totals(), store.packet_totals()
+
+    def killed(*_arguments) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compaction, "add_totals", killed)  # its rows are written by then
+    with pytest.raises(KeyboardInterrupt):
+        store.maintain(T0 + 1000)
+    monkeypatch.undo()
+    for _ in range(2):
+        with closing(SqliteStore.open(file)) as again:
+            found = again.aggregate(Selector(), T0, T0 + 600)
+            assert (found, again.slo_totals(), again.packet_totals()) == before
+            again.maintain(T0 + 1000)
+    with sqlite3.connect(file) as raw:
+        assert raw.execute("SELECT count(*) FROM bodies").fetchone() == (0,)
+
+
+def test_batches_committed_together_are_known_one_by_one(store) -> None:
+    arrivals = [
+        arrival_of(make_batch(make_window(T0 + 10 * k), sequence=k), store.streams)
+        for k in (0, 1, 1, 2)
+    ]
+    found = store.append_all(arrivals, T0 + 60)
+    assert [appended.duplicate for appended in found] == [False, False, True, False]
+    assert store.packet_totals()[make_window().key].due == 9
+
+
 def test_ranges_that_begin_within_an_interval_are_exact_while_it_is_hot(store) -> None:
     contents = [make_window(T0 + 10 * k, lost=1) for k in range(120)]
     store.append(make_batch(*contents), T0 + 1200)
@@ -140,10 +202,19 @@ def test_what_is_older_than_every_retention_is_refused_and_said(store) -> None:
 
 def test_totals_outlive_the_windows(store) -> None:
     store.append(make_batch(make_window(T0, lost=1)), T0)
-    store.maintain(T0 + 2 * WARM_S)
+    newest_s = T0 + 2 * WARM_S
+    store.append(make_batch(make_window(newest_s, rtts=()), sequence=1), newest_s)
+    store.maintain(newest_s)
     assert not store.aggregate(Selector(), T0, T0 + 300)
     (totals,) = store.slo_totals()
     assert totals.counts == SloCounts(good=2, bad=2)
+
+
+def test_a_clock_that_jumps_ahead_expires_nothing(store) -> None:
+    store.append(make_batch(make_window(T0)), T0 + 10)
+    store.maintain(T0 + 400)
+    store.maintain(T0 + 100 * WARM_S)
+    assert store.aggregate(Selector(), T0, T0 + 300)
 
 
 def test_10_s_windows_stay_until_they_are_rolled_up_however_short_their_retention(file) -> None:
@@ -179,12 +250,14 @@ def test_readers_never_see_half_an_expiry(store, file, monkeypatch) -> None:
             "latency": 3 * len(windows)
         }
         seen.append(len(windows))
-        return delete_before(*arguments)
+        delete_before(*arguments)
 
     delete_before = maintenance._delete_before
     monkeypatch.setattr(maintenance, "_delete_before", look_first)
-    store.maintain(T0 + WARM_S + 1200)
-    assert seen == [8] * 7  # the same before each table is emptied
+    newest_s = T0 + WARM_S + 1200 - 300
+    store.append(make_batch(make_window(newest_s), sequence=99), newest_s + 310)
+    store.maintain(newest_s + 350)
+    assert seen == [9] * 4  # the same before each table is emptied
     reader.close()
 
 

@@ -218,7 +218,7 @@ def test_damage_within_is_named_not_traced(store, file) -> None:
 
 def test_a_store_that_another_process_writes_says_so(store, file) -> None:
     other = sqlite3.connect(file, isolation_level=None)
-    store._connection._connection.execute("PRAGMA busy_timeout = 1")
+    store._writer._connection.execute("PRAGMA busy_timeout = 1")
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(NetsloError, match="another process keeps the store busy"):
         store.append(make_batch(make_window()), T0)

@@ -111,7 +111,6 @@ async def collector(
     ):
         app = create_app(
             wrap(writer),
-            reader,
             make_estate(),
             limits=limits,
             routes=routes,

@@ -10,6 +10,7 @@ from contextlib import closing
 
 from analytics.collector.server import create_app, serve
 from analytics.store.sqlite import SqliteStore
+from analytics.warm_up import warm_up_behind
 from netslo.app.children import Link
 from netslo.estate import Estate
 from netslo.model import Endpoint
@@ -31,17 +32,14 @@ async def run_collector(
     Raises:
         NetsloError: the store cannot be opened or the address not be bound.
     """
-    with (
-        closing(SqliteStore.open(store_file)) as writer,
-        closing(SqliteStore.open(store_file, readonly=True)) as reader,
-    ):
-        writer.declare_objectives({o.name: o.target_text for o in objectives}, time.time())
+    with closing(SqliteStore.open(store_file)) as store:
+        warm_up_behind()
+        store.declare_objectives({o.name: o.target_text for o in objectives}, time.time())
         app = create_app(
-            writer,
-            reader,
+            store,
             estate,
-            routes=routes(reader, objectives, estate),
-            collectors=[SloCollector(reader, objectives, estate)],
+            routes=routes(store, objectives, estate),
+            collectors=[SloCollector(store, objectives, estate)],
         )
         async with serve(app, listen.host, listen.port) as (host, port):
             on_ready(Endpoint(host, port))

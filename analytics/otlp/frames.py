@@ -1,0 +1,229 @@
+"""Requests straight into columns: what a plain request says, without an object per point.
+
+Protobuf's own parser validates the octets, then one compiled walk turns them into arrays. A
+request is plain when it is one batch of known streams and nothing in it needs a decision;
+whatever is not plain is left to `analytics.otlp.decode`, which can say what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    ExponentialHistogramDataPoint,
+    NumberDataPoint,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from analytics import _kernels
+from analytics._kernels import walk_columns as columns
+from analytics.frame import Frame
+from analytics.otlp.decode import DELTA, Limits, MalformedRequest, decode_request
+from analytics.otlp.fields import Refused, read_attributes, read_site, read_text
+from analytics.otlp.histogram import SPECIAL_COUNTS
+from analytics.otlp.keys import KeyTable
+from analytics.otlp.subjects import read_subject
+from analytics.otlp.walked import Walked, frame_of
+from analytics.sketch import COUNT_MAX
+from analytics.streams import About, Streams
+from analytics.windows import SeriesKey
+from netslo import metrics
+
+_METRICS_MAX: Final = 64
+_OCTETS_PER_POINT: Final = 40  # at least: times and a value alone take as many
+_SITES_MAX: Final = 10_000
+
+# What the known metrics are: the field of Metric that holds their points.
+_FIELDS: Final = {
+    metrics.RTT: 10,
+    metrics.DELAY: 10,
+    metrics.JITTER: 10,
+    metrics.PACKETS: 7,
+    metrics.DUPLICATES: 7,
+    metrics.REORDERED: 7,
+    metrics.SLO_EVENTS: 7,
+    metrics.INTERARRIVAL_JITTER: 5,
+}
+_NAMES: Final = tuple(_FIELDS)
+_KIND: Final = {name.encode(): kind for kind, name in enumerate(_NAMES)}
+_GAUGE_FIELD: Final = 5
+
+Known = Callable[[str, SeriesKey, About], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A batch as columns."""
+
+    site: str
+    instance: str
+    sequence: int
+    frame: Frame
+    total: int  # of all counts: none of them is larger
+
+
+class FrameReader:
+    """Reads plain requests. Not thread-safe.
+
+    `known(site, series, about)` says whether a probe at `site` may speak of a stream; it is
+    asked once for each way to spell it.
+    """
+
+    def __init__(self, streams: Streams, known: Known) -> None:
+        self._streams = streams
+        self._known = known
+        self._limits = Limits()
+        self._keys = KeyTable()
+        self._sites: dict[str, int] = {}
+
+    def read(self, body: bytes) -> Received | None:
+        """Return what a request from the network says; None where it is not plain.
+
+        Also until the kernels are loaded: whoever expects many requests loads them.
+        """
+        if not _kernels.loaded():
+            return None
+        try:
+            ExportMetricsServiceRequest.FromString(body)
+        except DecodeError:
+            return None
+        return self._read(body)
+
+    def read_again(self, body: bytes) -> Received | None:
+        """Return what a request of one batch says that was accepted before."""
+        received = self._read(body) if _kernels.pays(len(body)) else None
+        return received or self._read_carefully(body)
+
+    def _read_carefully(self, body: bytes) -> Received | None:
+        try:
+            decoded = decode_request(body, self._limits)
+        except MalformedRequest:
+            return None
+        if len(decoded.batches) != 1 or decoded.rejected or decoded.health:
+            return None
+        (batch,) = decoded.batches
+        frame = Frame.of(batch.windows, self._streams)
+        return Received(batch.site, batch.instance_id, batch.sequence, frame, frame.total())
+
+    def _read(self, body: bytes) -> Received | None:
+        walked = _walk(body, self._limits.points_max)
+        identity = None if walked is None else self._identity(walked)
+        if walked is None or identity is None:
+            return None
+        kinds = self._kinds(walked, identity[0])
+        if kinds is None:
+            return None
+        of_sketches = self._streams_of(walked, walked.sketches, kinds, identity[0])
+        of_numbers = self._streams_of(walked, walked.numbers, kinds, identity[0])
+        if of_sketches is None or of_numbers is None:
+            return None
+        frame = frame_of(walked, of_sketches, of_numbers)
+        total = walked.total()
+        if frame is None or total > COUNT_MAX:
+            return None
+        return Received(*identity, frame, total)
+
+    def _identity(self, walked: Walked) -> tuple[str, str, int] | None:
+        """Return site, instance and sequence as the resource says them."""
+        try:
+            resource = Resource.FromString(walked.body[walked.resource])
+            attributes = read_attributes(resource.attributes, self._limits.attributes_max)
+            site = read_site(attributes)
+            instance = read_text(attributes, metrics.ATTR_INSTANCE)
+        except (DecodeError, Refused):
+            return None
+        sequence: object = attributes.get(metrics.ATTR_SEQUENCE)
+        if not isinstance(sequence, int) or isinstance(sequence, bool) or sequence < 0:
+            return None
+        return (site, instance, sequence) if instance else None
+
+    def _kinds(self, walked: Walked, site: str) -> NDArray[np.int64] | None:
+        """Return what each metric is, told apart by site as well; None where one is not known.
+
+        The same path may be spoken of by one site and not by another.
+        """
+        if len(self._sites) >= _SITES_MAX:
+            self._sites.clear()
+            self._keys = KeyTable()
+        offset = self._sites.setdefault(site, len(self._sites)) * len(_NAMES)
+        kinds = []
+        for begin, end, field, temporality in walked.metrics.tolist():
+            kind = _KIND.get(walked.body[begin:end])
+            if kind is None or _FIELDS[_NAMES[kind]] != field:
+                return None
+            if field != _GAUGE_FIELD and temporality != DELTA:
+                return None
+            kinds.append(offset + kind)
+        return np.array(kinds, dtype=np.int64)
+
+    def _streams_of(
+        self,
+        walked: Walked,
+        rows: NDArray[np.int64],
+        kinds: NDArray[np.int64],
+        site: str,
+    ) -> NDArray[np.int32] | None:
+        found = self._keys.look_up(walked.octets, rows, kinds)
+        if (found >= 0).all():
+            return found
+        fresh: set[tuple[int, bytes]] = set()
+        for metric, begin, end in rows[found < 0, :3].tolist():
+            fresh.add((int(kinds[metric]), walked.body[begin:end]))
+        for kind, key in fresh:
+            stream = self._stream(_NAMES[kind % len(_NAMES)], key, site)
+            if stream is None:
+                return None
+            self._keys.enter(kind, key, stream)
+        found = self._keys.look_up(walked.octets, rows, kinds)
+        return found if (found >= 0).all() else None
+
+    def _stream(self, name: str, key: bytes, site: str) -> int | None:
+        """Return the stream that attributes spell, the careful way; None where it is refused."""
+        point: Any = ExponentialHistogramDataPoint if _FIELDS[name] == 10 else NumberDataPoint  # noqa: PLR2004
+        try:
+            pairs = point.FromString(key).attributes
+            attributes = read_attributes(pairs, self._limits.attributes_max)
+            series, about = read_subject(name, attributes)
+        except (DecodeError, Refused):
+            return None
+        if any(special in attributes for special in SPECIAL_COUNTS):
+            return None
+        return self._streams.number(series, about) if self._known(site, series, about) else None
+
+
+def _walk(body: bytes, points_max: int) -> Walked | None:
+    from analytics._kernels import walk as kernel
+
+    octets = np.frombuffer(body, dtype=np.uint8)
+    room = min(points_max, len(body) // _OCTETS_PER_POINT + 1)
+    names = np.empty((_METRICS_MAX, columns.METRIC_COLUMNS), dtype=np.int64)
+    sketches = np.empty((room, columns.SKETCH_COLUMNS), dtype=np.int64)
+    numbers = np.empty((room, columns.NUMBER_COLUMNS), dtype=np.int64)
+    offsets = np.empty((room + 1, 2), dtype=np.int64)
+    positive, negative = (np.empty(len(body), dtype=np.uint32) for _ in range(2))
+    found = np.empty(5, dtype=np.int64)
+    if kernel.walk(octets, names, sketches, numbers, offsets, positive, negative, found):
+        return None
+    metric_count, sketch_count, number_count, begin, end = found.tolist()
+    if sketch_count + number_count > points_max:
+        return None
+    ends = offsets[sketch_count]
+    return Walked(
+        body,
+        octets,
+        slice(begin, end),
+        names[:metric_count],
+        sketches[:sketch_count],
+        numbers[:number_count],
+        offsets[: sketch_count + 1],
+        positive[: ends[0]].copy(),
+        negative[: ends[1]].copy(),
+    )

@@ -1,0 +1,95 @@
+"""The points of a span of time, whichever tiers and bodies they lie in."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.frame import Frame, concatenated
+from analytics.store.bodies import Body, BodyReader, overlapping
+from analytics.store.query import Piece
+from analytics.store.tiers import opened, read_numbers, read_rows
+from analytics.streams import Streams
+from analytics.windows import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Series of one site."""
+
+    site: str
+    series: tuple[int, ...]
+
+
+def chosen_by_site(streams: Streams, selector: Selector) -> list[Chosen]:
+    """Return the series that a selector matches, by site: what one probe measures."""
+    matching = sorted(
+        (key, number) for number, key in enumerate(streams.series()) if selector.matches(key)
+    )
+    return [
+        Chosen(site, tuple(number for _, number in group))
+        for site, group in itertools.groupby(matching, key=lambda item: item[0].path.src)
+    ]
+
+
+def read_points(
+    connection: sqlite3.Connection,
+    pieces: Iterable[Piece],
+    chosen: Chosen,
+    streams: Streams,
+    reader: BodyReader,
+) -> Iterator[Frame]:
+    """Yield the points of each piece, as windows of its tier."""
+    pieces = list(pieces)
+    fresh = _fresh(connection, pieces, chosen, streams, reader)
+    for piece in pieces:
+        rows = read_rows(connection, piece.tier, piece.start_s, piece.end_s, chosen.series)
+        yield _together([opened(rows, piece.tier), fresh], piece)
+
+
+def read_counters(
+    connection: sqlite3.Connection,
+    pieces: Iterable[Piece],
+    chosen: Chosen,
+    streams: Streams,
+    reader: BodyReader,
+) -> Iterator[Frame]:
+    """Yield the points of each piece but for distributions, which are not even unpacked."""
+    pieces = list(pieces)
+    fresh = _fresh(connection, pieces, chosen, streams, reader).only_numbers()
+    for piece in pieces:
+        blobs = read_numbers(connection, piece.tier, piece.start_s, piece.end_s, chosen.series)
+        yield _together([opened([(b"", blob) for blob in blobs], piece.tier), fresh], piece)
+
+
+def _fresh(
+    connection: sqlite3.Connection,
+    pieces: list[Piece],
+    chosen: Chosen,
+    streams: Streams,
+    reader: BodyReader,
+) -> Frame:
+    """Return what is not compacted yet."""
+    if not pieces:
+        return Frame.empty()
+    start_s, end_s = pieces[0].start_s, pieces[-1].end_s
+    found: list[Body] = overlapping(connection, start_s, end_s, chosen.site)
+    wanted = _mask(streams, chosen)
+    return concatenated([frame.of_streams(wanted) for frame in reader.frames(found)])
+
+
+def _together(frames: list[Frame], piece: Piece) -> Frame:
+    inside = [frame.between(piece.start_s, piece.end_s) for frame in frames]
+    return concatenated(inside, piece.tier.window_s)
+
+
+def _mask(streams: Streams, chosen: Chosen) -> NDArray[np.bool_]:
+    by_series = np.zeros(len(streams.series()), dtype=np.bool_)
+    by_series[list(chosen.series)] = True
+    mask: NDArray[np.bool_] = by_series[streams.series_of()]
+    return mask

@@ -1,0 +1,124 @@
+"""What points are about, as small numbers: arrays of points then carry a number each.
+
+A stream is one distribution, one counter or one gauge of one series. Streams are never
+forgotten, so only what the estate knows may get a number.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.windows import PathWindow, SeriesKey, SketchKey, SloCounts
+
+
+@unique
+class Gauge(Enum):
+    """Gauges, of which the latest counts."""
+
+    INTERARRIVAL_JITTER = "jitter"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Packets:
+    """A counter of `PacketCounts`, by its field."""
+
+    field: str
+
+    def add_to(self, window: PathWindow, value: int) -> None:
+        setattr(window.packets, self.field, getattr(window.packets, self.field) + value)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Events:
+    """A counter of `SloCounts` of one objective, by its field."""
+
+    slo: str
+    field: str
+
+    def add_to(self, window: PathWindow, value: int) -> None:
+        counts = window.slo.setdefault(self.slo, SloCounts())
+        setattr(counts, self.field, getattr(counts, self.field) + value)
+
+
+Counter = Packets | Events
+About = SketchKey | Counter | Gauge
+
+PACKET_FIELDS: Final = ("answered", "lost", "unmeasured", "duplicates", "reordered")
+EVENT_FIELDS: Final = ("good", "bad", "unmeasured")
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One kind of point of one series."""
+
+    series: SeriesKey
+    about: About
+
+
+class Streams:
+    """Numbers of streams and of series, each 0, 1, ... in the order first seen. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Stream, int] = {}
+        self._streams: list[Stream] = []
+        self._series: dict[SeriesKey, int] = {}
+        self._series_of: list[int] = []  # by stream
+        self._objectives: dict[SeriesKey, set[str]] = {}
+        self._as_array = np.zeros(0, dtype=np.int32)
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __getitem__(self, number: int) -> Stream:
+        return self._streams[number]
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._streams[:])
+
+    def number(self, series: SeriesKey, about: About) -> int:
+        """Return the number of a stream, a new one if it has none yet."""
+        stream = Stream(series, about)
+        number = self._numbers.get(stream)
+        if number is not None:
+            return number
+        with self._lock:
+            if stream not in self._numbers:
+                self._series_of.append(self._series.setdefault(series, len(self._series)))
+                self._streams.append(stream)
+                if isinstance(about, Events):
+                    self._objectives.setdefault(series, set()).add(about.slo)
+                self._numbers[stream] = len(self._streams) - 1  # last: readers hold no lock
+            return self._numbers[stream]
+
+    def objectives(self, series: SeriesKey) -> frozenset[str]:
+        """Return the objectives of which a series has events."""
+        return frozenset(self._objectives.get(series, ()))
+
+    @property
+    def series_count(self) -> int:
+        return len(self._series)
+
+    def series(self) -> list[SeriesKey]:
+        """Return all series, by number."""
+        return list(self._series)
+
+    def series_of(self) -> NDArray[np.int32]:
+        """Return the number of the series of each stream, shape (streams,)."""
+        array = self._as_array
+        if len(array) < len(self._series_of):
+            array = self._as_array = np.array(self._series_of, dtype=np.int32)
+        return array
+
+    def select(self, wanted: Callable[[SeriesKey], bool]) -> NDArray[np.bool_]:
+        """Return by stream whether its series is wanted, shape (streams,)."""
+        chosen = np.array([wanted(key) for key in self.series()], dtype=np.bool_)
+        mask: NDArray[np.bool_] = chosen[self.series_of()] if len(chosen) else chosen
+        return mask

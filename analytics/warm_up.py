@@ -1,0 +1,98 @@
+"""Having the kernels ready before they are needed: compiled once per machine, then kept on disk.
+
+`python -m analytics.warm_up` does it at installation; a collector does it behind its first
+requests, which take the careful way until then.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from typing import Final
+
+import numpy as np
+
+from analytics import _kernels
+
+_PATIENCE_S: Final = 2.0  # with kernels from the cache it takes less
+
+_log = logging.getLogger(__name__)
+
+
+def warm_up() -> bool:
+    """Load every kernel of the collector, compiling what is not in the cache; says so if slow.
+
+    Returns False where numba is missing; then numpy does the same, slower.
+    """
+    began_s = time.monotonic()
+    notice = threading.Timer(_PATIENCE_S, lambda: _log.info("compiling kernels, once per machine"))
+    notice.daemon = True
+    notice.start()
+    try:
+        if not _kernels.available():
+            return False
+        _exercise()
+        _kernels.load()
+    finally:
+        notice.cancel()
+    took_s = time.monotonic() - began_s
+    if took_s > _PATIENCE_S:
+        _log.info("kernels are ready after %.0f s; kept in %s", took_s, _kernels.cache_folder())
+    return True
+
+
+def warm_up_behind() -> None:
+    """Do the same in a thread of its own; until it is done, everything works without kernels."""
+    threading.Thread(target=warm_up, name="kernels", daemon=True).start()
+
+
+def _exercise() -> None:
+    """Call every kernel with arrays of the types that it will see."""
+    from analytics._kernels import blobs, merging, readout, sketch, walk
+    from analytics.blob_columns import Columns
+
+    octets, rows = np.zeros(8, dtype=np.uint8), np.zeros((0, 17), dtype=np.int64)
+    narrow, wide = np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.uint64)
+    whole, edges = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    pairs, index = np.zeros((1, 2), dtype=np.int64), np.zeros(1, dtype=np.uint16)
+    real, streams = np.zeros(0), np.zeros(0, dtype=np.int32)
+    slots = np.zeros((2, 4), dtype=np.int64)
+    walk.walk(octets, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
+    frozen = np.frombuffer(bytes(8), dtype=np.uint8)  # as request bodies are
+    walk.walk(frozen, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
+    walk.look_up(frozen, rows, whole, slots, octets, streams)
+    walk.enter(slots, octets, 0, 0, 0, 0)
+    for counts in (narrow, wide):
+        merging.add_runs(edges, counts, whole, wide)
+        merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts)
+        merging.fill_runs(edges, index, counts, edges, counts)
+        readout.entries_at_ranks(edges, counts, whole, pairs[:0], pairs[:0])
+        readout.counts_below(edges, index, counts, whole, pairs[:0])
+        readout.row_quantiles(
+            edges, index, counts, real, whole, wide, whole, real, real, real, np.zeros((0, 0))
+        )
+    none = Columns.room(np.zeros(5, dtype=np.int64))
+    blobs.pack_sizes(0, 0, 0, np.zeros(30, dtype=np.uint8))
+    columns = (none.numbers, none.specials, none.doubles, none.first, none.offsets)
+    blobs.pack_distributions(*columns, none.positive, none.negative, octets, 0)
+    blobs.pack_numbers(none.stream, none.start_s, none.value, octets, 0)
+    blobs.measure(frozen, whole, np.zeros((0, 5), dtype=np.int64))
+    blobs.unpack_all(
+        frozen,
+        whole,
+        np.zeros((0, 5), dtype=np.int64),
+        *columns,
+        none.positive,
+        none.negative,
+        none.stream,
+        none.start_s,
+        none.value,
+    )
+    sketch.count_coarse(real, 0, 0, wide)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    warm_up()

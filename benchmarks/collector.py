@@ -1,0 +1,357 @@
+"""The collector: sketches per second from received bytes to commit, and through HTTP.
+
+Each measurement is a process of its own. `chain` is one core: decompress, validate, decode,
+refuse duplicates, commit (20 requests each, synchronous=FULL), 2 % of the requests sent twice.
+The first window of all paths, when attributes are met for the first time, is timed apart (`new`).
+`plain` does the same to the same bytes in plain Python: protobuf objects, a numpy array per
+sketch, a merge and an SQLite row each. `http` is a collector process with compaction and a
+reader that asks for the last minutes all the time, fed by one client on the other core.
+`backlog` is ten minutes of a hundred probes at once, some of it sent twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import pathlib
+import resource
+import sqlite3
+import tempfile
+import threading
+import time
+from contextlib import closing
+from typing import Any
+
+import aiohttp
+import numpy as np
+import zstandard
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from support.traffic import T0, Mesh, Request
+
+from analytics import _kernels
+from analytics.collector import ingest
+from analytics.collector.limits import Limits
+from analytics.collector.server import create_app, serve
+from analytics.collector.state import HealthBoard, LastWindows
+from analytics.collector.telemetry import Telemetry
+from analytics.store.sqlite import SqliteStore
+from analytics.windows import Selector
+
+TOGETHER = 20
+
+
+def chain(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
+    """Measure the product's own way, without HTTP."""
+    requests = list(Mesh(paths, whole=whole).requests(windows))
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "store.sqlite"
+        with closing(SqliteStore.open(file)) as store:
+            take = ingester(store, paths)
+            warm_up(paths, whole=whole)
+            return measured(requests, take, file, windows)
+
+
+def ingester(store: SqliteStore, paths: int) -> Any:
+    """Return what makes requests durable."""
+    whole = ingest.Ingest(
+        store,
+        Mesh(paths, whole=False).estate,
+        Limits(),
+        Telemetry(),
+        HealthBoard(1000),
+        LastWindows(store.streams),
+        lambda: T0 + 3600.0,
+    )
+
+    def take(requests: list[Request]) -> int:
+        results = whole.take_all([ingest.Request(r.body, "zstd") for r in requests])
+        assert all(isinstance(r, ingest.Receipt) and not r.refused_points for r in results), results
+        return len(results)
+
+    return take
+
+
+def plain(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
+    """Measure the same in plain Python."""
+    requests = list(Mesh(paths, whole=whole).requests(windows))
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "store.sqlite"
+        with closing(sqlite3.connect(file, isolation_level=None)) as db:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+                db.execute(f"PRAGMA {pragma}")
+            db.execute("CREATE TABLE batches(id TEXT PRIMARY KEY) WITHOUT ROWID")
+            db.execute(
+                "CREATE TABLE points(t INTEGER, stream INTEGER, n INTEGER, s REAL, lo REAL,"
+                " hi REAL, first INTEGER, scale INTEGER, counts BLOB, UNIQUE(t, stream))"
+            )
+            return measured(requests, PlainPython(db).take, file, windows)
+
+
+class PlainPython:
+    """What one writes first: an object per point."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._numbers: dict[Any, int] = {}
+        self._sums: dict[int, dict[int, int]] = {}
+
+    def take(self, requests: list[Request]) -> int:
+        self._db.execute("BEGIN IMMEDIATE")
+        for request in requests:
+            body = zstandard.ZstdDecompressor().decompress(request.body)
+            self._one(ExportMetricsServiceRequest.FromString(body))
+        self._db.execute("COMMIT")
+        return len(requests)
+
+    def _one(self, request: ExportMetricsServiceRequest) -> None:
+        (resource_metrics,) = request.resource_metrics
+        who = {a.key: a.value for a in resource_metrics.resource.attributes}
+        identity = (
+            f"{who['service.instance.id'].string_value}/{who['netslo.batch.sequence'].int_value}"
+        )
+        if not self._db.execute("INSERT OR IGNORE INTO batches VALUES (?)", (identity,)).rowcount:
+            return
+        rows = []
+        for metric in resource_metrics.scope_metrics[0].metrics:
+            kind = metric.WhichOneof("data")
+            for point in getattr(metric, kind).data_points:
+                key = (metric.name, *((a.key, a.value.string_value) for a in point.attributes))
+                stream = self._numbers.setdefault(key, len(self._numbers))
+                start_s = point.start_time_unix_nano // 10**9
+                if kind != "exponential_histogram":
+                    value = point.as_int if point.HasField("as_int") else point.as_double
+                    rows.append((start_s, stream, value, None, None, None, None, None, None))
+                    continue
+                counts = np.array(point.positive.bucket_counts, dtype=np.uint64)
+                self._merge(stream, point.positive.offset, counts)
+                rows.append(
+                    (
+                        start_s,
+                        stream,
+                        point.count,
+                        point.sum,
+                        point.min,
+                        point.max,
+                        point.positive.offset,
+                        point.scale,
+                        counts.astype("<u4").tobytes(),
+                    )
+                )
+        self._db.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def _merge(self, stream: int, first: int, counts: np.ndarray) -> None:
+        low, total = self._sums.get(stream, (first, np.zeros(0, dtype=np.uint64)))
+        new_low, new_high = min(low, first), max(low + len(total), first + len(counts))
+        if (new_low, new_high) != (low, low + len(total)):
+            grown = np.zeros(new_high - new_low, dtype=np.uint64)
+            grown[low - new_low : low - new_low + len(total)] = total
+            low, total = new_low, grown
+        total[first - low : first - low + len(counts)] += counts
+        self._sums[stream] = (low, total)
+
+
+def measured(
+    requests: list[Request], take: Any, file: pathlib.Path, windows: int
+) -> dict[str, Any]:
+    """Return the cost of taking requests, on one core; that of the first window apart."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    first = requests[: len(requests) // windows]
+    new_s = time.perf_counter()
+    for start in range(0, len(first), TOGETHER):
+        take(first[start : start + TOGETHER])
+    new_s = time.perf_counter() - new_s
+    requests = with_duplicates(requests[len(first) :])
+    count = sum(r.sketches for r in requests)
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    for start in range(0, len(requests), TOGETHER):
+        take(requests[start : start + TOGETHER])
+    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    count_all = count + sum(r.sketches for r in first)
+    size = sum(f.stat().st_size for f in file.parent.iterdir() if "ballast" not in f.name)
+    return {
+        "sketches": count,
+        "per_second": count / wall_s,
+        "us": cpu_s / count * 1e6,
+        "new_us": new_s / sum(r.sketches for r in first) * 1e6,
+        "octets": size / count_all,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def warm_up(paths: int, *, whole: bool) -> None:
+    """Load and compile the kernels, which is not what is measured."""
+    _kernels.load()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(SqliteStore.open(pathlib.Path(folder) / "warm.sqlite")) as store,
+    ):
+        ingester(store, paths)(list(Mesh(paths, whole=whole).requests(1))[:1])
+
+
+def with_duplicates(requests: list[Request]) -> list[Request]:
+    """Return the requests with every fiftieth sent again at the end."""
+    return requests + requests[::50]
+
+
+def http(paths: int, windows: int, *, whole: bool, classes: int = 5) -> dict[str, Any]:
+    """Measure through HTTP, with compaction and a reader at work."""
+    once = list(Mesh(paths, whole=whole, classes=classes).requests(windows))
+    requests = with_duplicates(once)
+    count, expected = sum(r.sketches for r in requests), sum(r.answered for r in once)
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "store.sqlite"
+        here, there = multiprocessing.Pipe()
+        server = multiprocessing.get_context("spawn").Process(
+            target=run_collector, args=(there, file, paths, classes)
+        )
+        server.start()
+        port = here.recv()
+        first = len(once) // windows
+        asyncio.run(send(once[:first], port))
+        count -= sum(r.sketches for r in once[:first])
+        began_s = time.perf_counter()
+        asyncio.run(send(requests[first:], port))
+        wall_s = time.perf_counter() - began_s
+        here.send("stop")
+        report = here.recv()
+        server.join()
+        with closing(SqliteStore.open(file, readonly=True)) as store:
+            answered = sum(p.answered for p in store.packet_totals().values())
+        size = sum(f.stat().st_size for f in file.parent.iterdir() if "ballast" not in f.name)
+    return {
+        "sketches": count,
+        "per_second": count / wall_s,
+        "us": report["cpu_s"] / count * 1e6,
+        "octets": size / count,
+        "rss_mb": report["rss_mb"],
+        "reads": report["reads"],
+        "compactions": report["compactions"],
+        "exact": answered == expected,
+    }
+
+
+async def send(requests: list[Request], port: int, at_once: int = 8) -> None:
+    """Send requests in order, some at a time; each must be accepted whole."""
+    waiting = iter(requests)
+    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "zstd"}
+    async with aiohttp.ClientSession() as client:
+
+        async def work() -> None:
+            for request in waiting:
+                url = f"http://127.0.0.1:{port}/v1/metrics"
+                while True:
+                    async with client.post(url, data=request.body, headers=headers) as response:
+                        body = await response.read()
+                        if response.status == 429:
+                            await asyncio.sleep(0.05)
+                            continue
+                        assert (response.status, body) == (200, b""), (response.status, body)
+                        break
+
+        await asyncio.gather(*(work() for _ in range(at_once)))
+
+
+def run_collector(pipe: Any, file: pathlib.Path, paths: int, classes: int) -> None:
+    """Be a collector until told to stop; then say what it took."""
+    warm_up(paths, whole=True)
+    cpu_s, done = time.process_time(), threading.Event()
+    counts = {"reads": 0, "compactions": 0}
+    with closing(SqliteStore.open(file)) as store:
+        estate = Mesh(paths, whole=False, classes=classes).estate
+        site = next(iter(estate.sites))
+
+        def read() -> None:
+            while not done.wait(0.2):
+                store.aggregate(Selector(src=site), T0, T0 + 3600)
+                counts["reads"] += 1
+
+        def compact() -> None:
+            while not done.wait(2.0):
+                store.maintain(T0 + 7200.0)
+                counts["compactions"] += 1
+
+        async def run() -> None:
+            app = create_app(store, estate, clock=lambda: T0 + 3600.0)
+            async with serve(app, "127.0.0.1", 0) as (_, port):
+                pipe.send(port)
+                await asyncio.to_thread(pipe.recv)
+
+        threads = [threading.Thread(target=work, daemon=True) for work in (read, compact)]
+        for thread in threads:
+            thread.start()
+        asyncio.run(run())
+        done.set()
+        for thread in threads:
+            thread.join()
+    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    pipe.send({"cpu_s": time.process_time() - cpu_s, "rss_mb": rss_mb, **counts})
+
+
+def backlog(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
+    """Measure a hundred probes that come back with what they have spooled."""
+    return http(paths, windows, whole=whole, classes=1)
+
+
+WAYS = {"backlog": backlog, "chain": chain, "plain": plain, "http": http}
+
+
+def in_a_process(way: str, paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
+    """Run one measurement in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_child, args=(there, way, paths, windows, whole))
+    process.start()
+    result = here.recv()
+    process.join()
+    return {"way": way, "paths": paths, "windows": windows, "whole": whole, **result}
+
+
+def _child(pipe: Any, way: str, paths: int, windows: int, whole: bool) -> None:  # noqa: FBT001
+    pipe.send(WAYS[way](paths, windows, whole=whole))
+
+
+def remarks(result: dict[str, Any]) -> str:
+    """Return what else a run has shown."""
+    if "exact" not in result:
+        return ""
+    said = "every window once" if result["exact"] else "COUNTS DIFFER"
+    return f"  {said}; {result['reads']} reads, {result['compactions']} compactions"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one run each, fewer windows")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures to this file")
+    options = parser.parse_args()
+    windows = {1000: 60, 10_000: 16, 100_000: 4}
+    if options.quick:
+        windows = {1000: 20, 10_000: 6}
+    runs = [("chain", p, w, whole) for p, w in windows.items() for whole in (False, True)]
+    runs += [("plain", p, max(2, w // 3), False) for p, w in windows.items() if p <= 10_000]
+    runs += [("http", p, w, False) for p, w in windows.items()]
+    if not options.quick:
+        runs += [("backlog", 9_900, 60, False)]
+    print("way    paths    windows  points   sketches/s  us CPU  us new  octets  RSS MB")
+    results = []
+    for way, paths, count, whole in runs:
+        result = in_a_process(way, paths, count, whole=whole)
+        results.append(result)
+        print(
+            f"{way:6} {paths:7,} {count:7} {'whole' if whole else 'rtt':>9}"
+            f" {result['per_second']:12,.0f} {result['us']:7.2f}"
+            f" {result.get('new_us', float('nan')):7.1f} {result['octets']:7.0f}"
+            f" {result['rss_mb']:7.0f}"
+            f"{remarks(result)}",
+            flush=True,
+        )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

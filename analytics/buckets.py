@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics import _kernels
-from analytics.mapping import bucket_index
+from analytics.mapping import bucket_index, window_table
 
+_WINDOW_MAX = 4096  # buckets: a number of twelve bits
 _EMPTY = np.zeros(0, dtype=np.uint64)
 
 
@@ -117,6 +118,20 @@ class SignedBuckets:
         first, last = int(index.min()), int(index.max())
         fell = self._make_room(side, first, last)
         side.count(index >> fell, first >> fell)
+
+    def count_run(self, values: NDArray[np.float64]) -> tuple[int, float, float, float]:
+        """Count positive values up to the first that has no counter; how many, sum, min, max.
+
+        Values of any kind, shape (n,), n below 2**32; by kernel.
+        """
+        side = self.positive
+        if self.scale <= 0 or not 0 < len(side.counts) <= _WINDOW_MAX:
+            return 0, 0.0, np.inf, -np.inf
+        table = window_table(self.scale, side.offset, len(side.counts))
+        counts = np.zeros(len(side.counts), dtype=np.uint32)
+        found = _kernels.count_run(values, table, counts)
+        side.counts += counts
+        return found
 
     def absorb(self, other: SignedBuckets) -> None:
         """Add the counts of `other`, at the coarser scale of the two or a coarser one still."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import numpy as np
@@ -78,6 +78,46 @@ def slice_table(scale: int) -> SliceTable:
     first.setflags(write=False)
     boundary.setflags(write=False)
     return SliceTable(shift, first, boundary)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTable:
+    """A run of whole binades at a scale > 0, by slices of the bits of a double.
+
+    The bucket of a double with the bits b, counted from the first one of the window, is
+    (b + table[(b >> shift) - first_slice]) >> 52: exponent, mantissa, comparison and window are
+    folded into one number per slice, and the carry of the sum is the comparison. It holds for
+    `low` <= b <= `high`.
+    """
+
+    shift: np.uint64
+    first_slice: np.uint64
+    table: NDArray[np.uint64]
+    low: int
+    high: int
+
+
+@lru_cache(maxsize=64)
+def window_table(scale: int, offset: int, buckets: int) -> WindowTable:
+    """Return the table of a window of whole binades, of at most 4096 buckets at a scale > 0."""
+    per_binade = 1 << scale
+    shift = MANTISSA_BITS - scale - 1
+    first_slice = (offset // per_binade + EXPONENT_BIAS) << MANTISSA_BITS >> shift
+    slices = 2 * buckets
+    starts = (np.arange(slices, dtype=np.int64) + first_slice) << shift
+    ends = starts + (1 << shift)
+    begin = bucket_index(starts.view(np.float64), scale)
+    end = bucket_index((ends - 1).view(np.float64), scale)
+    edges = np.array([_floor_root(scale, k) - _IMPLICIT_BIT for k in range(per_binade)])
+    # The first bits of the next bucket, behind the slice where it has none.
+    exponent = starts >> MANTISSA_BITS << MANTISSA_BITS
+    threshold = np.where(begin != end, exponent + edges[end % per_binade] + 1, ends)
+    carry = (begin - offset + 1).astype(np.uint64) << np.uint64(MANTISSA_BITS)
+    table = carry - threshold.astype(np.uint64)
+    table.setflags(write=False)
+    low = int(starts[0]) + 1  # a power of two is the last value of the bucket before,
+    high = int(ends[-1]) - 1  # and at the end of the window has no slice here
+    return WindowTable(np.uint64(shift), np.uint64(first_slice), table, low, high)
 
 
 def _floor_root(scale: int, k: int) -> int:

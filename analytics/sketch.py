@@ -7,7 +7,11 @@ exact, associative and commutative, and no value ever disappears.
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -24,6 +28,8 @@ BUCKET_LIMIT: Final = 4096  # 32 binades at scale 7: from a nanosecond to more t
 COUNT_MAX: Final = 2**53  # what one sketch may bring in; a thousand of them still fit 64 bits
 _LARGEST: Final = float(np.finfo(np.float64).max)
 _SUM_ERROR: Final = 1e-9  # of count times the largest value: ample for any order of summation
+_CHUNK: Final = 1 << 20  # values with a sum of their own, whoever counts them
+_FIRST_BLOCK: Final = 1 << 11  # values: the first look at what has no counter yet
 _KERNEL_BLOCK: Final = 1 << 16  # values at a time: every pass finds them in the L2 cache,
 _NUMPY_BLOCK: Final = 1 << 13  # and malloc keeps temporaries below 128 KiB instead of unmapping
 
@@ -150,8 +156,13 @@ class Sketch:
         """The counts of negative values by magnitude, without empty ends; a copy."""
         return self._buckets.negative.trimmed()
 
-    def add(self, values: ArrayLike) -> None:
+    def add(self, values: ArrayLike, *, threads: int = 1) -> None:
         """Count values, shape (n,) or a scalar, in any unit.
+
+        Args:
+            values: What to count.
+            threads: How many may share the work; 0: as many as this process may use cores.
+                What is counted, and the sum to its last bit, does not depend on it.
 
         Raises:
             ValueError: the shape is neither, or the values are not real numbers.
@@ -160,10 +171,15 @@ class Sketch:
         if array.ndim > 1:
             raise ValueError(f"values must have shape (n,), got {array.shape}")
         self._reading = None
-        by_kernel = _kernels.take_on(len(array))
-        size = _KERNEL_BLOCK if by_kernel else _NUMPY_BLOCK
-        for start in range(0, len(array), size):
-            self._add_block(array[start : start + size], by_kernel=by_kernel)
+        if not _kernels.take_on(len(array)):
+            for start in range(0, len(array), _NUMPY_BLOCK):
+                block = array[start : start + _NUMPY_BLOCK]
+                self.sum = _saturated(self.sum + self._add_block(block, by_kernel=False))
+            return
+        chunks = [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]
+        threads = min(threads or len(os.sched_getaffinity(0)), len(chunks))
+        sums = self._add_chunks(chunks) if threads <= 1 else self._add_in_threads(chunks, threads)
+        self.sum = _saturated(self.sum + _saturated_sum(sums))
 
     def merge(self, other: Sketch) -> None:
         """Add the counts of `other`, exactly, at the coarser of the two scales."""
@@ -260,14 +276,43 @@ class Sketch:
         specials = (self.nan_count, self.positive_infinity_count, self.negative_infinity_count)
         return (*sides, self.scale, self.zero_count, self._min, self._max, *specials)
 
-    def _add_block(self, values: NDArray[np.float64], *, by_kernel: bool) -> None:
-        """Count values of any kind, one kind after the other."""
+    def _add_in_threads(self, chunks: list[NDArray[np.float64]], threads: int) -> list[float]:
+        """Count each share of the chunks into a sketch of its own, and merge those."""
+        edges = [len(chunks) * k // threads for k in range(threads + 1)]
+        shares = [chunks[low:high] for low, high in itertools.pairwise(edges)]
+        parts = [Sketch(self.scale, self._buckets.limit) for _ in shares]
+        with ThreadPoolExecutor(threads) as pool:
+            sums = list(pool.map(Sketch._add_chunks, parts, shares))
+        for part in parts:
+            self.merge(part)
+        return list(itertools.chain.from_iterable(sums))
+
+    def _add_chunks(self, chunks: list[NDArray[np.float64]]) -> list[float]:
+        """Count chunks by kernel; return the sum of each."""
+        return [self._add_chunk(chunk) for chunk in chunks]
+
+    def _add_chunk(self, values: NDArray[np.float64]) -> float:
+        """Count values, most of which are expected to be positive and in the window."""
+        at, total, block = 0, 0.0, _FIRST_BLOCK
+        while at < len(values):
+            done, subtotal, low, high = self._buckets.count_run(values[at:])
+            if done:
+                total, block = _saturated(total + subtotal), _FIRST_BLOCK
+                self._min, self._max = min(self._min, low), max(self._max, high)
+            at += done
+            if at < len(values):
+                total = _saturated(total + self._add_block(values[at : at + block], by_kernel=True))
+                at += block
+                block = min(2 * block, _KERNEL_BLOCK)  # where few are, few will be
+        return total
+
+    def _add_block(self, values: NDArray[np.float64], *, by_kernel: bool) -> float:
+        """Count values of any kind, one kind after the other; return the sum of the finite ones."""
         positive, negative = self._buckets.positive, self._buckets.negative
         # NaN fails both comparisons.
         if values.min() >= SMALLEST_NORMAL and values.max() < np.inf:
             self._buckets.count(positive, values, by_kernel=by_kernel)
-            self._note(values)
-            return
+            return self._note(values)
         self.nan_count += int(np.isnan(values).sum())
         self.positive_infinity_count += int((values == np.inf).sum())
         self.negative_infinity_count += int((values == -np.inf).sum())
@@ -278,16 +323,14 @@ class Sketch:
         for side, part in ((positive, above), (negative, below)):
             if len(part):
                 self._buckets.count(side, np.abs(part), by_kernel=by_kernel)
-        for part in (above, below, zero):
-            if len(part):
-                self._note(part)
+        return _saturated_sum(self._note(part) for part in (above, below, zero) if len(part))
 
-    def _note(self, values: NDArray[np.float64]) -> None:
-        """Keep sum and extremes of finite values of one sign."""
+    def _note(self, values: NDArray[np.float64]) -> float:
+        """Keep the extremes of finite values of one sign; return their sum."""
         self._min = min(self._min, float(values.min()))
         self._max = max(self._max, float(values.max()))
         with np.errstate(over="ignore"):
-            self.sum = _saturated(self.sum + _saturated(float(values.sum())))
+            return _saturated(float(values.sum()))
 
     def _read(self) -> Reading:
         if self._reading is None:
@@ -312,6 +355,15 @@ def _checked_total(buckets: SignedBuckets, *others: int) -> int:
     if min(others) < 0 or max(total, *others) > COUNT_MAX:
         raise ValueError("a count is negative or larger than 2**53")
     return total
+
+
+def _saturated_sum(sums: Iterable[float]) -> float:
+    """Add finite numbers, exactly rounded."""
+    parts = list(sums)
+    try:
+        return math.fsum(parts)
+    except OverflowError:
+        return math.copysign(_LARGEST, math.fsum(math.ldexp(part, -64) for part in parts))
 
 
 def _saturated(total: float) -> float:

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.mapping import slice_table
+from analytics.mapping import WindowTable, slice_table
 
 LARGE: Final = 2_000  # values in an array from which a loaded kernel beats numpy
 WORTHWHILE: Final = 50_000_000  # values which numpy counts in the time that numba takes to load
@@ -94,6 +94,28 @@ def count_values(
         _run(kernel.count_fine, values, *tables, offset, counts)
     else:
         _run(kernel.count_coarse, values, -scale, offset, counts)
+
+
+def count_run(
+    values: NDArray[np.float64],
+    table: WindowTable,
+    counts: NDArray[np.uint32],
+) -> tuple[int, float, float, float]:
+    """Count values into a window, up to the first that is outside; how many, sum, min and max.
+
+    Minimum and maximum are +inf and -inf where nothing was counted.
+    """
+    from analytics._kernels import sketch as kernel
+
+    bounds = np.array([table.low, table.high])
+    extremes = np.array([np.iinfo(np.int64).max, 0])
+    total = np.zeros(1)
+    window = (table.shift, table.first_slice, table.table)
+    done = kernel.count_run(values, *window, bounds, counts, extremes, total)
+    if not done:
+        return 0, 0.0, np.inf, -np.inf
+    low, high = extremes.view(np.float64).tolist()
+    return done, float(total[0]), low, high
 
 
 def _run(kernel: Callable[..., None], *arguments: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -19,12 +20,24 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
         return _njit(function, cache=False)
 
 
+def compiled_for_sums(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Compile a kernel which may add floating-point numbers in any order, so several at a time."""
+    try:
+        return _njit(function, cache=True, fastmath={"reassoc", "nsz"})
+    except RuntimeError:
+        return _njit(function, cache=False, fastmath={"reassoc", "nsz"})
+
+
 def inlined(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Have a small part of kernels compiled into each of them."""
     part: Callable[_P, _R] = njit(inline="always")(function)
     return part
 
 
-def _njit(function: Callable[_P, _R], *, cache: bool) -> Callable[_P, _R]:
-    kernel: Callable[_P, _R] = njit(cache=cache, nogil=True, error_model="numpy")(function)
+def _njit(
+    function: Callable[_P, _R], *, cache: bool, fastmath: set[str] | bool = False
+) -> Callable[_P, _R]:
+    cache &= not os.environ.get("NUMBA_BOUNDSCHECK")  # the cache cannot tell them apart
+    decorate = njit(cache=cache, nogil=True, error_model="numpy", fastmath=fastmath)
+    kernel: Callable[_P, _R] = decorate(function)
     return kernel

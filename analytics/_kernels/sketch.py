@@ -5,10 +5,48 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics._kernels.compilation import compiled
+from analytics._kernels.compilation import compiled, compiled_for_sums
 
 _MANTISSA_MASK = np.int64((1 << 52) - 1)
 _BIAS = np.int64(1023)
+
+
+_BLOCK = 384  # values: small enough to find them in the L1 cache on the second pass
+_LARGEST = np.int64(0x7FFFFFFFFFFFFFFF)
+_MANTISSA_BITS = np.uint64(52)
+
+
+@compiled_for_sums
+def count_run(
+    values: NDArray[np.float64],  # (n,) any doubles
+    shift: np.uint64,  # this and the next two: analytics.mapping.WindowTable
+    first_slice: np.uint64,
+    table: NDArray[np.uint64],
+    bounds: NDArray[np.int64],  # (2,) the bits of the first and the last value of the window
+    counts: NDArray[np.uint32],  # (buckets,) changed in place
+    extremes: NDArray[np.int64],  # (2,) bits of the smallest and the largest value; changed
+    total: NDArray[np.float64],  # (1,) changed
+) -> int:
+    """Count values up to the first block that holds one outside; return how many."""
+    signed, unsigned = values.view(np.int64), values.view(np.uint64)
+    size = values.shape[0]
+    for begin in range(0, size, _BLOCK):
+        end = min(begin + _BLOCK, size)
+        # NaN, infinities, zeros and negative values lie outside every window, as integers do.
+        least, most, subtotal = _LARGEST, -_LARGEST, 0.0
+        as_signed, as_values = signed[begin:end], values[begin:end]
+        for i in range(as_signed.shape[0]):
+            least = min(least, as_signed[i])
+            most = max(most, as_signed[i])
+            subtotal += as_values[i]
+        if least < bounds[0] or most > bounds[1]:
+            return begin
+        extremes[0] = min(extremes[0], least)
+        extremes[1] = max(extremes[1], most)
+        total[0] += subtotal
+        for bits in unsigned[begin:end]:
+            counts[(bits + table[(bits >> shift) - first_slice]) >> _MANTISSA_BITS] += np.uint32(1)
+    return len(values)
 
 
 @compiled

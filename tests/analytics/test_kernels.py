@@ -1,5 +1,6 @@
 """The numba kernels against the numpy reference: identical counts, whatever the values."""
 
+import os
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analytics import _kernels
-from analytics.mapping import bucket_index
+from analytics.mapping import bucket_index, lower_bound, window_table
 from analytics.sketch import Sketch
 
 pytest.importorskip("numba", reason="numba comes with netslo[analytics]")
@@ -93,7 +94,7 @@ def test_counts_are_the_same_before_and_after_the_change_to_the_kernel(fresh) ->
     sketch, by_numpy = Sketch(), Sketch()
     for _ in range(4):
         sketch.add(values)
-        by_numpy._add_block(values, by_kernel=False)
+        by_numpy.sum += by_numpy._add_block(values, by_kernel=False)
     assert _kernels._loaded
     assert sketch == by_numpy
 
@@ -117,6 +118,7 @@ def test_without_a_folder_for_the_cache_kernels_are_compiled_all_the_same(monkey
 
 
 @needs_compiler
+@pytest.mark.skipif("NUMBA_BOUNDSCHECK" in os.environ, reason="kernels with checks are not kept")
 def test_a_full_disk_costs_the_cache_but_not_the_counts(monkeypatch) -> None:
     def refuse(*_):
         raise OSError(28, "No space left on device")
@@ -148,3 +150,60 @@ def test_the_kernels_own_text_gives_the_same_without_compilation() -> None:
     kernel.count_fine(*arguments, compiled)
     getattr(kernel.count_fine, "py_func", kernel.count_fine)(*arguments, plain)
     assert compiled.tolist() == plain.tolist()
+
+
+@pytest.mark.parametrize("scale", [1, 3, 7, 8])
+def test_a_window_s_table_is_right_at_every_boundary(scale) -> None:
+    if not _kernels.load():
+        pytest.skip("numba is not installed")
+    per_binade = 1 << scale
+    buckets = min(4096, 8 * per_binade)
+    for offset in (-1022 * per_binade, -3 * per_binade, 0, 1024 * per_binade - buckets):
+        table = window_table(scale, offset, buckets)
+        edges = lower_bound(np.arange(offset, offset + buckets + 1), scale)
+        near = np.concatenate([edges.view(np.int64) + k for k in range(-2, 3)])
+        inside = near[(near >= table.low) & (near <= table.high)].view(np.float64)
+        counts = np.zeros(buckets, dtype=np.uint32)
+        done, _, low, high = _kernels.count_run(inside, table, counts)
+        assert (done, low, high) == (len(inside), inside.min(), inside.max())
+        expected = np.bincount(bucket_index(inside, scale) - offset, minlength=buckets)
+        assert counts.tolist() == expected.tolist()
+        for outside in (table.low - 1, table.high + 1):
+            value = np.array([outside]).view(np.float64)
+            assert _kernels.count_run(value, table, counts)[0] == 0
+
+
+def awkward(size: int) -> np.ndarray:
+    """Return mostly ordinary values, and now and then any bits at all."""
+    rng = np.random.default_rng(9)
+    values = rng.lognormal(-3, 2, size)
+    odd = rng.random(size) < 0.0005
+    values[odd] = rng.integers(0, 2**64, odd.sum(), dtype=np.uint64).view(np.float64)
+    values[size // 2 : size // 2 + 3000] = 0.0
+    values[-5:] = [np.nan, np.inf, -np.inf, -1.5, 5e-324]
+    return values
+
+
+def test_the_number_of_threads_changes_nothing_not_even_the_last_bit() -> None:
+    if not _kernels.load():
+        pytest.skip("numba is not installed")
+    values = awkward(3_500_000)
+    found = []
+    for threads in (1, 2, 3, 5, 0):
+        sketch = Sketch()
+        sketch.add(values, threads=threads)
+        found.append(sketch)
+    assert all(sketch == found[0] and sketch.sum == found[0].sum for sketch in found)
+    by_numpy = Sketch()
+    for start in range(0, len(values), 8192):
+        by_numpy.sum += by_numpy._add_block(values[start : start + 8192], by_kernel=False)
+    assert by_numpy._identity() == found[0]._identity()
+
+
+def test_sums_that_overflow_stay_finite() -> None:
+    if not _kernels.load():
+        pytest.skip("numba is not installed")
+    for sign in (1, -1):
+        sketch = Sketch()
+        sketch.add(np.full(2_500_000, sign * 1e308))
+        assert sketch.sum == sign * np.finfo(np.float64).max

@@ -1,0 +1,418 @@
+"""Many sketches of one scale, by key: a million of them from a stream of (key, value) pairs.
+
+What a table says of a key is what a `Sketch` of that key's values says. One value that lies far
+out costs its own key only: the scale of the others does not fall.
+"""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analytics import _kernels
+from analytics.buckets import Buckets
+from analytics.layouts import Pairs, Statistics
+from analytics.mapping import (
+    EXPONENT_BIAS,
+    MANTISSA_BITS,
+    SMALLEST_NORMAL,
+    bucket_index,
+    relative_error,
+    slice_table,
+)
+from analytics.pairs import (
+    added,
+    buckets_of,
+    extended,
+    no_pairs,
+    pairs_of_entries,
+    regrouped,
+    spans,
+)
+from analytics.readout import Rows, cdf, intervals, quantiles
+from analytics.sketch import BUCKET_LIMIT, SCALE_DEFAULT, Sketch
+
+_SPAN: Final = 1 << 16  # buckets that an index of 16 bits tells apart
+_KEYS_TOGETHER: Final = 256  # of one partition: its values fit the L2 cache
+_LARGEST: Final = float(np.finfo(np.float64).max)
+
+Keys = NDArray[np.int32]
+Values = NDArray[np.float64]
+
+
+class SketchTable:
+    """Sketches of the keys 0 to len - 1. Not thread-safe; `threads` share the work of one call."""
+
+    def __init__(
+        self,
+        keys: int,
+        scale: int = SCALE_DEFAULT,
+        bucket_limit: int = BUCKET_LIMIT,
+        threads: int = 1,
+    ) -> None:
+        """Make a table of empty sketches.
+
+        Args:
+            keys: How many; `grow` adds more.
+            scale: From 1 to 8: 2**scale buckets per binade.
+            bucket_limit: The most buckets of either sign; see `Sketch`.
+            threads: How many may share the work of `add`.
+
+        Raises:
+            ValueError: an argument is out of its range.
+        """
+        if keys < 0 or threads < 1:
+            raise ValueError(f"keys = {keys} and threads = {threads} cannot be")
+        if not 1 <= scale <= 8:  # noqa: PLR2004 - the coarser ones never need a table
+            raise ValueError(f"scale is {scale}, must be from 1 to 8")
+        Sketch(scale, bucket_limit)  # which judges the limit
+        self.scale = scale
+        self._limit = bucket_limit
+        self._threads = threads
+        self._base = -(_SPAN // 2)
+        self._sides: tuple[list[Pairs], list[Pairs]] = ([], [])  # the largest run first
+        self._outside: dict[int, Sketch] = {}  # values that the window has no bucket for
+        self._s = _no_statistics(keys)
+
+    def __len__(self) -> int:
+        return len(self._s.sum)
+
+    @property
+    def relative_error(self) -> float:
+        """Alpha of every key whose values span no more than the bucket limit."""
+        return relative_error(self.scale)
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """The number of finite values of each key, shape (keys,)."""
+        return self._with_outside("count", self._rows().counts())
+
+    @property
+    def sum(self) -> Values:
+        """The sum of the finite values of each key."""
+        return self._with_outside("sum", self._s.sum.copy())
+
+    @property
+    def min(self) -> Values:
+        """The smallest finite value of each key; NaN where there is none."""
+        return self._extremes(0)
+
+    @property
+    def max(self) -> Values:
+        """The largest finite value of each key; NaN where there is none."""
+        return self._extremes(1)
+
+    @property
+    def zero_count(self) -> NDArray[np.uint64]:
+        return self._s.zero_count.copy()
+
+    @property
+    def nan_count(self) -> NDArray[np.uint64]:
+        return self._s.nan_count.copy()
+
+    @property
+    def infinite_count(self) -> NDArray[np.uint64]:
+        """Values that are infinite, of either sign."""
+        return self._s.positive_infinity_count + self._s.negative_infinity_count
+
+    def grow(self, keys: int) -> None:
+        """Have at least so many keys."""
+        more = keys - len(self)
+        if more <= 0:
+            return
+        extra = _no_statistics(more)
+        self._s = Statistics(
+            *(np.append(getattr(self._s, f.name), getattr(extra, f.name)) for f in fields(extra))
+        )
+        for side in self._sides:
+            side[:] = [extended(pairs, more) for pairs in side]
+
+    def add(self, keys: ArrayLike, values: ArrayLike) -> None:
+        """Count pairs: `keys` int32 and `values` float64, both of shape (n,).
+
+        Raises:
+            ValueError: the shapes differ, or a key is not of this table.
+        """
+        key_array = np.ascontiguousarray(keys, dtype=np.int32)
+        array = np.ascontiguousarray(values, dtype=np.float64)
+        if key_array.shape != array.shape or array.ndim != 1:
+            raise ValueError(f"keys {key_array.shape} and values {array.shape} must be alike, (n,)")
+        if not len(array):
+            return
+        if key_array.min() < 0 or key_array.max() >= len(self):
+            wrong = key_array[(key_array < 0) | (key_array >= len(self))]
+            raise ValueError(f"key {wrong[0]} is not from 0 to {len(self) - 1}")
+        low, high = self._bounds()
+        if array.min() > low and array.max() <= high:  # NaN fails both
+            self._count(0, key_array, array)
+        else:
+            self._add_odd(key_array, array, low, high)
+
+    def merge(self, other: SketchTable) -> None:
+        """Add the counts of another table of the same scale, key by key.
+
+        Raises:
+            ValueError: the scales differ.
+        """
+        if other.scale != self.scale:
+            raise ValueError(f"a table of scale {other.scale} does not add to one of {self.scale}")
+        self.grow(len(other))
+        more = len(self) - len(other)
+        for mine, theirs in zip(self._sides, other._sides, strict=True):
+            for pairs in theirs:
+                _push(mine, extended(pairs, more))
+        _add_statistics(self._s, np.arange(len(other)), other._s)
+        for key, sketch in other._outside.items():
+            self._outside.setdefault(key, Sketch(self.scale, self._limit)).merge(sketch)
+
+    def merged_by(self, groups: ArrayLike, count: int) -> SketchTable:
+        """Return the sum of the sketches of each group, below `count`; -1 leaves a key out.
+
+        Raises:
+            ValueError: a group is not from -1 to count - 1, or they are not one to a key.
+        """
+        group = np.ascontiguousarray(groups, dtype=np.int32)
+        sound = group.min(initial=0) >= -1 and group.max(initial=-1) < count
+        if group.shape != (len(self),) or not sound:
+            raise ValueError(f"groups must be {len(self)} numbers from -1 to {count - 1}")
+        whole = SketchTable(count, self.scale, self._limit, self._threads)
+        for mine, theirs in zip(whole._sides, self._sides, strict=True):
+            mine.extend(regrouped(pairs, group, count) for pairs in theirs)
+        kept = np.flatnonzero(group >= 0)
+        parts = Statistics(*(getattr(self._s, f.name)[kept] for f in fields(self._s)))
+        _add_statistics(whole._s, group[kept], parts)
+        for key, sketch in self._outside.items():
+            if group[key] >= 0:
+                place = whole._outside.setdefault(int(group[key]), Sketch(self.scale, self._limit))
+                place.merge(sketch)
+        return whole
+
+    def quantiles(self, qs: ArrayLike) -> Values:
+        """Return the quantiles of every key, shape (keys, len(qs)); NaN for an empty one.
+
+        Raises:
+            ValueError: a q is not from 0 to 1.
+        """
+        found = quantiles(self._rows(), qs)
+        for key in self._odd_keys():
+            found[key] = self.sketch(key).quantiles(qs)
+        return found
+
+    def cdf(self, xs: ArrayLike) -> tuple[Values, Values]:
+        """Return bounds of the fraction of values at most x, low and high, each (keys, len(xs))."""
+        low, high = cdf(self._rows(), xs)
+        for key in self._odd_keys():
+            sketch = self.sketch(key)
+            bounds = [sketch.cdf(x) for x in np.atleast_1d(np.asarray(xs, dtype=np.float64))]
+            low[key], high[key] = np.array(bounds).T
+        return low, high
+
+    def intervals(self, q: float, level: float = 0.95) -> tuple[Values, Values]:
+        """Return a confidence interval of a quantile of each key: low and high, each (keys,).
+
+        NaN where a sample is too small; see `Sketch.interval`.
+        """
+        low, high = intervals(self._rows(), q, level)
+        for key in self._odd_keys():
+            ends = self.sketch(key).interval(q, level)
+            low[key], high[key] = (np.nan if end is None else end for end in ends)
+        return low, high
+
+    def sketch(self, key: int) -> Sketch:
+        """Return the sketch of one key, on its own.
+
+        Raises:
+            ValueError: the key is not of this table.
+        """
+        if not 0 <= key < len(self):
+            raise ValueError(f"key {key} is not from 0 to {len(self) - 1}")
+        rows, s = self._rows(), self._s
+        counted = s.min[key] <= s.max[key]
+        sketch = Sketch.from_parts(
+            scale=self.scale,
+            positive=buckets_of(rows.positive, key),
+            negative=Buckets() if rows.negative is None else buckets_of(rows.negative, key),
+            zero_count=int(s.zero_count[key]),
+            sum_=float(s.sum[key]),
+            min_=float(s.min[key]) if counted else None,
+            max_=float(s.max[key]) if counted else None,
+            nan_count=int(s.nan_count[key]),
+            positive_infinity_count=int(s.positive_infinity_count[key]),
+            negative_infinity_count=int(s.negative_infinity_count[key]),
+            bucket_limit=self._limit,
+        )
+        if key in self._outside:
+            sketch.merge(self._outside[key])
+        return sketch
+
+    def _bounds(self) -> tuple[float, float]:
+        """Return between which positive values there is a bucket for each."""
+        binades = _SPAN // 2 >> self.scale
+        return 2.0**-binades, 2.0**binades
+
+    def _add_odd(self, keys: Keys, values: Values, low: float, high: float) -> None:
+        """Count values of any kind, one kind after the other."""
+        s, magnitude = self._s, np.abs(values)
+        zero = magnitude < SMALLEST_NORMAL
+        inside = (magnitude > low) & (magnitude <= high)
+        for counts, mask in (
+            (s.zero_count, zero),
+            (s.nan_count, np.isnan(values)),
+            (s.positive_infinity_count, values == np.inf),
+            (s.negative_infinity_count, values == -np.inf),
+        ):
+            np.add.at(counts, keys[mask], np.uint64(1))
+        np.minimum.at(s.min, keys[zero], values[zero])
+        np.maximum.at(s.max, keys[zero], values[zero])
+        np.add.at(s.sum, keys[zero], values[zero])
+        for side, mask in enumerate((inside & (values > 0), inside & (values < 0))):
+            if mask.any():
+                self._count(side, keys[mask], magnitude[mask])
+        rest = np.flatnonzero(np.isfinite(values) & ~zero & ~inside)
+        order = rest[np.argsort(keys[rest], kind="stable")]
+        for part in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+            if len(part):
+                key = int(keys[part[0]])
+                sketch = self._outside.setdefault(key, Sketch(self.scale, self._limit))
+                sketch.add(values[part])
+
+    def _count(self, side: int, keys: Keys, magnitudes: Values) -> None:
+        """Count magnitudes between the bounds on one side, with their statistics."""
+        if _kernels.pays(len(keys)):
+            pairs, sums, low, high = self._count_by_kernel(keys, magnitudes)
+        else:
+            index = bucket_index(magnitudes, self.scale) - self._base
+            empty = no_pairs(len(self), self.scale, self._base)
+            pairs = pairs_of_entries(keys.astype(np.int64), index, None, empty)
+            sums = np.zeros(len(self))
+            np.add.at(sums, keys, magnitudes)
+            low, high = np.full(len(self), np.inf), np.full(len(self), -np.inf)
+            np.minimum.at(low, keys, magnitudes)
+            np.maximum.at(high, keys, magnitudes)
+        if side:
+            sums, low, high = -sums, -high, -low
+        self._s.sum[:] = np.clip(self._s.sum + sums, -_LARGEST, _LARGEST)
+        np.minimum(self._s.min, low, out=self._s.min)
+        np.maximum(self._s.max, high, out=self._s.max)
+        _push(self._sides[side], pairs)
+
+    def _count_by_kernel(
+        self, keys: Keys, magnitudes: Values
+    ) -> tuple[Pairs, Values, Values, Values]:
+        from analytics._kernels import keyed as kernel
+
+        shift = _KEYS_TOGETHER.bit_length() - 1
+        parts = -(-len(self) // _KEYS_TOGETHER)
+        starts = np.zeros(parts + 1, dtype=np.int64)
+        together = np.empty_like(keys), np.empty_like(magnitudes)
+        kernel.partition(keys, magnitudes, np.uint32(shift), starts, *together)
+        edges = [parts * k // self._threads for k in range(self._threads + 1)]
+        ends = np.zeros(len(self), dtype=np.int64)
+        totals = np.zeros(len(self), dtype=np.uint64)
+        sums = np.zeros(len(self))
+        low, high = np.full(len(self), np.inf), np.full(len(self), -np.inf)
+        table, scale = slice_table(self.scale), np.uint64(self.scale)
+        carry = (table.first.astype(np.uint64) << np.uint64(MANTISSA_BITS)) + (
+            np.uint64(1 << MANTISSA_BITS) - table.boundary.astype(np.uint64)
+        )
+        base = np.uint64(self._base + (EXPONENT_BIAS << self.scale))
+
+        def count(span: tuple[int, int]) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
+            room = int(starts[span[1]] - starts[span[0]])
+            index, counts = np.empty(room, dtype=np.uint16), np.empty(room, dtype=np.uint32)
+            size = kernel.count_partitions(
+                *together,
+                starts,
+                np.array(span, dtype=np.int64),
+                shift,
+                carry,
+                np.array([scale, table.shift], dtype=np.uint64),
+                base,
+                np.zeros(_SPAN, dtype=np.uint32),
+                index,
+                counts,
+                ends,
+                totals,
+                sums,
+                low,
+                high,
+            )
+            return index[:size], counts[:size]
+
+        spans_of_threads = list(itertools.pairwise(edges))
+        if self._threads == 1:
+            found = [count(span) for span in spans_of_threads]
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                found = list(pool.map(count, spans_of_threads))
+        done = 0
+        for (first, last), (index, _) in zip(spans_of_threads, found, strict=True):
+            ends[first * _KEYS_TOGETHER : last * _KEYS_TOGETHER] += done
+            done += len(index)
+        index, counts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), ends])
+        return Pairs(self.scale, self._base, offsets, index, counts), sums, low, high
+
+    def _rows(self) -> Rows:
+        """Return all counts of the window as one run for each side."""
+        empty = no_pairs(len(self), self.scale, self._base)
+        for side in self._sides:
+            while len(side) > 1:
+                side.append(added(side.pop(), side.pop()))
+        positive, negative = self._sides
+        return Rows(positive[0] if positive else empty, negative[0] if negative else None, self._s)
+
+    def _odd_keys(self) -> list[int]:
+        """Return the keys of which the rows alone do not tell the whole."""
+        rows = self._rows()
+        wide = spans(rows.positive) > self._limit
+        if rows.negative is not None:
+            wide |= spans(rows.negative) > self._limit
+        return sorted({*np.flatnonzero(wide).tolist(), *self._outside})
+
+    def _extremes(self, which: int) -> Values:
+        found = np.stack([self._s.min, self._s.max])
+        for key, sketch in self._outside.items():
+            found[0, key] = min(found[0, key], sketch.min)
+            found[1, key] = max(found[1, key], sketch.max)
+        return np.where(found[0] <= found[1], found[which], np.nan)
+
+    def _with_outside(self, what: str, values: NDArray[Any]) -> NDArray[Any]:
+        for key, sketch in self._outside.items():
+            values[key] += getattr(sketch, what)
+        return values
+
+
+def _no_statistics(keys: int) -> Statistics:
+    return Statistics(
+        np.zeros(keys, dtype=np.uint64),
+        np.zeros(keys, dtype=np.uint64),
+        np.zeros(keys, dtype=np.uint64),
+        np.zeros(keys, dtype=np.uint64),
+        np.zeros(keys),
+        np.full(keys, np.inf),
+        np.full(keys, -np.inf),
+    )
+
+
+def _add_statistics(mine: Statistics, keys: NDArray[Any], theirs: Statistics) -> None:
+    """Add the statistics of rows to those of keys, which may repeat."""
+    for name in ("zero_count", "nan_count", "positive_infinity_count", "negative_infinity_count"):
+        np.add.at(getattr(mine, name), keys, getattr(theirs, name))
+    np.add.at(mine.sum, keys, theirs.sum)
+    np.clip(mine.sum, -_LARGEST, _LARGEST, out=mine.sum)
+    np.minimum.at(mine.min, keys, theirs.min)
+    np.maximum.at(mine.max, keys, theirs.max)
+
+
+def _push(runs: list[Pairs], pairs: Pairs) -> None:
+    """Keep a run; runs of like size become one, so that each entry is moved few times."""
+    runs.append(pairs)
+    while len(runs) > 1 and len(runs[-2].index) < 2 * len(runs[-1].index):
+        last = runs.pop()
+        runs.append(added(runs.pop(), last))

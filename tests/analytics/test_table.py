@@ -1,0 +1,155 @@
+"""Many sketches by key against a sketch of each key's values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics import _kernels
+from analytics.sketch import Sketch
+from analytics.table import SketchTable
+
+QS = [0.5, 0.99, 0.0, 1.0]
+ANY = st.floats(width=64)
+USUAL = st.floats(1e-6, 1e3)
+
+
+@pytest.fixture(params=[True, False], ids=["kernel", "numpy"], scope="module", autouse=True)
+def kernels(request):
+    if request.param and not _kernels.load():
+        pytest.skip("numba is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_kernels, "_loaded", request.param)
+        patch.setattr(_kernels, "_enabled", request.param)
+        yield
+
+
+def sketches_of(keys, values, count, limit=4096) -> list[Sketch]:
+    found = [Sketch(bucket_limit=limit) for _ in range(count)]
+    for key, value in zip(keys, values, strict=True):
+        found[key].add(value)
+    return found
+
+
+def check(table: SketchTable, sketches: list[Sketch]) -> None:
+    assert len(table) == len(sketches)
+    assert [table.sketch(k) for k in range(len(table))] == sketches
+    assert table.count.tolist() == [s.count for s in sketches]
+    assert table.nan_count.tolist() == [s.nan_count for s in sketches]
+    assert table.zero_count.tolist() == [s.zero_count for s in sketches]
+    for mine, theirs in ((table.min, "min"), (table.max, "max")):
+        expected = [getattr(s, theirs) for s in sketches]
+        assert np.array_equal(mine, np.array(expected, dtype=float), equal_nan=True)
+    expected = [s.quantiles(QS) for s in sketches]
+    assert np.array_equal(table.quantiles(QS), expected, equal_nan=True)
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 4), ANY | USUAL), max_size=30)
+
+
+@settings(deadline=None)
+@given(st.lists(PAIRS, max_size=4), st.sampled_from([4096, 100]))
+def test_any_values_in_any_portions_are_counted_as_sketches_count_them(portions, limit) -> None:
+    table = SketchTable(5, bucket_limit=limit)
+    pairs = [pair for portion in portions for pair in portion]
+    for portion in portions:
+        table.add([k for k, _ in portion], [v for _, v in portion])
+    check(table, sketches_of([k for k, _ in pairs], [v for _, v in pairs], 5, limit))
+
+
+@settings(deadline=None)
+@given(PAIRS, PAIRS, st.lists(st.integers(-1, 2), min_size=5, max_size=5))
+def test_tables_merge_and_regroup_as_sketches_merge(left, right, groups) -> None:
+    tables, all_pairs = [], left + right
+    for portion in (left, right):
+        tables.append(SketchTable(5))
+        tables[-1].add([k for k, _ in portion], [v for _, v in portion])
+    tables[0].merge(tables[1])
+    sketches = sketches_of([k for k, _ in all_pairs], [v for _, v in all_pairs], 5)
+    check(tables[0], sketches)
+    whole = [Sketch() for _ in range(3)]
+    for group, sketch in zip(groups, sketches, strict=True):
+        if group >= 0:
+            whole[group].merge(sketch)
+    check(tables[0].merged_by(groups, 3), whole)
+
+
+def test_many_keys_and_many_values() -> None:
+    rng = np.random.default_rng(4)
+    keys = rng.integers(0, 700, 60_000).astype(np.int32)
+    values = rng.lognormal(-3, 1, len(keys))
+    values[::1000] *= -1
+    values[5::2000] = 0.0
+    table = SketchTable(700)
+    for part in np.array_split(np.arange(len(keys)), 7):
+        table.add(keys[part], values[part])
+    sketches = []
+    for key in range(700):
+        sketches.append(Sketch())
+        sketches[-1].add(values[keys == key])
+    check(table, sketches)
+    low, high = table.cdf([0.05, 0.0])
+    assert np.array_equal(low, [[s.cdf(x)[0] for x in (0.05, 0.0)] for s in sketches])
+    assert np.array_equal(high, [[s.cdf(x)[1] for x in (0.05, 0.0)] for s in sketches])
+    ends = np.array([s.interval(0.9) for s in sketches], dtype=float)
+    assert np.array_equal(np.stack(table.intervals(0.9), axis=1), ends, equal_nan=True)
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    rng = np.random.default_rng(5)
+    keys = rng.integers(0, 3000, 50_000).astype(np.int32)
+    values = rng.lognormal(-3, 1, len(keys))
+    tables = [SketchTable(3000, threads=threads) for threads in (1, 2, 5)]
+    for table in tables:
+        table.add(keys, values)
+    for table in tables[1:]:
+        assert table.sum.tolist() == tables[0].sum.tolist()
+        assert np.array_equal(table.quantiles(QS), tables[0].quantiles(QS), equal_nan=True)
+
+
+def test_one_value_far_out_costs_its_own_key_only() -> None:
+    table = SketchTable(2)
+    table.add([0, 0, 1], [1e-300, 1.0, 1.0])
+    assert table.sketch(1).scale == 7
+    assert table.sketch(0).scale < 7
+
+
+def test_a_table_grows() -> None:
+    table = SketchTable(0)
+    table.add([], [])
+    table.grow(2)
+    table.add([0, 1], [1.0, 2.0])
+    table.grow(4)
+    table.add([3, 0], [3.0, 4.0])
+    check(table, sketches_of([0, 1, 3, 0], [1.0, 2.0, 3.0, 4.0], 4))
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "message"),
+    [
+        ([0, 3], [1.0, 1.0], "key 3 is not from 0 to 1"),
+        ([-1], [1.0], "key -1"),
+        ([0], [1.0, 2.0], "must be alike"),
+        ([[0]], [[1.0]], "must be alike"),
+    ],
+)
+def test_bad_pairs_are_refused_whole(keys, values, message) -> None:
+    table = SketchTable(2)
+    with pytest.raises(ValueError, match=message):
+        table.add(keys, values)
+    assert table.count.tolist() == [0, 0]
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="scale is 0"):
+        SketchTable(1, scale=0)
+    with pytest.raises(ValueError, match="cannot be"):
+        SketchTable(-1)
+    with pytest.raises(ValueError, match="key 5"):
+        SketchTable(1).sketch(5)
+    with pytest.raises(ValueError, match="from -1 to 1"):
+        SketchTable(1).merged_by([7], 2)
+    with pytest.raises(ValueError, match="scale 6"):
+        SketchTable(1).merge(SketchTable(1, scale=6))

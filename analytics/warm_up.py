@@ -68,6 +68,7 @@ def _exercise() -> None:
         merging.add_runs(edges, counts, whole, wide)
         merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts)
         merging.fill_runs(edges, index, counts, edges, counts)
+        readout.row_totals(edges, counts, whole)
         readout.entries_at_ranks(edges, counts, whole, pairs[:0], pairs[:0])
         readout.counts_below(edges, index, counts, whole, pairs[:0])
         readout.row_quantiles(

@@ -38,9 +38,9 @@ def partition(
         starts[part + 1] += starts[part]
     places = starts.copy()
     for i in range(keys.shape[0]):
-        part = np.uint32(keys[i]) >> shift
-        place = np.uint64(places[part])
-        places[part] += 1
+        cell = np.uint32(keys[i]) >> shift
+        place = np.uint64(places[cell])
+        places[cell] += 1
         out_keys[place] = keys[i]
         out_values[place] = values[i]
 
@@ -69,7 +69,7 @@ def count_partitions(
     per = 1 << shift
     touched = np.zeros(row.shape[0] // 64, dtype=np.uint64)
     begins = np.zeros(per + 1, dtype=np.int64)
-    largest = np.int64(0)
+    largest: Any = 0
     for part in range(parts[0], parts[1]):
         largest = max(largest, starts[part + 1] - starts[part])
     grouped = np.empty(largest, dtype=np.float64)
@@ -83,9 +83,9 @@ def count_partitions(
         for k in range(per):
             begins[k + 1] += begins[k]
         for i in range(low, high):  # moves each begin to where the key's values end
-            k = np.uint64(keys[i] - first_key)
-            grouped[np.uint64(begins[k])] = values[i]
-            begins[k] += 1
+            cell = np.uint64(keys[i] - first_key)
+            grouped[np.uint64(begins[cell])] = values[i]
+            begins[cell] += 1
         begin = 0
         for k in range(min(per, ends.shape[0] - first_key)):
             key, end = first_key + k, begins[k]
@@ -105,19 +105,19 @@ def count_partitions(
                 touched[word] |= _ONE << (bucket & _SIX_BITS)
                 first_word = min(first_word, word)
                 last_word = max(last_word, word)
-            word: Any = first_word
-            while word <= last_word:
-                rest = touched[word]
-                touched[word] = np.uint64(0)
+            here: Any = first_word
+            while here <= last_word:
+                rest = touched[here]
+                touched[here] = np.uint64(0)
                 while rest:
                     lowest = rest & (~rest + _ONE)
                     rest ^= lowest
-                    bucket = (word << _SIX) + _BIT_OF[(lowest * _DE_BRUIJN) >> _TOP_SIX]
+                    bucket = (here << _SIX) + _BIT_OF[(lowest * _DE_BRUIJN) >> _TOP_SIX]
                     index[at] = np.uint16(bucket)
                     counts[at] = row[bucket]
                     row[bucket] = np.uint32(0)
                     at += _ONE
-                word += _ONE
+                here += _ONE
             totals[key] += np.uint64(end - begin)
             sums[key] += total
             least[key] = smallest

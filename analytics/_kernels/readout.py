@@ -13,6 +13,19 @@ _FOUR = np.uint64(4)
 
 
 @compiled
+def row_totals(
+    offsets: NDArray[np.int64],  # (rows + 1,)
+    counts: Counts,
+    totals: NDArray[np.int64],  # (rows,) written
+) -> None:
+    for row in range(totals.shape[0]):
+        total = np.int64(0)
+        for count in counts[offsets[row] : offsets[row + 1]]:
+            total += np.int64(count)
+        totals[row] = total
+
+
+@compiled
 def entries_at_ranks(
     offsets: NDArray[np.int64],  # (rows + 1,)
     counts: Counts,

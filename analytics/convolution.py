@@ -1,0 +1,222 @@
+"""The delay of two legs in a row: the distribution of a sum of independent delays.
+
+Two values in buckets d apart add up to a value d + e(d) buckets above the smaller one, and e has
+few distinct values: pairs of one e are summed by prefix sums, in O((n + m) 2**scale) instead of
+O(n m). A packet lost on either leg never arrives, so the mass of a sum may be below one.
+
+Error. A value x is represented by r with |r - x| <= a x. So the sum of two representatives is off
+by at most a of the true sum, and its own bucket's representative by a of that: (1 + a)**2 - 1,
+2 a to first order. Each order statistic of sums is off by no more, as no sum is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analytics import _kernels
+from analytics.mapping import relative_error, representative
+from analytics.sketch import BUCKET_LIMIT, Sketch
+
+Convention = Literal["delivered", "due"]
+
+_ENOUGH: Final = 64  # binades apart, a sum is the larger summand
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A distribution of delays, some of which may never arrive.
+
+    Bucket `offset + i` at `scale` has the weight `weights[i]`; weights of counted packets are
+    their counts. `relative_error` bounds each quantile's error.
+    """
+
+    scale: int
+    offset: int
+    weights: NDArray[np.float64]
+    zero: float  # weight of delays of zero
+    lost: float  # weight of what never arrives
+    relative_error: float
+
+    @classmethod
+    def of(cls, sketch: Sketch, lost: int = 0) -> Delay:
+        """Return the distribution that a sketch of delays and a count of losses stand for.
+
+        Raises:
+            ValueError: a delay is negative, the scale is not above 0, or `lost` is negative.
+        """
+        if len(sketch.negative.counts):
+            raise ValueError("a delay is negative; differences of clocks cannot be added up")
+        if sketch.scale < 1:
+            raise ValueError(f"scale is {sketch.scale}; values that far apart are no delays")
+        if lost < 0:
+            raise ValueError(f"lost is {lost}, must not be negative")
+        side = sketch.positive
+        return cls(
+            sketch.scale,
+            side.offset,
+            side.counts.astype(np.float64),
+            float(sketch.zero_count),
+            float(lost),
+            sketch.relative_error,
+        )
+
+    @property
+    def arrived(self) -> float:
+        """The weight of what arrives."""
+        return float(self.weights.sum()) + self.zero
+
+    @property
+    def arrival_probability(self) -> float:
+        """The fraction that arrives; NaN of nothing."""
+        total = self.arrived + self.lost
+        return self.arrived / total if total else float("nan")
+
+    def quantiles(self, qs: ArrayLike, convention: Convention = "delivered") -> NDArray[np.float64]:
+        """Return quantiles of what arrives, or of all (`due`), of which the lost are +Inf.
+
+        Raises:
+            ValueError: a q is not from 0 to 1.
+        """
+        wanted = np.atleast_1d(np.asarray(qs, dtype=np.float64))
+        if not ((wanted >= 0) & (wanted <= 1)).all():
+            raise ValueError("a quantile is not from 0 to 1")
+        arrived = self.arrived
+        total = arrived + (self.lost if convention == "due" else 0.0)
+        if not total:
+            return np.full(wanted.shape, np.nan)
+        values = np.concatenate([[0.0], self._values(), [np.inf]])
+        cumulative = np.cumsum(np.concatenate([[self.zero], self.weights]))
+        # One weight is one packet: ranks as a sketch has them.
+        rank = np.floor(wanted * max(total - 1, 0.0))
+        place = np.searchsorted(cumulative, rank, side="right")
+        last = np.flatnonzero(np.diff(cumulative, prepend=0.0) > 0)[-1] if arrived else -1
+        place = np.where(rank < arrived, np.minimum(place, last), len(values) - 1)
+        found: NDArray[np.float64] = values[place]
+        return found
+
+    def cdf(self, x: float) -> tuple[float, float]:
+        """Return bounds of the probability that a packet arrives within x."""
+        total = self.arrived + self.lost
+        if not total or np.isnan(x):
+            return (float("nan"), float("nan"))
+        reach = self.relative_error
+        bounds = []
+        for limit in (x / (1 + reach), x * (1 + reach)):
+            within = self._values() <= limit
+            zero = self.zero if x >= 0 else 0.0
+            bounds.append((float(self.weights[within].sum()) + zero) / total)
+        return (bounds[0], bounds[1])
+
+    def coarser(self, steps: int) -> Delay:
+        """Return the distribution at a scale `steps` lower."""
+        weights, offset = self.weights, self.offset
+        for _ in range(steps):
+            weights = np.pad(weights, (offset & 1, (len(weights) + offset) & 1))
+            weights = weights.reshape(-1, 2).sum(axis=1)
+            offset >>= 1
+        scale = self.scale - steps
+        error = self.relative_error
+        if steps:
+            error = (1 + error) * (1 + relative_error(scale)) - 1
+        return Delay(scale, offset, weights, self.zero, self.lost, error)
+
+    def _values(self) -> NDArray[np.float64]:
+        index = np.arange(self.offset, self.offset + len(self.weights), dtype=np.int64)
+        return representative(index, self.scale)
+
+
+def convolve(a: Delay | Sketch, b: Delay | Sketch, bucket_limit: int = BUCKET_LIMIT) -> Delay:
+    """Return the distribution of the sum of two independent delays.
+
+    At the coarser of the two scales, or coarser still where the sum spans more than
+    `bucket_limit` buckets.
+
+    Raises:
+        ValueError: a sketch is not one of delays; see `Delay.of`.
+    """
+    a, b = (Delay.of(each) if isinstance(each, Sketch) else each for each in (a, b))
+    scale = min(a.scale, b.scale)
+    a, b = (each if each.scale == scale else each.coarser(each.scale - scale) for each in (a, b))
+    arrivals = a.arrived, b.arrived
+    lost = arrivals[0] * b.lost + a.lost * (arrivals[1] + b.lost)
+    error = (1 + max(a.relative_error, b.relative_error)) * (1 + relative_error(scale)) - 1
+    offset, weights = _sums(a, b)
+    for one, other in ((a, b), (b, a)):  # nothing and a delay is that delay
+        if one.zero and len(other.weights):
+            start = other.offset - offset
+            weights[start : start + len(other.weights)] += one.zero * other.weights
+    filled = np.flatnonzero(weights)
+    if len(filled):
+        offset, weights = offset + int(filled[0]), weights[filled[0] : filled[-1] + 1].copy()
+    else:
+        offset, weights = 0, weights[:0]
+    whole = Delay(scale, offset, weights, a.zero * b.zero, lost, error)
+    steps = 0
+    while len(weights) >> steps > bucket_limit - 1 and scale - steps > 1:
+        steps += 1
+    return whole.coarser(steps) if steps else whole
+
+
+def _sums(a: Delay, b: Delay) -> tuple[int, NDArray[np.float64]]:
+    """Return where the sums begin and their weights; room for either summand alone as well."""
+    both = [each for each in (a, b) if len(each.weights)]
+    if not both:
+        return 0, np.zeros(0)
+    low = min(each.offset for each in both)
+    high = max(each.offset + len(each.weights) for each in both)
+    shifts, firsts = shift_groups(a.scale)
+    out = np.zeros(high - low + int(shifts.max()) + 1)
+    if len(both) == 2:  # noqa: PLR2004 - else there is nothing to add
+        windows = []
+        for each in (a, b):
+            window = np.zeros(high - low)
+            window[each.offset - low : each.offset - low + len(each.weights)] = each.weights
+            windows.append(window)
+        _add_half(windows[0], windows[1], shifts, firsts, 0, out)
+        _add_half(windows[1], windows[0], shifts, firsts, 1, out)
+    return low, out
+
+
+@lru_cache(maxsize=16)
+def shift_groups(scale: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct e, and the first distance d that has each; the last has all beyond.
+
+    The sum of the representatives of buckets i and i + d lies in bucket i + d + e(d).
+    """
+    per_binade = 1 << scale
+    d = np.arange(_ENOUGH * per_binade, dtype=np.float64)
+    middle = np.log2(1 + relative_error(scale))  # of a representative above its bucket's end
+    reach = (middle + np.log2(1 + np.exp2(-d / per_binade))) * per_binade
+    e = np.ceil(reach).astype(np.int64) - 1
+    # Exactly a tie: c (1 + base) = 2 base, the inclusive end of a bucket.
+    e[1] = per_binade - 1
+    firsts = np.flatnonzero(np.diff(e, prepend=e[0] + 1))
+    return e[firsts], firsts
+
+
+def _add_half(
+    small: NDArray[np.float64],
+    large: NDArray[np.float64],
+    shifts: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    begin: int,
+    out: NDArray[np.float64],
+) -> None:
+    if _kernels.pays(len(small) * len(shifts)):
+        from analytics._kernels import convolution as kernel
+
+        kernel.add_half(small, large, shifts, firsts, begin, out)
+        return
+    n = len(small)
+    before = np.concatenate(([0.0], np.cumsum(small)))
+    for shift, first, following in zip(shifts, firsts, [*firsts[1:], n], strict=True):
+        least, end = max(int(first), begin), min(int(following), n)
+        if least < end:
+            j = np.arange(least, n)
+            pairs = before[j - least + 1] - before[np.maximum(j - end + 1, 0)]
+            out[least + shift : n + shift] += large[least:] * pairs

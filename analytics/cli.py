@@ -34,6 +34,14 @@ def _read_quantiles(
     help="Which quantiles.",
 )
 @click.option("--column", metavar="NAME", help="The column of a CSV file, by its header.")
+@click.option("--by", metavar="COLUMN", help="Quantiles of each value of this column.")
+@click.option(
+    "--sort",
+    type=click.FloatRange(0, 1),
+    metavar="Q",
+    help="With --by: the largest quantile Q first.",
+)
+@click.option("--top", type=click.IntRange(1), help="With --by: so many keys only.")
 @click.option(
     "--scale",
     type=click.IntRange(-10, 8),
@@ -46,22 +54,31 @@ def quantiles(
     file: str,
     qs: tuple[float, ...],
     column: str | None,
+    by: str | None,
+    sort: float | None,
+    top: int | None,
     scale: int,
     as_json: bool,  # noqa: FBT001 - click passes it so
 ) -> None:
     """Print quantiles of the numbers in FILE, each with its 95 % interval.
 
-    FILE has a number per line, or is a CSV file (--column NAME), a one-dimensional .npy array,
-    or - for standard input. It is read in chunks, whatever its size.
+    FILE has a number per line, or is a CSV file (--column NAME), a Parquet file, a
+    one-dimensional .npy array, or - for standard input. It is read in chunks, whatever its size.
     """
     from analytics.columns import STANDARD_INPUT, read_column
+    from analytics.progress import counted
     from analytics.sketch import Sketch
     from analytics.summary import distribution
     from netslo.errors import ConfigurationError
 
+    if by is not None:
+        _print_by_key(file, column, by, qs, sort, top, scale, as_json=as_json)
+        return
+    if sort is not None or top is not None:
+        raise click.UsageError("--sort and --top go with --by")
     sketch = Sketch(scale)
-    for values in read_column(file, column):
-        sketch.add(values)
+    for values in counted(read_column(file, column), len):
+        sketch.add(values, threads=0)
     if not sketch.count:
         name = "standard input" if file == STANDARD_INPUT else file
         where = name if column is None else f"{name}: column {column!r}"
@@ -73,6 +90,53 @@ def quantiles(
         click.echo(json.dumps(shape))
     else:
         _print_table(shape)
+
+
+def _print_by_key(
+    file: str,
+    column: str | None,
+    by: str,
+    qs: tuple[float, ...],
+    sort: float | None,
+    top: int | None,
+    scale: int,
+    *,
+    as_json: bool,
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from analytics.by_key import ByKey
+    from analytics.columns import read_pairs
+    from analytics.progress import counted
+    from netslo.errors import ConfigurationError
+
+    if scale < 1:
+        raise click.UsageError("--by needs a --scale from 1 to 8")
+    found = ByKey(scale)
+    for keys, values in counted(read_pairs(file, column, by), lambda pair: len(pair[1])):
+        found.add(keys, values)
+    if not found.numbers:
+        raise ConfigurationError(f"{file}: no row has both a value and a {by}")
+    keys = found.ordered(sort, top)
+    shapes = found.shapes(keys, qs)
+    if as_json:
+        click.echo(json.dumps({"by": by, "keys": shapes}))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column(by)
+    for heading in ("values", *(f"q {q:g}" for q in qs), "max"):
+        table.add_column(heading, justify="right")
+    for key, shape in shapes.items():
+        said = [figures["value"] for figures in shape["quantiles"].values()]
+        cells = (_figure(value) for value in (*said, shape["max"]))
+        table.add_row(key, f"{shape['count']:,}", *cells)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"{len(keys):,} of {len(found.numbers):,} keys; relative error of a quantile at most "
+        f"{found.table.relative_error:.2%}"
+    )
 
 
 def _print_table(shape: dict[str, Any]) -> None:

@@ -6,19 +6,24 @@ import csv
 import io
 import itertools
 import pathlib
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.parquet import read_parquet
 from netslo.errors import ConfigurationError, Problem
 
 CHUNK: Final = 1 << 18  # values at a time
 LINE_MAX: Final = 1 << 20  # characters; a longer line is not text of numbers
 STANDARD_INPUT: Final = "-"
+_PARQUET: Final = ".parquet"
+_CAREFUL: Final = re.compile(r"[^0-9eE.+\-\n]")  # anything beyond plain numbers, one to a line
 _ENCODING: Final = "utf-8-sig"  # spreadsheets put a byte order mark before UTF-8
 
 Values = NDArray[np.float64]
@@ -28,9 +33,11 @@ def read_column(file: str, column: str | None = None) -> Iterator[Values]:
     """Yield the values of a column, shape (n,) each, in the order of the file.
 
     Args:
-        file: A path, or `-` for standard input. `.npy` holds a one-dimensional array of numbers;
-            anything else is text, a number per line, blank lines and `#` comments apart.
-        column: The name of a column in the header of a CSV file; empty cells are no values.
+        file: A path, or `-` for standard input. `.npy` holds a one-dimensional array of numbers,
+            `.parquet` columns; anything else is text, a number per line, blank lines and `#`
+            comments apart.
+        column: The name of a column in the header of a CSV file or in a Parquet file; empty
+            cells are no values.
 
     Raises:
         ConfigurationError: the file cannot be read, has no such column, or something in it
@@ -41,11 +48,35 @@ def read_column(file: str, column: str | None = None) -> Iterator[Values]:
             raise _fault(file, None, f"a .npy file has no column {column!r}")
         yield from _npy(file)
         return
+    if file.endswith(_PARQUET):
+        yield from (values for _, values in read_parquet(file, column, None))
+        return
     name = "standard input" if file == STANDARD_INPUT else file
     try:
         with _open(file) as stream:
             lines = _lines(name, stream)
             yield from _text(name, lines) if column is None else _csv(name, lines, column)
+    except OSError as error:
+        raise _fault(name, None, f"cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise _fault(name, None, "is not UTF-8 text") from error
+
+
+def read_pairs(file: str, column: str | None, by: str) -> Iterator[tuple[Any, Values]]:
+    """Yield (keys, values) of a CSV or Parquet file; rows that lack either are left out.
+
+    Raises:
+        ConfigurationError: as for `read_column`; or the file has no columns.
+    """
+    if file.endswith(_PARQUET):
+        yield from read_parquet(file, column, by)
+        return
+    name = "standard input" if file == STANDARD_INPUT else file
+    if file.endswith(".npy") or column is None:
+        raise _fault(name, None, "--by needs a CSV file and --column, or a Parquet file")
+    try:
+        with _open(file) as stream:
+            yield from _csv_pairs(name, _lines(name, stream), column, by)
     except OSError as error:
         raise _fault(name, None, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -81,11 +112,25 @@ def _text(file: str, lines: Iterator[str]) -> Iterator[Values]:
     """Yield the numbers of a text file, one to a line."""
     first = 1
     while chunk := list(itertools.islice(lines, CHUNK)):
-        try:
-            yield np.array(chunk, dtype=np.float64)
-        except ValueError:
-            yield _line_by_line(file, chunk, first)
+        yield _numbers(file, chunk, first)
         first += len(chunk)
+
+
+def _numbers(file: str, lines: list[str], first: int) -> Values:
+    text = "".join(lines)
+    if not _CAREFUL.search(text):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy stops at what is no number, and warns
+            try:
+                values = np.fromstring(text, dtype=np.float64, sep="\n")
+            except (ValueError, DeprecationWarning):
+                values = np.zeros(0)
+        if len(values) == len(lines):
+            return values
+    try:
+        return np.array(lines, dtype=np.float64)
+    except ValueError:
+        return _line_by_line(file, lines, first)
 
 
 def _line_by_line(file: str, lines: list[str], first: int) -> Values:
@@ -102,17 +147,42 @@ def _csv(file: str, lines: Iterator[str], column: str) -> Iterator[Values]:
     """Yield one column of a CSV file by its name."""
     rows = csv.reader(lines)
     try:
-        header = [name.strip() for name in next(rows, [])]
-        if column not in header:
-            known = ", ".join(header) or "none: the file is empty"
-            raise _fault(file, 1, f"has no column {column!r}; its columns are {known}")
-        at = header.index(column)
+        (at,) = _places(file, rows, column)
         cells = ((rows.line_num, row[at].strip()) for row in rows if at < len(row))
         filled = (cell for cell in cells if cell[1])
         while chunk := list(itertools.islice(filled, CHUNK)):
             yield _cells(file, column, chunk)
     except csv.Error as error:
         raise _fault(file, rows.line_num, f"is not CSV: {error}") from error
+
+
+def _csv_pairs(
+    file: str, lines: Iterator[str], column: str, by: str
+) -> Iterator[tuple[list[str], Values]]:
+    """Yield the keys and the values of two columns of a CSV file."""
+    rows = csv.reader(lines)
+    try:
+        at, key_at = _places(file, rows, column, by)
+        last = max(at, key_at)
+        cells = (
+            (rows.line_num, row[at].strip(), row[key_at].strip()) for row in rows if last < len(row)
+        )
+        filled = (cell for cell in cells if cell[1] and cell[2])
+        while chunk := list(itertools.islice(filled, CHUNK)):
+            values = _cells(file, column, [(line, text) for line, text, _ in chunk])
+            yield [key for _, _, key in chunk], values
+    except csv.Error as error:
+        raise _fault(file, rows.line_num, f"is not CSV: {error}") from error
+
+
+def _places(file: str, rows: Iterator[list[str]], *columns: str) -> list[int]:
+    """Read the header; return which columns these are."""
+    header = [name.strip() for name in next(rows, [])]
+    for column in columns:
+        if column not in header:
+            known = ", ".join(header) or "none: the file is empty"
+            raise _fault(file, 1, f"has no column {column!r}; its columns are {known}")
+    return [header.index(column) for column in columns]
 
 
 def _cells(file: str, column: str, cells: list[tuple[int, str]]) -> Values:

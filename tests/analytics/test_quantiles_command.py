@@ -6,11 +6,15 @@ import sys
 from importlib.util import find_spec
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
 
 from analytics.cli import quantiles
-from analytics.columns import CHUNK, LINE_MAX
+from analytics.columns import CHUNK, LINE_MAX, _line_by_line, _numbers
 from netslo.errors import ConfigurationError
 
 VALUES = np.random.default_rng(3).lognormal(-3.5, 0.5, 5000)
@@ -27,10 +31,14 @@ def error_of(*arguments) -> str:
     return str(result.exception)
 
 
-@pytest.fixture(params=["text", "csv", "npy"])
+@pytest.fixture(params=["text", "csv", "npy", "parquet"])
 def file(request, tmp_path):
     """The same numbers in each kind of file, with the options to read it."""
-    path = tmp_path / {"text": "rtt.txt", "csv": "rtt.csv", "npy": "rtt.npy"}[request.param]
+    names = {"text": "rtt.txt", "csv": "rtt.csv", "npy": "rtt.npy", "parquet": "rtt.parquet"}
+    path = tmp_path / names[request.param]
+    if request.param == "parquet":
+        parquet.write_table(pa.table({"rtt": VALUES, "site": ["leeds"] * len(VALUES)}), path)
+        return [path]
     if request.param == "npy":
         np.save(path, VALUES)
         return [path]
@@ -208,3 +216,89 @@ def test_an_array_of_two_dimensions_or_of_objects_is_refused(tmp_path) -> None:
 @pytest.mark.parametrize("q", ["2", "x", "", "0.5,-1"])
 def test_a_quantile_that_is_none_is_a_usage_error(q, tmp_path) -> None:
     assert run(tmp_path / "x", "--q", q).exit_code == 2
+
+
+def table_of(tmp_path, kind: str):
+    """The same rows, some of them without a key or a value, in both kinds of file with columns."""
+    sites = ["leeds", "10", "2", None, "leeds", "2"] * 500
+    values = [0.5, 1.0, None, 4.0, 1.5, 3.0] * 500
+    path = tmp_path / f"rows.{kind}"
+    if kind == "parquet":
+        parquet.write_table(pa.table({"rtt": values, "site": sites}), path, row_group_size=700)
+    else:
+        rows = (f"{s or ''},{'' if v is None else v}\n" for s, v in zip(sites, values, strict=True))
+        path.write_text("site,rtt\n" + "".join(rows))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+class TestByKey:
+    def test_each_key_has_its_own_quantiles(self, tmp_path, kind) -> None:
+        options = ["--column", "rtt", "--by", "site", "--q", "0,1", "--json"]
+        answer = json.loads(run(table_of(tmp_path, kind), *options).output)
+        assert answer["by"] == "site"
+        assert list(answer["keys"]) == ["2", "10", "leeds"]  # numbers as numbers
+        leeds = answer["keys"]["leeds"]
+        assert (leeds["count"], leeds["min"], leeds["max"]) == (1000, 0.5, 1.5)
+        assert {k: v["count"] for k, v in answer["keys"].items()} == {
+            "2": 500,
+            "10": 500,
+            "leeds": 1000,
+        }
+
+    def test_the_worst_come_first_where_asked(self, tmp_path, kind) -> None:
+        options = ["--column", "rtt", "--by", "site", "--sort", "0.99", "--top", "2"]
+        result = run(table_of(tmp_path, kind), *options)
+        lines = result.output.splitlines()
+        assert [line.split()[0] for line in lines[1:3]] == ["2", "leeds"]
+        assert "2 of 3 keys" in result.output
+
+    def test_a_missing_key_column_is_named(self, tmp_path, kind) -> None:
+        message = error_of(table_of(tmp_path, kind), "--column", "rtt", "--by", "path")
+        assert "has no column 'path'; its columns are" in message
+
+
+def test_keys_need_columns(tmp_path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, VALUES)
+    assert "--by needs a CSV file" in error_of(path, "--by", "site")
+    for options in (["--top", "3"], ["--sort", "0.5"]):
+        assert run(path, *options).exit_code == 2
+    assert run(path, "--by", "x", "--scale", "0").exit_code == 2
+
+
+def test_parquet_without_a_choice_of_columns_says_which_there_are(tmp_path) -> None:
+    path = tmp_path / "two.parquet"
+    parquet.write_table(pa.table({"a": [1.0], "b": [2], "c": ["x"]}), path)
+    assert "columns of numbers are a, b" in error_of(path)
+    assert "has no column 'z'; its columns are a, b, c" in error_of(path, "--column", "z")
+    assert "of type string, not numbers" in error_of(path, "--column", "c")
+    whole = json.loads(run(path, "--column", "b", "--json").output)
+    assert (whole["count"], whole["max"]) == (1, 2.0)
+
+
+@pytest.mark.parametrize("octets", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", b"hello" * 50])
+def test_what_is_no_parquet_file_is_said(tmp_path, octets) -> None:
+    path = tmp_path / "broken.parquet"
+    path.write_bytes(octets)
+    assert "broken.parquet" in error_of(path)
+    assert "cannot be read" in error_of(tmp_path / "none.parquet")
+
+
+LINE = st.sampled_from(
+    ["1", "-2.5", "1e3", "nan", " 7 ", "", "# x", "1 2", "1_0", "0x1", "--1", "."]
+)
+
+
+@given(st.lists(LINE | st.floats().map(repr), max_size=8), st.booleans())
+def test_blocks_are_read_as_lines_are(lines, ended) -> None:
+    block = [f"{line}\n" for line in lines]
+    if block and not ended:
+        block[-1] = block[-1][:-1]
+    outcomes = []
+    for read in (_numbers, _line_by_line):
+        try:
+            outcomes.append(repr(read("f", block, 1).tolist()))
+        except ConfigurationError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]

@@ -1,0 +1,68 @@
+"""Quantiles by key: what `netslo quantiles --by` computes and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.summary import distribution
+from analytics.table import SketchTable
+from netslo.errors import ConfigurationError
+
+KEYS_MAX: Final = 1_000_000
+
+
+class ByKey:
+    """A table of sketches whose keys are texts."""
+
+    def __init__(self, scale: int) -> None:
+        self.table = SketchTable(0, scale)
+        self.numbers: dict[str, int] = {}
+
+    def add(self, keys: Any, values: NDArray[np.float64]) -> None:
+        """Count pairs; `keys` is a sequence of texts, or an array of pyarrow.
+
+        Raises:
+            ConfigurationError: there are more than a million keys.
+        """
+        distinct, codes = _encoded(keys)
+        places = [self.numbers.setdefault(key, len(self.numbers)) for key in distinct]
+        if len(self.numbers) > KEYS_MAX:
+            raise ConfigurationError(f"more than {KEYS_MAX:,} distinct keys")
+        self.table.grow(len(self.numbers))
+        self.table.add(np.array(places, dtype=np.int32)[codes], values)
+
+    def ordered(self, sort: float | None, top: int | None) -> list[str]:
+        """Return keys in their own order, or those with the largest of a quantile first."""
+        keys = sorted(self.numbers, key=_natural)
+        if sort is not None:
+            values = self.table.quantiles([sort])[:, 0]
+            place = {key: values[number] for key, number in self.numbers.items()}
+            keys.sort(key=lambda key: -np.nan_to_num(place[key], nan=-np.inf))
+        return keys[:top]
+
+    def shapes(self, keys: Iterable[str], qs: Sequence[float]) -> dict[str, Any]:
+        """Return shape Q of each key."""
+        return {key: distribution(self.table.sketch(self.numbers[key]), qs) for key in keys}
+
+
+def _encoded(keys: Any) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the distinct keys of a batch, and which of them each is."""
+    if hasattr(keys, "dictionary_encode"):
+        encoded = keys.dictionary_encode()
+        distinct = [str(key) for key in encoded.dictionary.to_pylist()]
+        return distinct, np.asarray(encoded.indices, dtype=np.int64)
+    numbers: dict[str, int] = {}
+    codes = [numbers.setdefault(key, len(numbers)) for key in keys]
+    return list(numbers), np.array(codes, dtype=np.int64)
+
+
+def _natural(key: str) -> tuple[int, float, str]:
+    try:
+        number = float(key)
+    except ValueError:
+        return (1, 0.0, key)
+    return (1, 0.0, key) if number != number else (0, number, key)  # noqa: PLR0124 - NaN

@@ -60,3 +60,16 @@ class Statistics:
     sum: NDArray[np.float64]
     min: NDArray[np.float64]  # +inf where nothing was counted
     max: NDArray[np.float64]  # -inf where nothing was counted
+
+    @classmethod
+    def none(cls, rows: int) -> Statistics:
+        """Return those of rows without values."""
+        return cls(
+            np.zeros(rows, dtype=np.uint64),
+            np.zeros(rows, dtype=np.uint64),
+            np.zeros(rows, dtype=np.uint64),
+            np.zeros(rows, dtype=np.uint64),
+            np.zeros(rows),
+            np.full(rows, np.inf),
+            np.full(rows, -np.inf),
+        )

@@ -77,7 +77,7 @@ class SketchTable:
         self._base = -(_SPAN // 2)
         self._sides: tuple[list[Pairs], list[Pairs]] = ([], [])  # the largest run first
         self._outside: dict[int, Sketch] = {}  # values that the window has no bucket for
-        self._s = _no_statistics(keys)
+        self._s = Statistics.none(keys)
 
     def __len__(self) -> int:
         return len(self._s.sum)
@@ -125,7 +125,7 @@ class SketchTable:
         more = keys - len(self)
         if more <= 0:
             return
-        extra = _no_statistics(more)
+        extra = Statistics.none(more)
         self._s = Statistics(
             *(np.append(getattr(self._s, f.name), getattr(extra, f.name)) for f in fields(extra))
         )
@@ -386,18 +386,6 @@ class SketchTable:
         for key, sketch in self._outside.items():
             values[key] += getattr(sketch, what)
         return values
-
-
-def _no_statistics(keys: int) -> Statistics:
-    return Statistics(
-        np.zeros(keys, dtype=np.uint64),
-        np.zeros(keys, dtype=np.uint64),
-        np.zeros(keys, dtype=np.uint64),
-        np.zeros(keys, dtype=np.uint64),
-        np.zeros(keys),
-        np.full(keys, np.inf),
-        np.full(keys, -np.inf),
-    )
 
 
 def _add_statistics(mine: Statistics, keys: NDArray[Any], theirs: Statistics) -> None:

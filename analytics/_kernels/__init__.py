@@ -65,7 +65,8 @@ def cache_folder() -> pathlib.Path | None:
         return None
     from analytics._kernels import sketch
 
-    path = getattr(getattr(sketch.count_coarse, "_cache", None), "cache_path", None)
+    stats = getattr(sketch.count_coarse, "stats", None)  # none with NUMBA_DISABLE_JIT=1
+    path = getattr(stats, "cache_path", None)
     return None if path is None else pathlib.Path(path)
 
 

@@ -44,7 +44,14 @@ _EXTRAS: Final = {  # distributions, as pyproject.toml has them (a test compares
         "tenacity",
         "zstandard",
     ),
-    "analytics": ("aiohttp", "numba", "opentelemetry-proto", "prometheus-client", "zstandard"),
+    "analytics": (
+        "aiohttp",
+        "numba",
+        "opentelemetry-proto",
+        "prometheus-client",
+        "pyarrow",
+        "zstandard",
+    ),
     "dashboards": ("grafanalib",),
 }
 
@@ -277,10 +284,7 @@ def _numba() -> Finding:
         off = os.environ.get("NETSLO_NUMBA") == "0"
         found = "switched off by NETSLO_NUMBA=0" if off else "not installed, or does not load"
         return Finding("numba", good=False, found=found, meaning="numpy counts instead, slower")
-    from analytics._kernels import sketch
-
-    stats = getattr(sketch.count_fine, "stats", None)  # none with NUMBA_DISABLE_JIT=1
-    place = getattr(stats, "cache_path", None)
+    place = _kernels.cache_folder()
     return Finding(
         "numba",
         place is not None,

@@ -119,6 +119,7 @@ class Streams:
 
     def select(self, wanted: Callable[[SeriesKey], bool]) -> NDArray[np.bool_]:
         """Return by stream whether its series is wanted, shape (streams,)."""
+        series_of = self.series_of()  # first: a series is there before its streams
         chosen = np.array([wanted(key) for key in self.series()], dtype=np.bool_)
-        mask: NDArray[np.bool_] = chosen[self.series_of()] if len(chosen) else chosen
+        mask: NDArray[np.bool_] = chosen[series_of]
         return mask

@@ -89,7 +89,8 @@ def _together(frames: list[Frame], piece: Piece) -> Frame:
 
 
 def _mask(streams: Streams, chosen: Chosen) -> NDArray[np.bool_]:
-    by_series = np.zeros(len(streams.series()), dtype=np.bool_)
+    series_of = streams.series_of()  # first: others may add streams, and series before those
+    by_series = np.zeros(streams.series_count, dtype=np.bool_)
     by_series[list(chosen.series)] = True
-    mask: NDArray[np.bool_] = by_series[streams.series_of()]
+    mask: NDArray[np.bool_] = by_series[series_of]
     return mask

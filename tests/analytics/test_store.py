@@ -16,7 +16,7 @@ from analytics.store import compaction, maintenance
 from analytics.store.arrivals import arrival_of
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import PathWindow, Selector, SeriesKey, SloCounts
-from netslo.model import Window
+from netslo.model import Path, Window
 
 HOT_S, WARM_S = 1800, 7200
 
@@ -331,3 +331,25 @@ def test_windows_are_read_a_series_at_a_time_while_others_write(store) -> None:
 def test_a_resolution_that_is_none_is_refused(store) -> None:
     with pytest.raises(ValueError, match="multiple of 10"):
         store.windows(Selector(), T0, T0 + 10, 7)
+
+
+def test_paths_may_be_added_while_others_are_read(store) -> None:
+    store.append(make_batch(make_window()), T0)
+    done, wrong = threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                store.aggregate(Selector(src="london"), T0, T0 + 300)
+            except Exception as error:  # noqa: BLE001 - whatever it is
+                wrong.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for k in range(150):
+        path = Path("london", f"site{k}", "ef")
+        store.append(make_batch(make_window(path=path), sequence=k + 1), T0)
+    done.set()
+    reader.join()
+    assert not wrong
+    assert len(store.series()) == 151

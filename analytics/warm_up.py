@@ -27,7 +27,9 @@ def warm_up() -> bool:
     Returns False where numba is missing; then numpy does the same, slower.
     """
     began_s = time.monotonic()
-    notice = threading.Timer(_PATIENCE_S, lambda: _log.info("compiling kernels, once per machine"))
+    notice = threading.Timer(
+        _PATIENCE_S, lambda: _log.warning("compiling kernels, once per machine")
+    )
     notice.daemon = True
     notice.start()
     try:
@@ -39,7 +41,7 @@ def warm_up() -> bool:
         notice.cancel()
     took_s = time.monotonic() - began_s
     if took_s > _PATIENCE_S:
-        _log.info("kernels are ready after %.0f s; kept in %s", took_s, _kernels.cache_folder())
+        _log.warning("kernels are ready after %.0f s; kept in %s", took_s, _kernels.cache_folder())
     return True
 
 
@@ -95,5 +97,5 @@ def _exercise() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
     warm_up()

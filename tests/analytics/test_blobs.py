@@ -16,14 +16,7 @@ from analytics.streams import Streams
 STARTS = st.integers(0, 10**6).map(lambda k: T0 + 10 * k)
 
 
-@pytest.fixture(params=[True, False], ids=["kernel", "numpy"], scope="module", autouse=True)
-def kernels(request):
-    if request.param and not _kernels.load():
-        pytest.skip("numba is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_kernels, "_loaded", request.param)
-        patch.setattr(_kernels, "_enabled", request.param)
-        yield
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def same(one: Frame, other: Frame) -> bool:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics import _kernels
 from analytics.convolution import Delay, convolve, shift_groups
 from analytics.mapping import bucket_index, relative_error, representative
 from analytics.sketch import Sketch
@@ -16,14 +15,7 @@ QS = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999]
 RNG = np.random.default_rng(11)
 
 
-@pytest.fixture(params=[True, False], ids=["kernel", "numpy"], scope="module", autouse=True)
-def kernels(request):
-    if request.param and not _kernels.load():
-        pytest.skip("numba is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_kernels, "_loaded", request.param)
-        patch.setattr(_kernels, "_enabled", request.param)
-        yield
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def delay(values, lost: int = 0, scale: int = 7) -> Delay:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics import _kernels
 from analytics.layouts import Runs
 from analytics.mapping import relative_error
 from analytics.merging import halved, merge_all, merge_groups, pairs_of, runs_of
@@ -20,14 +19,7 @@ ORDINARY = st.floats(1e-6, 1e3) | st.floats(-1e3, -1e-6) | st.just(0.0)
 WIDE = st.floats(2.0**-200, 2.0**200)
 
 
-@pytest.fixture(params=[True, False], ids=["kernel", "numpy"], scope="module", autouse=True)
-def kernels(request):
-    if request.param and not _kernels.load():
-        pytest.skip("numba is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_kernels, "_loaded", request.param)
-        patch.setattr(_kernels, "_enabled", request.param)
-        yield
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def sketch_of(values) -> Sketch:

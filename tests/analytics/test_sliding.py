@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics import _kernels
 from analytics.frame import Frame
 from analytics.horizons import HORIZONS, Horizon, checked
 from analytics.sketch import Sketch
@@ -19,14 +18,7 @@ QS = [0.5, 0.99, 0.0, 1.0]
 SHORT = (Horizon(60, 10), Horizon(300, 10), Horizon(1200, 300))
 
 
-@pytest.fixture(params=[True, False], ids=["kernel", "numpy"], scope="module", autouse=True)
-def kernels(request):
-    if request.param and not _kernels.load():
-        pytest.skip("numba is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_kernels, "_loaded", request.param)
-        patch.setattr(_kernels, "_enabled", request.param)
-        yield
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def frame_of(points) -> Frame:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics import _kernels
 from analytics.sketch import Sketch
 from analytics.table import SketchTable
 
@@ -16,14 +15,7 @@ ANY = st.floats(width=64)
 USUAL = st.floats(1e-6, 1e3)
 
 
-@pytest.fixture(params=[True, False], ids=["kernel", "numpy"], scope="module", autouse=True)
-def kernels(request):
-    if request.param and not _kernels.load():
-        pytest.skip("numba is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_kernels, "_loaded", request.param)
-        patch.setattr(_kernels, "_enabled", request.param)
-        yield
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def sketches_of(keys, values, count, limit=4096) -> list[Sketch]:

@@ -144,11 +144,12 @@ class SketchTable:
             raise ValueError(f"keys {key_array.shape} and values {array.shape} must be alike, (n,)")
         if not len(array):
             return
-        if key_array.min() < 0 or key_array.max() >= len(self):
+        least_key, most_key, least, most = _extremes(key_array, array)
+        if least_key < 0 or most_key >= len(self):
             wrong = key_array[(key_array < 0) | (key_array >= len(self))]
             raise ValueError(f"key {wrong[0]} is not from 0 to {len(self) - 1}")
         low, high = self._bounds()
-        if array.min() > low and array.max() <= high:  # NaN fails both
+        if low < least and most <= high:
             self._count(0, key_array, array)
         else:
             self._add_odd(key_array, array, low, high)
@@ -354,7 +355,9 @@ class SketchTable:
         for (first, last), (index, _) in zip(spans_of_threads, found, strict=True):
             ends[first * _KEYS_TOGETHER : last * _KEYS_TOGETHER] += done
             done += len(index)
-        index, counts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        index, counts = found[0]
+        if len(found) > 1:
+            index, counts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), ends])
         return Pairs(self.scale, self._base, offsets, index, counts), sums, low, high
 
@@ -386,6 +389,25 @@ class SketchTable:
         for key, sketch in self._outside.items():
             values[key] += getattr(sketch, what)
         return values
+
+
+def _extremes(keys: Keys, values: Values) -> tuple[int, int, float, float]:
+    """Return the smallest and largest key and value; a value that is none of a delay shows."""
+    bits = values.view(np.int64)
+    if _kernels.pays(len(keys)):
+        from analytics._kernels import keyed as kernel
+
+        found = np.empty(4, dtype=np.int64)
+        kernel.extremes(keys, bits, found)
+    else:
+        found = np.array([keys.min(), keys.max(), bits.min(), bits.max()])
+    # Negative values and NaN lie outside the positive numbers as integers, too.
+    low, high = found[2:].view(np.float64).tolist()
+    return int(found[0]), int(found[1]), low if found[2] >= 0 else -np.inf, _or_inf(high)
+
+
+def _or_inf(value: float) -> float:
+    return value if value <= _LARGEST else np.inf
 
 
 def _add_statistics(mine: Statistics, keys: NDArray[Any], theirs: Statistics) -> None:

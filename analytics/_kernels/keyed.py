@@ -24,6 +24,23 @@ for _bit in range(64):
 
 
 @compiled
+def extremes(
+    keys: NDArray[np.int32],  # (n,) n > 0
+    bits: NDArray[np.int64],  # (n,) of the values: as integers, positive ones are in order
+    found: NDArray[np.int64],  # (4,) smallest and largest key, then bits; written
+) -> None:
+    least_key, most_key = keys[0], keys[0]
+    least, most = bits[0], bits[0]
+    for key in keys:
+        least_key = min(least_key, key)
+        most_key = max(most_key, key)
+    for each in bits:
+        least = min(least, each)
+        most = max(most, each)
+    found[0], found[1], found[2], found[3] = least_key, most_key, least, most
+
+
+@compiled
 def partition(
     keys: NDArray[np.int32],  # (n,) from 0
     values: NDArray[np.float64],  # (n,)

@@ -83,6 +83,10 @@ class Streams:
     def __iter__(self) -> Iterator[Stream]:
         return iter(self._streams[:])
 
+    def since(self, number: int) -> list[Stream]:
+        """Return the streams from a number on."""
+        return self._streams[number:]
+
     def number(self, series: SeriesKey, about: About) -> int:
         """Return the number of a stream, a new one if it has none yet."""
         stream = Stream(series, about)

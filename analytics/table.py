@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analytics import _kernels
-from analytics.buckets import Buckets
 from analytics.layouts import Pairs, Statistics
 from analytics.mapping import (
     EXPONENT_BIAS,
@@ -27,7 +26,6 @@ from analytics.mapping import (
 )
 from analytics.pairs import (
     added,
-    buckets_of,
     extended,
     no_pairs,
     pairs_of_entries,
@@ -232,21 +230,7 @@ class SketchTable:
         """
         if not 0 <= key < len(self):
             raise ValueError(f"key {key} is not from 0 to {len(self) - 1}")
-        rows, s = self._rows(), self._s
-        counted = s.min[key] <= s.max[key]
-        sketch = Sketch.from_parts(
-            scale=self.scale,
-            positive=buckets_of(rows.positive, key),
-            negative=Buckets() if rows.negative is None else buckets_of(rows.negative, key),
-            zero_count=int(s.zero_count[key]),
-            sum_=float(s.sum[key]),
-            min_=float(s.min[key]) if counted else None,
-            max_=float(s.max[key]) if counted else None,
-            nan_count=int(s.nan_count[key]),
-            positive_infinity_count=int(s.positive_infinity_count[key]),
-            negative_infinity_count=int(s.negative_infinity_count[key]),
-            bucket_limit=self._limit,
-        )
+        sketch = self._rows().sketch(key, self._limit)
         if key in self._outside:
             sketch.merge(self._outside[key])
         return sketch

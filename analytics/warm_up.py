@@ -52,7 +52,7 @@ def warm_up_behind() -> None:
 
 def _exercise() -> None:
     """Call every kernel with arrays of the types that it will see."""
-    from analytics._kernels import blobs, merging, readout, sketch, walk
+    from analytics._kernels import blobs, merging, readout, sketch, sliding, walk
     from analytics.blob_columns import Columns
 
     octets, rows = np.zeros(8, dtype=np.uint8), np.zeros((0, 17), dtype=np.int64)
@@ -70,12 +70,14 @@ def _exercise() -> None:
         merging.add_runs(edges, counts, whole, wide)
         merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts)
         merging.fill_runs(edges, index, counts, edges, counts)
+        sliding.add_signed(edges, counts, whole, 1, whole)
         readout.row_totals(edges, counts, whole)
         readout.entries_at_ranks(edges, counts, whole, pairs[:0], pairs[:0])
         readout.counts_below(edges, index, counts, whole, pairs[:0])
         readout.row_quantiles(
             edges, index, counts, real, whole, wide, whole, real, real, real, np.zeros((0, 0))
         )
+    sliding.copy_runs(whole, whole, whole, whole, whole)
     none = Columns.room(np.zeros(5, dtype=np.int64))
     blobs.pack_sizes(0, 0, 0, np.zeros(30, dtype=np.uint8))
     columns = (none.numbers, none.specials, none.doubles, none.first, none.offsets)

@@ -64,8 +64,8 @@ def ingester(store: SqliteStore, paths: int) -> Any:
         Limits(),
         Telemetry(),
         HealthBoard(1000),
-        LastWindows(store.streams),
         lambda: T0 + 3600.0,
+        [LastWindows(store.streams).note_frame],
     )
 
     def take(requests: list[Request]) -> int:

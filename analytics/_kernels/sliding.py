@@ -27,3 +27,17 @@ def add_signed(
             else:
                 for i in range(source.shape[0]):
                     place[i] -= np.int64(source[i])
+
+
+@compiled
+def copy_runs(
+    source: NDArray[np.int64],
+    begins: NDArray[np.int64],  # (runs,) in `source`
+    lengths: NDArray[np.int64],  # (runs,)
+    places: NDArray[np.int64],  # (runs,) in `out`; every run falls inside
+    out: NDArray[np.int64],  # changed in place; may be `source` where no run overlaps a place
+) -> None:
+    for row in range(begins.shape[0]):
+        begin, place = begins[row], places[row]
+        for i in range(lengths[row]):
+            out[place + i] = source[begin + i]

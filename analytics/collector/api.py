@@ -15,6 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 from multidict import MultiMapping
 
+from analytics.collector.live import Live, Recent
 from analytics.collector.query import (
     BadQuery,
     check_names,
@@ -24,9 +25,12 @@ from analytics.collector.query import (
 )
 from analytics.collector.state import LastWindows
 from analytics.figures import window_figures
+from analytics.horizons import HORIZONS
 from analytics.store import WindowStore
-from analytics.windows import Selector
+from analytics.summary import distribution
+from analytics.windows import Selector, SeriesKey
 from netslo.estate import Estate
+from netslo.metrics import JITTER, RTT
 from netslo.model import WINDOW_S
 from netslo.units import format_duration
 
@@ -45,17 +49,20 @@ class Api:
         store: WindowStore,
         estate: Estate,
         last_windows: LastWindows,
+        live: Live,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._estate = estate
         self._last_windows = last_windows
+        self._live = live
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of this module."""
         return [
             web.get("/api/v1/paths", _json_handler(self.paths)),
+            web.get("/api/v1/horizons", _json_handler(self.horizons)),
             web.get("/api/v1/windows", _json_handler(self.windows)),
         ]
 
@@ -90,6 +97,31 @@ class Api:
                     }
                 )
         return {"start": start_s, "end": end_s, "range": format_duration(span_s), "paths": paths}
+
+    def horizons(self, query: MultiMapping[str]) -> dict[str, Any]:
+        """Answer with one path over the last minute, 5 minutes, hour, 6 hours, day and 28 days.
+
+        `{"path", "horizons": [{"horizon", "start", "end", "probe", "due", "answered", "lost",
+        "unmeasured", "rtt", "jitter": {"pdv"}}]}`. Made from memory: the longest costs no more
+        than the shortest.
+
+        Raises:
+            BadQuery: a parameter is wrong, or the figures are still being made from the store.
+        """
+        check_names(query, ("path",))
+        path = read_path(query.get("path"), self._estate)
+        found = []
+        for horizon in HORIZONS:
+            recent = self._live.read(horizon)
+            if recent is None:
+                why = self._live.problem or "they are still being made from the store"
+                raise BadQuery(f"no figures of the last days: {why}", 503)
+            found += [
+                {"horizon": format_duration(horizon.length_s), **_recent_figures(recent, series)}
+                for series in recent
+                if series.path == path
+            ]
+        return {"path": path.id, "horizons": found}
 
     def windows(self, query: MultiMapping[str]) -> dict[str, Any]:
         """Answer with the windows of one path which begin in [start, end).
@@ -128,6 +160,22 @@ class Api:
                 for window in found
             ],
         }
+
+
+def _recent_figures(recent: Recent, series: SeriesKey) -> dict[str, Any]:
+    packets = recent.packets(series)
+    rtt, jitter = (recent.sketch(series, metric) for metric in (RTT, JITTER))
+    return {
+        "start": recent.view.start_s,
+        "end": recent.view.end_s,
+        "probe": series.probe.value,
+        "due": packets.due,
+        "answered": packets.answered,
+        "lost": packets.lost,
+        "unmeasured": packets.unmeasured,
+        "rtt": distribution(rtt),
+        "jitter": {"pdv": distribution(jitter)},
+    }
 
 
 def _json_handler(answer: Answer) -> Handler:

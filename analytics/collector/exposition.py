@@ -1,7 +1,8 @@
 """Paths and probes for Prometheus; names from `netslo.metrics`.
 
-Quantiles are gauges over the last five minutes, for scrapers without native histograms. What
-cannot be said has no sample. Under the `due` convention a lost packet took forever: +Inf.
+Quantiles are gauges over the last five minutes and the last hour, for scrapers without native
+histograms. What cannot be said has no sample. Under the `due` convention a lost packet
+took forever: +Inf.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from analytics.collector.live import Live, Recent
 from analytics.collector.state import HealthBoard
-from analytics.sketch import Sketch
+from analytics.horizons import HORIZONS
 from analytics.store import WindowStore
-from analytics.windows import PathWindow, Selector, SeriesKey
+from analytics.windows import SeriesKey
 from netslo import metrics
 from netslo.estate import Estate
-from netslo.model import WINDOW_S, Outcome
+from netslo.metrics import JITTER, RTT
+from netslo.model import Outcome
 from netslo.units import format_duration
 
-WINDOW_SPAN_S: Final = 300
+_HORIZONS: Final = tuple(h for h in HORIZONS if h.length_s in (300, 3600))
 RTT_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 JITTER_QUANTILES: Final = (0.5, 0.99)
 
@@ -32,10 +37,10 @@ _PROBE_LABELS: Final = ("site", "instance")
 class PathCollector(Collector):
     """Collects the figures of every path of the estate from the store; from any thread."""
 
-    def __init__(self, store: WindowStore, estate: Estate, clock: Callable[[], float]) -> None:
+    def __init__(self, store: WindowStore, estate: Estate, live: Live) -> None:
         self._store = store
         self._estate = estate
-        self._clock = clock
+        self._live = live
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads no store."""
@@ -48,14 +53,39 @@ class PathCollector(Collector):
 
     def _gauges(self) -> Iterable[Metric]:
         rtt, jitter = _rtt_family(), _jitter_family()
-        end_s = int(self._clock()) // WINDOW_S * WINDOW_S
-        recent = self._store.aggregate(Selector(), end_s - WINDOW_SPAN_S, end_s)
-        for key, window in recent.items():
+        for horizon in _HORIZONS:
+            recent = self._live.read(horizon)
+            if recent is not None:
+                window = format_duration(horizon.length_s)
+                self._add_rtt(rtt, recent, window)
+                self._add_jitter(jitter, recent, window)
+        return rtt, jitter
+
+    def _add_rtt(self, family: GaugeMetricFamily, recent: Recent, window: str) -> None:
+        streams = recent.streams(RTT)
+        lost = np.zeros(len(recent.view.rows), dtype=np.uint64)
+        known = {key: recent.packets(key) for key in recent if self._estate.knows(key.path)}
+        for key, packets in known.items():
+            if key in streams:
+                lost[streams[key]] = packets.lost
+        delivered = recent.view.quantiles(RTT_QUANTILES)
+        due = recent.view.quantiles(RTT_QUANTILES, lost)
+        for key, packets in known.items():
+            labels = self._labels(key)
+            if key in streams:
+                row = streams[key]
+                _add_quantiles(family, labels, RTT_QUANTILES, [window, "delivered"], delivered[row])
+                _add_quantiles(family, labels, RTT_QUANTILES, [window, "due"], due[row])
+            elif packets.lost:
+                nothing = np.full(len(RTT_QUANTILES), np.inf)
+                _add_quantiles(family, labels, RTT_QUANTILES, [window, "due"], nothing)
+
+    def _add_jitter(self, family: GaugeMetricFamily, recent: Recent, window: str) -> None:
+        found = recent.view.quantiles(JITTER_QUANTILES)
+        for key, row in recent.streams(JITTER).items():
             if self._estate.knows(key.path):
                 labels = self._labels(key)
-                _add_rtt(rtt, labels, window)
-                _add_jitter(jitter, labels, window.jitter())
-        return rtt, jitter
+                _add_quantiles(family, labels, JITTER_QUANTILES, [window], found[row])
 
     def _counters(self) -> Iterable[Metric]:
         packets, duplicates, reordered = families = _packet_families()
@@ -97,27 +127,15 @@ class HealthCollector(Collector):
         return families.values()
 
 
-def _add_rtt(family: GaugeMetricFamily, labels: list[str], window: PathWindow) -> None:
-    sketch = window.rtt() or Sketch()
-    span = format_duration(WINDOW_SPAN_S)
-    conventions = {
-        "delivered": sketch.quantiles(RTT_QUANTILES) if sketch.count else None,
-        "due": sketch.due_quantiles(RTT_QUANTILES, window.packets.lost)
-        if sketch.count + window.packets.lost
-        else None,
-    }
-    for convention, values in conventions.items():
-        if values is not None:
-            for q, value in zip(RTT_QUANTILES, values.tolist(), strict=True):
-                family.add_metric([*labels, f"{q:g}", span, convention], value)
-
-
-def _add_jitter(family: GaugeMetricFamily, labels: list[str], sketch: Sketch | None) -> None:
-    if sketch is None:
-        return
-    values = sketch.quantiles(JITTER_QUANTILES).tolist()
-    for q, value in zip(JITTER_QUANTILES, values, strict=True):
-        family.add_metric([*labels, f"{q:g}", format_duration(WINDOW_SPAN_S)], value)
+def _add_quantiles(
+    family: GaugeMetricFamily,
+    labels: list[str],
+    qs: Iterable[float],
+    more: list[str],
+    values: NDArray[np.float64],
+) -> None:
+    for q, value in zip(qs, values.tolist(), strict=True):
+        family.add_metric([*labels, f"{q:g}", *more], value)
 
 
 def _rtt_family() -> GaugeMetricFamily:

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 from analytics.collector.admission import Reason, Refused, admit, too_old, too_young
 from analytics.collector.limits import Limits, Refusal
-from analytics.collector.state import HealthBoard, LastWindows
+from analytics.collector.state import HealthBoard
 from analytics.collector.telemetry import Telemetry
+from analytics.frame import Frame
 from analytics.otlp import HealthPoint, MalformedRequest, decode_request
 from analytics.otlp.compression import IDENTITY, ZSTD, NotDecompressed, TooLarge, decompress
 from analytics.otlp.frames import FrameReader, Received
@@ -66,7 +67,10 @@ class _Prepared:
 
 
 class Ingest:
-    """Decodes requests and keeps what they hold. Not thread-safe: one thread calls it."""
+    """Decodes requests and keeps what they hold. Not thread-safe: one thread calls it.
+
+    Listeners hear, once, of the points of each batch that was committed.
+    """
 
     def __init__(
         self,
@@ -75,8 +79,8 @@ class Ingest:
         limits: Limits,
         telemetry: Telemetry,
         health: HealthBoard,
-        last_windows: LastWindows,
         clock: Callable[[], float],
+        listeners: Sequence[Callable[[Frame], None]] = (),
     ) -> None:
         self.state = WriterState()
         self._store = store
@@ -84,7 +88,7 @@ class Ingest:
         self._limits = limits
         self._telemetry = telemetry
         self._health = health
-        self._last_windows = last_windows
+        self._listeners = listeners
         self._clock = clock
         self._reader = FrameReader(store.streams, self._knows)
 
@@ -196,7 +200,8 @@ class Ingest:
         self._telemetry.windows.inc(appended.windows)
         if appended.expired:
             refused.add(Reason.EXPIRED, appended.expired_points)
-        self._last_windows.note_frame(arrival.frame)
+        for listener in self._listeners:
+            listener(arrival.frame)
 
     def _note_health(self, points: Iterable[HealthPoint], now_s: float, refused: Refused) -> None:
         for point in points:

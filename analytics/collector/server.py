@@ -17,6 +17,7 @@ from analytics.collector.api import Api
 from analytics.collector.exposition import HealthCollector, PathCollector
 from analytics.collector.ingest import Ingest
 from analytics.collector.limits import Limits
+from analytics.collector.live import Live
 from analytics.collector.receive import Receiver
 from analytics.collector.scrape import Scrape
 from analytics.collector.state import HealthBoard, LastWindows
@@ -56,17 +57,23 @@ def create_app(
     limits = limits or Limits()
     telemetry, board = Telemetry(), HealthBoard(limits.probes_max)
     last_windows = LastWindows(store.streams)
-    ingest = Ingest(store, estate, limits, telemetry, board, last_windows, clock)
+    live = Live(store.streams, clock)
+    listeners = (last_windows.note_frame, live.note)
+    ingest = Ingest(store, estate, limits, telemetry, board, clock, listeners)
     writer = Writer(ingest)
-    own = [PathCollector(store, estate, clock), HealthCollector(board, clock)]
+    own = [PathCollector(store, estate, live), HealthCollector(board, clock)]
     for collector in [*own, *collectors]:
         telemetry.registry.register(collector)
 
     async def running(_app: web.Application) -> AsyncIterator[None]:
         recent = store.windows(Selector(), int(clock()) - _RECENT_S, int(clock()) + 1)
         last_windows.note_frame(Frame.of(await asyncio.to_thread(list, recent), store.streams))
-        async with writer:
-            yield
+        live.start(store.history())  # before the first batch is committed
+        try:
+            async with writer:
+                yield
+        finally:
+            await asyncio.to_thread(live.stop)
 
     app = web.Application(
         handler_args={
@@ -80,7 +87,7 @@ def create_app(
     app.router.add_post("/v1/metrics", Receiver(writer.take, limits, telemetry).handle)
     app.router.add_get("/metrics", Scrape(telemetry.registry).handle)
     app.router.add_get("/healthz", writer.healthz)
-    app.add_routes([*Api(store, estate, last_windows, clock).routes(), *routes])
+    app.add_routes([*Api(store, estate, last_windows, live, clock).routes(), *routes])
     return app
 
 

@@ -66,6 +66,19 @@ class SloTotals:
         return (1 - Fraction(self.target)) * self.counts.events
 
 
+class PointHistory(Protocol):
+    """One state of a store, whatever is written meanwhile; for one thread at a time."""
+
+    def frames(self, start_s: int, end_s: int, window_s: int) -> Iterator[Frame]:
+        """Yield all points of [start_s, end_s), in windows of at most `window_s`.
+
+        Windows are longer where shorter ones have expired.
+        """
+
+    def close(self) -> None:
+        """Let go of the state."""
+
+
 class WindowStore(Protocol):
     """Windows by series and time, kept losslessly at 10 s, 5 min and a day.
 
@@ -120,6 +133,9 @@ class WindowStore(Protocol):
 
     def packet_totals(self) -> dict[SeriesKey, PacketCounts]:
         """The packets since the store was made: these never go back, nor expire."""
+
+    def history(self) -> PointHistory:
+        """Return the state of the store at this moment; the caller closes it."""
 
     def maintain(self, now_s: float) -> None:
         """Compact what has come, and drop what is past its retention.

@@ -17,6 +17,7 @@ from analytics.store.compaction import ROUND_BYTES, ROUND_BYTES_SMALL, compact
 from analytics.store.connection import Connection
 from analytics.store.eras import Eras, declare, era_at, read_eras, split
 from analytics.store.files import Ballast, connect
+from analytics.store.history import History
 from analytics.store.interface import (
     DAY_S,
     HOT_S,
@@ -55,7 +56,9 @@ class SqliteStore:
         reader: Connection,
         ballast: Ballast,
         retention: Retention,
+        file: pathlib.Path,
     ) -> None:
+        self._file = file
         self._writing = writer
         self._reader = reader
         self._ballast = ballast
@@ -88,7 +91,7 @@ class SqliteStore:
         ballast = Ballast(file)
         if not readonly:
             ballast.keep()
-        return cls(writer, reader, ballast, Retention(hot_retention_s, warm_retention_s))
+        return cls(writer, reader, ballast, Retention(hot_retention_s, warm_retention_s), file)
 
     @property
     def streams(self) -> Streams:
@@ -181,6 +184,9 @@ class SqliteStore:
             if isinstance(about, Packets):
                 about.add_to(found.setdefault(series, PathWindow(series, Window(0))), value)
         return {series: window.packets for series, window in sorted(found.items())}
+
+    def history(self) -> History:
+        return History(connect(self._file, readonly=True), self._streams)
 
     def maintain(self, now_s: float) -> None:
         """Do what is due; on a full disk, in the room that the ballast gives back.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,7 +47,7 @@ def check(sliding: Sliding, points, streams: int) -> None:
                 sketch = Sketch(scale)
                 sketch.add(np.array(values))
                 whole[stream].merge(sketch)
-        found = sliding.quantiles(horizon, QS)
+        found = sliding.view(horizon).quantiles(QS)
         expected = np.array([s.quantiles(QS) for s in whole])[: len(found)]
         assert np.array_equal(found, expected, equal_nan=True)
         assert all(not s.count for s in whole[len(found) :])
@@ -91,7 +93,7 @@ def test_a_month_of_windows_is_there_at_once_and_goes_again() -> None:
     for passed_s in (60, 3600, 86_400, 7 * 86_400, 30 * 86_400):
         sliding.advance(T0 + passed_s)
         check(sliding, points, 3)
-    assert all(not frames for frames in sliding._panes.values())
+    assert all(not level for level in sliding._panes.values())
 
 
 def test_many_windows_of_one_pane_are_kept_as_one() -> None:
@@ -100,17 +102,19 @@ def test_many_windows_of_one_pane_are_kept_as_one() -> None:
     for point in points:
         sliding.add(frame_of([point]))
     check(sliding, points, 1)
-    assert all(len(frames) <= 17 for panes in sliding._panes.values() for frames in panes.values())
+    assert all(
+        len(pane.frames()) <= 17 for level in sliding._panes.values() for pane in level.values()
+    )
 
 
 def test_lost_packets_count_as_infinite_where_asked() -> None:
     sliding = Sliding(SHORT, T0 + 10)
     sliding.add(frame_of([(0, T0, [1.0, 2.0], 7)]))
-    lost = np.array([2], dtype=np.uint64)
-    assert sliding.quantiles(SHORT[0], [0.9], lost).tolist() == [[np.inf]]
-    low, high = sliding.cdf(SHORT[0], [1.5])
+    view, lost = sliding.view(SHORT[0]), np.array([2], dtype=np.uint64)
+    assert view.quantiles([0.9], lost).tolist() == [[np.inf]]
+    low, high = view.cdf([1.5])
     assert low.tolist() == high.tolist() == [[0.5]]
-    assert np.isnan(sliding.intervals(SHORT[0], 0.5)).all()
+    assert np.isnan(view.intervals(0.5)).all()
 
 
 def test_horizons_that_do_not_nest_are_refused() -> None:
@@ -119,3 +123,23 @@ def test_horizons_that_do_not_nest_are_refused() -> None:
             checked(wrong)
     with pytest.raises(ValueError, match="whole number"):
         Horizon(65, 10)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-900, -10), st.integers(0, 9))))
+def test_counters_and_specials_slide_too(points) -> None:
+    sliding = Sliding(SHORT, T0)
+    placed = [(stream, T0 + at - at % 10, value) for stream, at, value in points]
+    counters = numbers_of(placed, np.uint64)
+    specials = frame_of([(stream, at, [np.nan] * n + [0.0], 7) for stream, at, n in placed])
+    sliding.add(replace(specials, counters=counters))
+    for passed_s in (0, 50, 400, 1000):
+        sliding.advance(T0 + passed_s)
+        for horizon in SHORT:
+            start_s, end_s = sliding.span(horizon)
+            inside = [(s, n) for s, at, n in placed if start_s <= at < end_s]
+            view = sliding.view(horizon)
+            for stream, found in enumerate(view.counters.tolist()):
+                mine = [n for s, n in inside if s == stream]
+                assert found == view.rows.statistics.nan_count[stream] == sum(mine)
+                assert view.counts()[stream] == len(mine)

@@ -1,0 +1,41 @@
+"""One state of a store, read at leisure while others go on writing: for who starts from it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from analytics.frame import Frame
+from analytics.store.bodies import BodyReader
+from analytics.store.interface import DAY_S, WARM_S
+from analytics.store.points import chosen_by_site, read_points
+from analytics.store.query import fine_pieces, pieces
+from analytics.store.watermarks import read_watermarks
+from analytics.streams import Streams
+from analytics.windows import Selector
+
+
+class History:
+    """What a store held when this was made. For one thread at a time; to be closed soon."""
+
+    def __init__(self, connection: sqlite3.Connection, streams: Streams) -> None:
+        self._connection = connection
+        self._streams = streams
+        self._bodies = BodyReader(streams)
+        connection.execute("BEGIN DEFERRED")
+        self._marks = read_watermarks(connection)  # the first read fixes the state
+
+    def frames(self, start_s: int, end_s: int, window_s: int) -> Iterator[Frame]:
+        """Yield all points of [start_s, end_s), in windows of at most `window_s`, site by site.
+
+        Windows are longer where shorter ones have expired.
+        """
+        for chosen in chosen_by_site(self._streams, Selector()):
+            if window_s < WARM_S:
+                parts = fine_pieces(start_s, end_s, self._marks)
+            else:
+                parts = pieces(start_s, end_s, self._marks, days=window_s >= DAY_S)
+            yield from read_points(self._connection, parts, chosen, self._streams, self._bodies)
+
+    def close(self) -> None:
+        self._connection.close()

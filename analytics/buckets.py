@@ -42,10 +42,13 @@ class Buckets:
 
     def used(self) -> tuple[int, int] | None:
         """Return the first and the last index with a count; None when all are empty."""
-        filled = np.flatnonzero(self.counts)
-        if not len(filled):
+        if not len(self.counts):
             return None
-        return self.offset + int(filled[0]), self.offset + int(filled[-1])
+        filled = self.counts != 0
+        first = int(filled.argmax())
+        if not filled[first]:
+            return None
+        return self.offset + first, self.end - 1 - int(filled[::-1].argmax())
 
     def trimmed(self) -> Buckets:
         """Return the same counts without empty buckets at either end; a copy."""

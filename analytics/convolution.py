@@ -142,17 +142,20 @@ def convolve(a: Delay | Sketch, b: Delay | Sketch, bucket_limit: int = BUCKET_LI
     a, b = (Delay.of(each) if isinstance(each, Sketch) else each for each in (a, b))
     scale = min(a.scale, b.scale)
     a, b = (each if each.scale == scale else each.coarser(each.scale - scale) for each in (a, b))
-    arrivals = a.arrived, b.arrived
-    lost = arrivals[0] * b.lost + a.lost * (arrivals[1] + b.lost)
+    lost = 0.0
+    if a.lost or b.lost:
+        arrivals = a.arrived, b.arrived
+        lost = arrivals[0] * b.lost + a.lost * (arrivals[1] + b.lost)
     error = (1 + max(a.relative_error, b.relative_error)) * (1 + relative_error(scale)) - 1
     offset, weights = _sums(a, b)
     for one, other in ((a, b), (b, a)):  # nothing and a delay is that delay
         if one.zero and len(other.weights):
             start = other.offset - offset
             weights[start : start + len(other.weights)] += one.zero * other.weights
-    filled = np.flatnonzero(weights)
-    if len(filled):
-        offset, weights = offset + int(filled[0]), weights[filled[0] : filled[-1] + 1].copy()
+    filled = weights != 0
+    if len(filled) and filled[first := int(filled.argmax())]:
+        end = len(filled) - int(filled[::-1].argmax())
+        offset, weights = offset + first, weights[first:end]
     else:
         offset, weights = 0, weights[:0]
     whole = Delay(scale, offset, weights, a.zero * b.zero, lost, error)
@@ -170,23 +173,42 @@ def _sums(a: Delay, b: Delay) -> tuple[int, NDArray[np.float64]]:
     low = min(each.offset for each in both)
     high = max(each.offset + len(each.weights) for each in both)
     shifts, firsts = shift_groups(a.scale)
-    out = np.zeros(high - low + int(shifts.max()) + 1)
+    out = np.zeros(high - low + (1 << a.scale) + 1)
     if len(both) == 2:  # noqa: PLR2004 - else there is nothing to add
-        windows = []
-        for each in (a, b):
-            window = np.zeros(high - low)
-            window[each.offset - low : each.offset - low + len(each.weights)] = each.weights
-            windows.append(window)
-        _add_half(windows[0], windows[1], shifts, firsts, 0, out)
-        _add_half(windows[1], windows[0], shifts, firsts, 1, out)
+        _add_sums(a, b, low, high - low, shifts, firsts, out)
     return low, out
+
+
+def _add_sums(
+    a: Delay,
+    b: Delay,
+    low: int,
+    size: int,
+    shifts: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> None:
+    if _kernels.pays(size * len(shifts)):
+        from analytics._kernels import convolution as kernel
+
+        places = (a.weights, a.offset - low, b.weights, b.offset - low, size)
+        if kernel.add_whole(*places, shifts, firsts, out):
+            return
+    windows = []
+    for each in (a, b):
+        window = np.zeros(size)
+        window[each.offset - low : each.offset - low + len(each.weights)] = each.weights
+        windows.append(window)
+    _add_half(windows[0], windows[1], shifts, firsts, 0, out)
+    _add_half(windows[1], windows[0], shifts, firsts, 1, out)
 
 
 @lru_cache(maxsize=16)
 def shift_groups(scale: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the distinct e, and the first distance d that has each; the last has all beyond.
 
-    The sum of the representatives of buckets i and i + d lies in bucket i + d + e(d).
+    They are 2**scale, which distance 0 alone has, and then all down to 0. The sum of the
+    representatives of buckets i and i + d lies in bucket i + d + e(d).
     """
     per_binade = 1 << scale
     d = np.arange(_ENOUGH * per_binade, dtype=np.float64)

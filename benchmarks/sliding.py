@@ -1,6 +1,6 @@
 """Sliding percentiles: what a window costs six horizons, what a stream takes, what reading costs.
 
-A window of each path comes every 10 s, in batches as a hundred probes send them. The shortest
+A window of each path comes every 10 s, a tenth of them at a time. The shortest
 horizon alone, in the same process, shows that the length of a horizon costs nothing.
 """
 
@@ -21,14 +21,14 @@ from analytics.tables import Distributions, Side
 
 T0 = 1_800_000_000
 STEP_S = 10
-PROBES = 100
+ADDS = 10  # per window: the collector adds what has come once a second
 
 
 def windows(paths: int, rng: np.random.Generator) -> list[Frame]:
-    """Return one window of each path, a frame per probe; 20 to 100 buckets a window."""
+    """Return one window of each path, 20 to 100 buckets, a tenth of the paths at a time."""
     return [
         _frame(streams.astype(np.int32), rng)
-        for streams in np.array_split(np.arange(paths), PROBES)
+        for streams in np.array_split(np.arange(paths), ADDS)
         if len(streams)
     ]
 

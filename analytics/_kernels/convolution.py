@@ -5,7 +5,66 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics._kernels.compilation import compiled
+from analytics._kernels.compilation import compiled, inlined
+
+_EXACT = 2.0**53  # whole numbers below have a double each
+
+
+@compiled
+def add_whole(
+    a: NDArray[np.float64],  # weights of one summand, whole numbers
+    a_begin: int,  # the window's bucket where they begin
+    b: NDArray[np.float64],
+    b_begin: int,
+    size: int,  # buckets of the window, which has room for both
+    shifts: NDArray[np.int64],  # (groups,) from the highest, one by one, down to 0
+    firsts: NDArray[np.int64],  # (groups,) distances from `firsts` on have that shift; 0, 1, ...
+    out: NDArray[np.float64],  # (size + highest shift + 1,) zeros; written
+) -> bool:
+    """Add up weights whose sums are whole numbers below 2**53: then no difference rounds.
+
+    A group's sum over distances from d to d' is a difference of two sums over all distances from
+    some d on, and where one group adds the latter, the one before takes it away, a bucket
+    further: so `steps` gathers them once, and differences of neighbours are the sums.
+    """
+    left, right = np.zeros(size), np.zeros(size)
+    left[a_begin : a_begin + a.shape[0]] = a
+    right[b_begin : b_begin + b.shape[0]] = b
+    left_upto, right_upto = np.empty(size), np.empty(size)
+    sums, whole = np.zeros(2), True
+    for i in range(size):
+        sums[0] += left[i]
+        sums[1] += right[i]
+        left_upto[i], right_upto[i] = sums[0], sums[1]
+        whole &= left[i] == np.floor(left[i]) and right[i] == np.floor(right[i])
+    if not whole or 2 * sums[0] * sums[1] >= _EXACT:
+        return False
+    steps = np.zeros(out.shape[0])
+    for group in range(1, shifts.shape[0]):
+        first = firsts[group]
+        if first < size:
+            place = steps[first + shifts[group] : size + shifts[group]]
+            _add(place, left[first:], right_upto, right[first:], left_upto)
+    top = out[shifts[0] : shifts[0] + size]
+    for i in range(size):
+        top[i] = left[i] * right[i]  # distance 0, alone in its group
+    _add(top[1:], left[1:], right_upto, right[1:], left_upto)
+    for bucket in range(out.shape[0] - 1, 0, -1):
+        out[bucket] += steps[bucket] - steps[bucket - 1]
+    out[0] += steps[0]
+    return True
+
+
+@inlined
+def _add(
+    place: NDArray[np.float64],
+    a: NDArray[np.float64],
+    b_upto: NDArray[np.float64],
+    b: NDArray[np.float64],
+    a_upto: NDArray[np.float64],
+) -> None:
+    for i in range(a.shape[0]):
+        place[i] += a[i] * b_upto[i] + b[i] * a_upto[i]
 
 
 @compiled

@@ -59,11 +59,12 @@ def test_every_quantile_is_within_the_stated_error_of_all_sums(shape, scale) -> 
 WEIGHTS = st.lists(st.integers(0, 50), min_size=1, max_size=40)
 
 
+@pytest.mark.parametrize("factor", [1.0, 0.5, 2.0**40])  # not whole; too large to be exact
 @settings(deadline=None)
 @given(WEIGHTS, WEIGHTS, st.integers(-700, 700), st.integers(1, 8))
-def test_it_is_the_sum_over_all_pairs_of_buckets(left, right, offset, scale) -> None:
+def test_it_is_the_sum_over_all_pairs_of_buckets(factor, left, right, offset, scale) -> None:
     a, b = (
-        Delay(scale, at, np.array(w, dtype=float), 0.0, 0.0, 0.0)
+        Delay(scale, at, np.array(w, dtype=float) * factor, 0.0, 0.0, 0.0)
         for at, w in ((0, left), (offset, right))
     )
     expected: dict[int, float] = {}
@@ -74,7 +75,7 @@ def test_it_is_the_sum_over_all_pairs_of_buckets(left, right, offset, scale) -> 
                 index = max(a.offset + i, b.offset + j) + (1 << scale) - 1
             else:
                 index = int(bucket_index(np.array([x + y]), scale)[0])
-            expected[index] = expected.get(index, 0.0) + left[i] * right[j]
+            expected[index] = expected.get(index, 0.0) + left[i] * right[j] * factor**2
     found = convolve(a, b, bucket_limit=10**6)
     got = {found.offset + k: w for k, w in enumerate(found.weights.tolist()) if w}
     assert got == {k: w for k, w in expected.items() if w}
@@ -136,3 +137,10 @@ def test_there_are_few_shifts(scale) -> None:
     assert firsts[0] == 0
     assert shifts[-1] == 0
     assert (np.diff(shifts) < 0).all()
+
+
+@pytest.mark.parametrize("scale", range(1, 13))
+def test_shifts_fall_one_by_one(scale) -> None:
+    shifts, firsts = shift_groups(scale)
+    assert shifts.tolist() == list(range(1 << scale, -1, -1))
+    assert firsts[:2].tolist() == [0, 1]

@@ -9,7 +9,7 @@ from analytics._kernels.compilation import compiled
 from analytics.layouts import Counts
 
 _ONE = np.uint64(1)
-_FOUR = np.uint64(4)
+_BLOCK = np.uint64(16)
 
 
 @compiled
@@ -77,17 +77,14 @@ def row_quantiles(
             elif rank < zero:
                 out[row, k] = 0.0
             else:
-                while entry + _FOUR <= end:  # four at a time need no wait for each sum
-                    four = (
-                        np.int64(counts[entry])
-                        + np.int64(counts[entry + np.uint64(1)])
-                        + np.int64(counts[entry + np.uint64(2)])
-                        + np.int64(counts[entry + np.uint64(3)])
-                    )
-                    if passed + four > rank:
+                while entry + _BLOCK <= end:  # many at a time need no wait for each sum
+                    block = np.uint64(0)
+                    for i in range(_BLOCK):
+                        block += np.uint64(counts[entry + np.uint64(i)])
+                    if passed + np.int64(block) > rank:
                         break
-                    passed += four
-                    entry += _FOUR
+                    passed += np.int64(block)
+                    entry += _BLOCK
                 while passed + np.int64(counts[entry]) <= rank:
                     passed += np.int64(counts[entry])
                     entry += _ONE

@@ -126,8 +126,7 @@ class ProbeAgent:
         start = read_clocks()
         for path, at in self._endpoints.items():
             address = attempts[at].result() if attempts[at].done() else None
-            dscp = self._estate.classes[path.traffic_class].dscp
-            channel = engine.add(Session(self._session_plan(path), start), address, dscp)
+            channel = engine.add(Session(self._session_plan(path), start), address)
             if address is None:
                 channels[at].append(channel)
         return [
@@ -142,6 +141,7 @@ class ProbeAgent:
             interval_ns=round(self._estate.plan.interval_s * NS_PER_S),
             timeout_ns=round(self._estate.plan.timeout_s * NS_PER_S),
             thresholds=self._thresholds.get(path, ()),
+            dscp=self._estate.classes[path.traffic_class].dscp,
         )
 
     def _take_in(self, reports: Mapping[str, Report]) -> None:

@@ -17,7 +17,8 @@ from probes.clock import ClockState
 from probes.instant import Instant, read_clocks
 from probes.session import Due, Session
 from probes.sockets import Datagram, open_probe_socket, read_datagram
-from probes.stamp.events import Discarded, Late
+from probes.stamp.events import Discarded, FollowUpFault, Late, Replied
+from probes.timestamps import enable_timestamps, number_from_zero, read_transmitted
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ OVERLONG: Final = "longer than any test packet"
 
 _REOPEN_NS: Final = 2 * NS_PER_S
 _BURST_MAX: Final = 1024  # datagrams of one socket in one turn
+_NUMBERS: Final = 1 << 32  # the kernel counts in 32 bits
+_NUMBERED_MAX: Final = 4096  # packets whose stamp has not come
 _KERNEL_STAMP_AGE_NS_MAX: Final = 10 * NS_PER_S
 
 # The packet did not leave, but the socket is sound: try again with the next one.
@@ -70,7 +73,6 @@ class Channel:
         self,
         session: Session,
         target: SocketAddress | None,
-        dscp: int,
         report: Report,
         on_open: Callable[[Channel, socket.socket], None],
     ) -> None:
@@ -78,10 +80,12 @@ class Channel:
         self.sock: socket.socket | None = None
         self.awaits_close = False  # it is in the engine's list of windows to close
         self._target = target
-        self._dscp = dscp
         self._report = report
         self._on_open = on_open
         self._reopen_ns = 0  # not before this monotonic time
+        self._stamps = False  # the kernel says when a packet leaves
+        self._numbered: dict[int, int] = {}  # sequence numbers by the kernel's, still to come
+        self._next_number = 0
 
     def retarget(self, target: SocketAddress) -> None:
         """Send to another address from now on."""
@@ -98,18 +102,32 @@ class Channel:
                 self._send(sock, due)
 
     def read(self) -> None:
-        """Read what has arrived."""
+        """Read what has arrived, and before judging it, when its requests left."""
+        if self.sock is None:
+            return
+        arrived: list[tuple[Datagram, Instant]] = []
         for _ in range(_BURST_MAX):
-            if self.sock is None:
-                return
             try:
                 datagram = read_datagram(self.sock)
             except OSError as error:
                 self._note_icmp(error.errno)
                 continue
             if datagram is None:
-                return
-            self._take(datagram)
+                break
+            arrived.append((datagram, read_clocks()))
+        self.read_transmitted()
+        for datagram, now in arrived:
+            self._take(datagram, now)
+
+    def read_transmitted(self) -> None:
+        """Read what the kernel says of packets that have left."""
+        if self.sock is None or not self._numbered:
+            return
+        now = read_clocks()
+        for number, left_ns in read_transmitted(self.sock):
+            seq = self._numbered.pop(number, None)
+            if seq is not None and 0 <= now.wall_ns - left_ns <= _KERNEL_STAMP_AGE_NS_MAX:
+                self.session.transmitted(seq, left_ns)
 
     def settle(self, now: Instant) -> None:
         """Settle what is past its time-out; `now` must be older than the last `read`."""
@@ -128,6 +146,7 @@ class Channel:
         if self.sock is not None:
             self.sock.close()
             self.sock = None
+            self._numbered.clear()
             self.session.abandon()
 
     def _send(self, sock: socket.socket, due: Due) -> None:
@@ -141,6 +160,8 @@ class Channel:
             told, error = error, _transmit(sock, datagram)
             if not error:
                 self._note_icmp(told)
+        if self._stamps:
+            self._number(sock, seq, error)
         if error:
             self._report.discarded[f"not sent: {_name(error)}"] += 1
             self.session.withdraw(seq)
@@ -148,11 +169,31 @@ class Channel:
             self.close_socket()
             self._reopen_ns = now.mono_ns + _REOPEN_NS
 
-    def _take(self, datagram: Datagram) -> None:
+    def _number(self, sock: socket.socket, seq: int, error: int) -> None:
+        """Remember the number by which the kernel will speak of a packet.
+
+        Whether one that did not leave has used a number up depends on where it failed: then
+        numbers begin anew, and stamps that have not come until now are given up.
+        """
+        if error:
+            self.read_transmitted()
+            self._numbered.clear()
+            self._next_number = 0
+            number_from_zero(sock)
+            return
+        self._numbered[self._next_number] = seq
+        self._next_number = (self._next_number + 1) % _NUMBERS
+        if len(self._numbered) > _NUMBERED_MAX:
+            del self._numbered[next(iter(self._numbered))]
+
+    def _take(self, datagram: Datagram, now: Instant) -> None:
         if datagram.truncated:
             self._report.discarded[OVERLONG] += 1
             return
-        event = self.session.receive(datagram.data, _arrival(datagram, read_clocks()))
+        arrival = _arrival(datagram, now)
+        event = self.session.receive(datagram.data, arrival, stamped=arrival is not now)
+        if isinstance(event, Replied) and isinstance(event.follow_up, FollowUpFault):
+            self._report.discarded[event.follow_up.value] += 1
         if isinstance(event, Discarded):
             self._report.discarded[event.reason.value] += 1
         elif isinstance(event, Late):
@@ -164,11 +205,13 @@ class Channel:
             return None
         if now.mono_ns >= self._reopen_ns:
             try:
-                self.sock = open_probe_socket(self._target, self._dscp)
+                self.sock = open_probe_socket(self._target, self.session.plan.dscp)
             except OSError as error:
                 self._reopen_ns = now.mono_ns + _REOPEN_NS
                 _log.warning("no socket to %s: %s", self._target, error.strerror)
             else:
+                self._stamps = enable_timestamps(self.sock, transmit=True)
+                self._next_number = 0
                 self._on_open(self, self.sock)
                 return self.sock
         self._report.discarded[NO_SOCKET] += 1

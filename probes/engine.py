@@ -51,10 +51,10 @@ class Engine:
         self._wakeup_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wakeup_fd, select.EPOLLIN)
 
-    def add(self, session: Session, target: SocketAddress | None, dscp: int = 0) -> Channel:
+    def add(self, session: Session, target: SocketAddress | None) -> Channel:
         """Add a session, before `run`; without a target its packets are unmeasured."""
         report = self._reports.setdefault(session.plan.key.path.src, Report())
-        channel = Channel(session, target, dscp, report, self._register)
+        channel = Channel(session, target, report, self._register)
         self._channels.append(channel)
         return channel
 
@@ -88,6 +88,7 @@ class Engine:
         due = self._timetable.pop_due(now.mono_ns)
         for channel in due:
             channel.send_due(now)
+            channel.read_transmitted()  # most have left already: no need to be woken for them
         for fd, _ in ready:
             reader = self._by_fd.get(fd)
             if reader is not None:

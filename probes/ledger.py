@@ -24,7 +24,6 @@ class WindowLedger:
         key: SeriesKey,
         window: Window,
         thresholds: tuple[SloThreshold, ...],
-        quality: Quality,
         close_ns: int,
     ) -> None:
         self.window = window
@@ -33,10 +32,9 @@ class WindowLedger:
         self.seqs: list[int] = []  # of the packets sent, so that the session can forget them
         self._key = key
         self._thresholds = thresholds
-        self._quality = quality
         self._packets = PacketCounts()
         self._slo = {threshold.slo: SloCounts() for threshold in thresholds}
-        self._rtt_s = array("d")
+        self._rtt_s: dict[Quality, array[float]] = {}
         self._interarrival_jitter_s: float | None = None
 
     def enter(self, packets: int = 1) -> None:
@@ -44,13 +42,18 @@ class WindowLedger:
         self.pending += packets
 
     def answered(
-        self, rtt_s: float, interarrival_jitter_s: float | None, *, reordered: bool
+        self,
+        rtt_s: float,
+        quality: Quality,
+        interarrival_jitter_s: float | None,
+        *,
+        reordered: bool,
     ) -> None:
         """Settle one packet; judge it at the exact thresholds."""
         self.pending -= 1
         self._packets.answered += 1
         self._packets.reordered += reordered
-        self._rtt_s.append(rtt_s)
+        self._rtt_s.setdefault(quality, array("d")).append(rtt_s)
         self._interarrival_jitter_s = interarrival_jitter_s
         for threshold in self._thresholds:
             if threshold.is_good(rtt_s):
@@ -94,10 +97,12 @@ class WindowLedger:
         )
 
     def _sketches(self) -> dict[SketchKey, Sketch]:
-        if not self._rtt_s:
-            return {}
-        rtt_s = np.array(self._rtt_s)
-        rtt, variation = Sketch(), Sketch()
-        rtt.add(rtt_s)
-        variation.add(packet_delay_variation(rtt_s))
-        return {SketchKey(RTT, self._quality): rtt, SketchKey(JITTER, self._quality): variation}
+        found: dict[SketchKey, Sketch] = {}
+        for quality, values in self._rtt_s.items():
+            rtt_s = np.array(values)
+            rtt, variation = Sketch(), Sketch()
+            rtt.add(rtt_s)
+            variation.add(packet_delay_variation(rtt_s))
+            found[SketchKey(RTT, quality)] = rtt
+            found[SketchKey(JITTER, quality)] = variation
+        return found

@@ -82,6 +82,7 @@ class Measuring:
             key=_KEY,
             interval_ns=round(plan.interval_s * NS_PER_S),
             timeout_ns=round(plan.timeout_s * NS_PER_S),
+            dscp=plan.dscp,
         )
         self._session = Session(
             session_plan,
@@ -91,7 +92,7 @@ class Measuring:
             on_answer=self.result.recent_rtt_s.append,
         )
         self._engine = Engine(self.result.take_in)
-        self._engine.add(self._session, self.result.address, plan.dscp)
+        self._engine.add(self._session, self.result.address)
         self._failure: BaseException | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="measure", daemon=True)

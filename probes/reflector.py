@@ -10,6 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final, Self
 
 from netslo.errors import ConfigurationError, NetsloError
@@ -17,16 +19,84 @@ from netslo.model import Endpoint
 from probes.address import resolve
 from probes.clock import read_clock_state
 from probes.sockets import Datagram, open_reflector_socket, read_datagram, reply_ancillary
-from probes.stamp.reflector import Reflector, Refused, RequestFault
+from probes.stamp.answering import Circumstances
+from probes.stamp.packet import SEQUENCE_SPAN
+from probes.stamp.rate_limit import TokenBuckets
+from probes.stamp.reflector import Accepted, Reflector, Refused, RequestFault
+from probes.stamp.tlv import Address, Method, Synchronisation, TimestampInformation
+from probes.timestamps import enable_timestamps, number_from_zero, read_transmitted
 
 _STOP_POLL_S: Final = 0.2  # how soon `stop` is noticed while nothing arrives
 _BURST_MAX: Final = 256  # datagrams of one socket before the others have their turn
 _CLOCK_READ_S: Final = 16.0
+RATE_LIMITED: Final = "more than one source may send"
+_NUMBERED_MAX: Final = 65_536  # replies whose stamp has not come
 _KERNEL_STAMP_AGE_NS_MAX: Final = 10_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How many packets of one source address are answered; the rest is counted and dropped."""
+
+    per_second: float = 20_000.0
+    burst: int = 20_000
+
+
+@dataclass(slots=True)
+class _Door:
+    """One address that is answered at."""
+
+    sock: socket.socket
+    reflector: Reflector
+    synchronised: bool = False
+    _stamps: bool = field(init=False)
+    _numbered: dict[int, Accepted] = field(default_factory=dict)  # stamps of these will come
+    _next_number: int = 0
+
+    def __post_init__(self) -> None:
+        self._stamps = enable_timestamps(self.sock, transmit=True)
+
+    def circumstances(self, datagram: Datagram, *, stamped: bool) -> Circumstances:
+        """Return how a request came; T3 in the reply is our own reading of the clock."""
+        source = Synchronisation.NTP if self.synchronised else Synchronisation.FREE_RUNNING
+        method = Method.SOFTWARE if stamped else Method.CONTROL_PLANE
+        return Circumstances(
+            datagram.traffic_class,
+            None if datagram.local is None else lambda: _addresses(datagram),
+            (self.sock.getsockname()[1], datagram.address[1]) if datagram.local else (0, 0),
+            TimestampInformation(source, method, source, Method.CONTROL_PLANE),
+        )
+
+    def count(self, accepted: Accepted) -> None:
+        """Remember a reply that was sent, by the number the kernel gives it."""
+        if self._stamps:
+            self._numbered[self._next_number] = accepted
+            self._next_number = (self._next_number + 1) % SEQUENCE_SPAN
+            if len(self._numbered) > _NUMBERED_MAX:
+                del self._numbered[next(iter(self._numbered))]
+
+    def lose_count(self) -> None:
+        """Begin to count anew: nobody knows whether a reply that was not sent has a number."""
+        if self._stamps:
+            self.read_transmitted()
+            self._numbered.clear()
+            self._next_number = 0
+            number_from_zero(self.sock)
+
+    def read_transmitted(self) -> None:
+        """Have later replies tell when earlier ones really left."""
+        if self._numbered:
+            for number, left_ns in read_transmitted(self.sock):
+                accepted = self._numbered.pop(number, None)
+                if accepted is not None:
+                    self.reflector.transmitted(accepted, left_ns, Method.SOFTWARE)
 
 
 class ReflectorServer:
     """Answers STAMP and TWAMP Light test packets on every endpoint.
+
+    Where the kernel says when a reply left, the next one to the same session tells it (RFC 8972
+    §4.7). With a key, only authenticated packets are answered.
 
     Binding happens here, so `endpoints` tells the ports the system chose where 0 was asked.
     `reflected` and `discarded` (by reason) count what became of every datagram.
@@ -36,16 +106,25 @@ class ReflectorServer:
         NetsloError: an endpoint cannot be bound; the message says what to do.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], *, stateful: bool = True) -> None:
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        *,
+        stateful: bool = True,
+        key: bytes | None = None,
+        rate_limit: RateLimit | None = None,
+    ) -> None:
         self.reflected = 0
         self.discarded: Counter[str] = Counter()
-        self._sockets: list[tuple[socket.socket, Reflector]] = []
+        limit = rate_limit or RateLimit()
+        self._buckets: TokenBuckets[str] = TokenBuckets(limit.per_second, limit.burst)
+        self._doors: list[_Door] = []
         with ExitStack() as opened:
             for endpoint in endpoints:
                 sock = opened.enter_context(_bind(endpoint))
-                self._sockets.append((sock, Reflector(stateful=stateful)))
+                self._doors.append(_Door(sock, Reflector(stateful=stateful, key=key)))
             self._opened = opened.pop_all()
-        self.endpoints = tuple(_bound(sock) for sock, _ in self._sockets)
+        self.endpoints = tuple(_bound(door.sock) for door in self._doors)
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +138,7 @@ class ReflectorServer:
 
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop` is set, then release the ports."""
-        by_fd = {sock.fileno(): (sock, reflector) for sock, reflector in self._sockets}
+        by_fd = {door.sock.fileno(): door for door in self._doors}
         clock_read_s = -_CLOCK_READ_S
         with self._opened, select.epoll() as poll:
             for fd in by_fd:
@@ -69,41 +148,50 @@ class ReflectorServer:
                     clock_read_s = time.monotonic()
                     self._read_clock()
                 for fd, _ in poll.poll(_STOP_POLL_S):
-                    self._drain(*by_fd[fd])
+                    self._drain(by_fd[fd])
 
     def _read_clock(self) -> None:
-        estimate = read_clock_state().error_estimate()
-        for _, reflector in self._sockets:
-            reflector.error_estimate = estimate
+        clock = read_clock_state()
+        for door in self._doors:
+            door.reflector.error_estimate = clock.error_estimate()
+            door.synchronised = clock.synchronised
 
-    def _drain(self, sock: socket.socket, reflector: Reflector) -> None:
+    def _drain(self, door: _Door) -> None:
         for _ in range(_BURST_MAX):
+            door.read_transmitted()
             try:
-                datagram = read_datagram(sock)
+                datagram = read_datagram(door.sock)
             except OSError as error:  # an ICMP error for a reply of ours
                 self._discard(error)
                 continue
             if datagram is None:
                 return
-            self._answer(sock, reflector, datagram)
+            self._answer(door, datagram)
 
-    def _answer(self, sock: socket.socket, reflector: Reflector, datagram: Datagram) -> None:
+    def _answer(self, door: _Door, datagram: Datagram) -> None:
         if datagram.truncated:
             self.discarded[RequestFault.LONG.value] += 1
             return
         peer = datagram.address[:2]
-        request = reflector.receive(datagram.data, peer, datagram.ttl or 0)
+        if not self._buckets.allow(peer[0], time.monotonic_ns()):
+            self.discarded[RATE_LIMITED] += 1
+            return
+        came_ns = time.time_ns()
+        received_ns = _received_ns(datagram, came_ns)
+        circumstances = door.circumstances(datagram, stamped=received_ns is not came_ns)
+        request = door.reflector.receive(datagram.data, peer, datagram.ttl or 0, circumstances)
         if isinstance(request, Refused):
             self.discarded[request.reason.value] += 1
             return
-        ancillary = reply_ancillary(sock.family, datagram)
-        now_ns = time.time_ns()
-        reply = reflector.reply(request, _received_ns(datagram, now_ns), now_ns)
+        ancillary = reply_ancillary(door.sock.family, datagram, request.dscp)
+        reply = door.reflector.reply(request, received_ns, time.time_ns())
         try:
-            sock.sendmsg([reply], ancillary, 0, datagram.address)
+            door.sock.sendmsg([reply], ancillary, 0, datagram.address)
         except OSError as error:
+            door.lose_count()
             self._discard(error)
         else:
+            door.count(request)
             self.reflected += 1
 
     def _discard(self, error: OSError) -> None:
@@ -116,6 +204,12 @@ def _received_ns(datagram: Datagram, now_ns: int) -> int:
     if received_ns is None or not 0 <= now_ns - received_ns <= _KERNEL_STAMP_AGE_NS_MAX:
         return now_ns
     return received_ns
+
+
+def _addresses(datagram: Datagram) -> tuple[Address, Address]:
+    """Return where a request went to and came from."""
+    source = str(datagram.address[0]).partition("%")[0]
+    return ip_address(datagram.local or b""), ip_address(source)
 
 
 def _bind(endpoint: Endpoint) -> socket.socket:

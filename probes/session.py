@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -13,26 +14,30 @@ from probes.jitter import InterarrivalJitter
 from probes.ledger import WindowLedger
 from probes.reordering import ReorderingDetector
 from probes.schedule import PeriodicSchedule, count_by_window, late_tolerance_ns, random_phase_ns
-from probes.stamp.events import Duplicate, Event, Replied
-from probes.stamp.sender import Sender
+from probes.stamp.events import Duplicate, Event, Followed, Replied
+from probes.stamp.sender import Asked, Sender
+from probes.stamp.tlv import Method
 
 CLOCK_STEP_NS: Final = 5_000_000  # a wall clock that moved further against the monotonic one
+_HOLD_NS_MAX: Final = 5 * NS_PER_S
+_KERNEL: Final = frozenset({Method.HARDWARE, Method.SOFTWARE})
 READ_GRACE_NS: Final = 20_000_000  # from a packet's kernel timestamp until we have surely read it
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """What to measure and how; times in nanoseconds.
-
-    `quality` says who takes the timestamps; the receiving one is the kernel's, but T1 and T3
-    are read in user space: C.
-    """
+    """What to measure and how; times in nanoseconds."""
 
     key: SeriesKey
     interval_ns: int
     timeout_ns: int
     thresholds: tuple[SloThreshold, ...] = ()
-    quality: Quality = Quality.C
+    dscp: int = 0
+
+    @property
+    def hold_ns(self) -> int:
+        """How long an answer waits to be told when the far end's kernel sent it."""
+        return min(2 * self.interval_ns + self.timeout_ns, _HOLD_NS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,16 @@ class _Packet:
     position: int  # in the order of sending, unbounded
     ledger: WindowLedger
     offset_ns: int  # wall minus monotonic when it was sent
+    stamped: bool = False  # the kernel has told when it left
+    reordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An answer whose transmit timestamp at the far end is still to come."""
+
+    rtt_s: float  # until then
+    until_ns: int  # monotonic
 
 
 class Session:
@@ -57,10 +72,16 @@ class Session:
     too late to send it, when it could not be sent, and when the wall clock stepped while it
     was under way; otherwise it is `answered` within the time-out or `lost`.
 
-    The caller's turn: `take_due`, `transmit` each at its own reading of the clock, `receive`
-    what has arrived, then `settle` with an instant taken *before* it began to read. It comes
-    back by `next_wakeup_ns`, and calls `close` from `next_close_ns` on, at its leisure. To end:
-    `stop`, go on until `finished`, `flush`.
+    The quality of a sample is A when all four timestamps are those of kernels or hardware, B when
+    the far end's transmit timestamp is read in user space, C otherwise. A far end that tells in
+    a later reply when the one before really left (RFC 8972 §4.7) makes the difference between B
+    and A, so an answer waits for that, `hold_ns` at most.
+
+    The caller's turn: `take_due`, `transmit` each at its own reading of the clock, `receive` what
+    has arrived, then `settle` with an instant taken *before* it began to read. What the kernel
+    says of the leaving of packets goes to `transmitted` before the answers go to `receive`. It
+    comes back by `next_wakeup_ns`, and calls `close` from `next_close_ns` on, at its leisure. To
+    end: `stop`, go on until `finished`, `flush`.
     """
 
     def __init__(
@@ -75,12 +96,14 @@ class Session:
     ) -> None:
         phase_ns = random_phase_ns(plan.interval_ns) if phase_ns is None else phase_ns
         self.plan = plan
-        self.sender = sender or Sender(plan.timeout_ns)
+        self.sender = sender or Sender(plan.timeout_ns, asked=_asked(plan))
+        self.remarked: Counter[int] = Counter()  # packets by DSCP at the far end, if another
         self.totals = PacketCounts()  # of the packets settled so far
         self._schedule = PeriodicSchedule(start.mono_ns + phase_ns, plan.interval_ns, count)
         self._tolerance_ns = late_tolerance_ns(plan.interval_ns)
         self._position = 0
         self._packets: dict[int, _Packet] = {}  # by sequence number, while the window is open
+        self._held: dict[int, _Held] = {}  # by sequence number, in the order of answering
         self._open: dict[Window, WindowLedger] = {}
         self._reordering = ReorderingDetector()
         self._jitter = InterarrivalJitter()
@@ -94,11 +117,13 @@ class Session:
     @property
     def next_wakeup_ns(self) -> int | None:
         """The monotonic time by which `take_due` and `settle` want to be called; None: never."""
-        due_ns, deadline_ns = self._schedule.next_ns, self.sender.next_deadline_ns
-        if deadline_ns is None:
-            return due_ns
-        deadline_ns += READ_GRACE_NS + 1
-        return deadline_ns if due_ns is None else min(due_ns, deadline_ns)
+        times = [self._schedule.next_ns]
+        if (deadline_ns := self.sender.next_deadline_ns) is not None:
+            times.append(deadline_ns + READ_GRACE_NS + 1)
+        for held in self._held.values():
+            times.append(held.until_ns)
+            break
+        return min((time_ns for time_ns in times if time_ns is not None), default=None)
 
     @property
     def next_close_ns(self) -> int | None:
@@ -139,14 +164,26 @@ class Session:
 
     def abandon(self) -> None:
         """Settle every packet in flight as unmeasured: its answer cannot be received any more."""
+        for seq, held in self._held.items():
+            self._answered(seq, held.rtt_s, Quality.B)
+        self._held.clear()
         for seq in self.sender.withdraw_all():
             self._unmeasured(self._packets[seq].ledger)
 
-    def receive(self, datagram: bytes, now: Instant) -> Event:
-        """Take in a datagram that arrived at `now`, and return what it was."""
+    def transmitted(self, seq: int, left_ns: int) -> None:
+        """Take in when the kernel saw a packet leave, as Unix time."""
+        packet = self._packets.get(seq)
+        if packet is not None:
+            packet.stamped = self.sender.transmitted(seq, left_ns)
+
+    def receive(self, datagram: bytes, now: Instant, *, stamped: bool = False) -> Event:
+        """Take in a datagram that arrived at `now`, and return what it was.
+
+        `stamped`: the kernel says so.
+        """
         event = self.sender.receive(datagram, now)
         if isinstance(event, Replied):
-            self._answered(event, now)
+            self._replied(event, now, stamped=stamped)
         elif isinstance(event, Duplicate) and event.seq in self._packets:
             self._packets[event.seq].ledger.duplicated()
             self.totals.duplicates += 1
@@ -158,6 +195,11 @@ class Session:
         `now` must be older than the last look at the socket: an answer that came in time may
         have waited there while the prober slept.
         """
+        while self._held:
+            seq, held = next(iter(self._held.items()))
+            if held.until_ns > now.mono_ns:
+                break
+            self._answered(seq, self._held.pop(seq).rtt_s, Quality.B)
         for seq in self.sender.expire(now.at_mono(now.mono_ns - READ_GRACE_NS)):
             packet = self._packets[seq]
             if _stepped(packet, now):
@@ -180,18 +222,35 @@ class Session:
         self.abandon()
         return self._close(list(self._open.values()))
 
-    def _answered(self, event: Replied, now: Instant) -> None:
+    def _replied(self, event: Replied, now: Instant, *, stamped: bool) -> None:
         packet = self._packets[event.seq]
+        followed = event.follow_up
+        if isinstance(followed, Followed) and self._held.pop(followed.seq, None) is not None:
+            quality = Quality.A if followed.method in _KERNEL else Quality.B
+            self._answered(followed.seq, followed.rtt_s, quality)
         if _stepped(packet, now):
             self._unmeasured(packet.ledger)
             return
-        reordered = self._reordering.observe(packet.position)
-        self._jitter.observe(event.rtt_s)
-        packet.ledger.answered(event.rtt_s, self._jitter.estimate_s, reordered=reordered)
+        packet.reordered = self._reordering.observe(packet.position)
+        seen = event.class_of_service
+        if seen is not None and seen.seen != self.plan.dscp:
+            self.remarked[seen.seen] += 1
+        far = event.timestamps is not None and event.timestamps.method_in in _KERNEL
+        if not (packet.stamped and stamped and far):
+            self._answered(event.seq, event.rtt_s, Quality.C)
+        elif event.announces:
+            self._held[event.seq] = _Held(event.rtt_s, now.mono_ns + self.plan.hold_ns)
+        else:
+            self._answered(event.seq, event.rtt_s, Quality.B)
+
+    def _answered(self, seq: int, rtt_s: float, quality: Quality) -> None:
+        packet = self._packets[seq]
+        self._jitter.observe(rtt_s)
+        packet.ledger.answered(rtt_s, quality, self._jitter.estimate_s, reordered=packet.reordered)
         self.totals.answered += 1
-        self.totals.reordered += reordered
+        self.totals.reordered += packet.reordered
         if self._on_answer is not None:
-            self._on_answer(event.rtt_s)
+            self._on_answer(rtt_s)
 
     def _unmeasured(self, ledger: WindowLedger, packets: int = 1) -> None:
         ledger.unmeasured(packets)
@@ -207,8 +266,7 @@ class Session:
         if ledger is None:
             end_ns = now.at_wall(window.end_s * NS_PER_S).mono_ns
             close_ns = end_ns + self.plan.timeout_ns + READ_GRACE_NS
-            plan = self.plan
-            ledger = WindowLedger(plan.key, window, plan.thresholds, plan.quality, close_ns)
+            ledger = WindowLedger(self.plan.key, window, self.plan.thresholds, close_ns)
             self._open[window] = ledger
         return ledger
 
@@ -220,6 +278,11 @@ class Session:
             del self._open[ledger.window]
             closed.append(ledger.close())
         return closed
+
+
+def _asked(plan: SessionPlan) -> Asked:
+    """Return what a session asks of a reflector: whoever does not know it returns it as it is."""
+    return Asked(follow_up=True, timestamps=True, dscp=plan.dscp)
 
 
 def _stepped(packet: _Packet, now: Instant) -> bool:

@@ -1,31 +1,26 @@
-"""UDP sockets for measuring: kernel receive timestamps, DSCP, TTL, all without privilege."""
+"""UDP sockets for measuring, with DSCP and TTL, all without privilege."""
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Final
 
-from netslo.model import NS_PER_S
 from probes.address import SocketAddress
 from probes.stamp.packet import PACKET_SIZE_MAX
+from probes.timestamps import RECEIVED, stamp_of
 
 TTL: Final = 255  # RFC 8762 §4.2.1: the far end can then tell the number of hops
 RECEIVE_BUFFER: Final = 1 << 20  # octets; some seconds of answers while the process sleeps
 
 # Linux' numbers (asm-generic/socket.h, linux/in.h) which `socket` does not name everywhere
 _MSG_TRUNC: Final = int(socket.MSG_TRUNC)  # not the enum: it is slow, and read per packet
-_SO_TIMESTAMPNS_OLD: Final = 35  # struct timespec of the C library
-_SO_TIMESTAMPNS_NEW: Final = 64  # two 64-bit integers on every machine, since Linux 5.1
 _IP_PKTINFO: Final = 8
 _IP_RECVTTL: Final = 12
 _IP_RECVTOS: Final = 13
 
-_TIMESPEC_NEW: Final = Struct("=qq")
-_TIMESPEC_OLD: Final = Struct("@ll")
 _INT: Final = Struct("@i")
 _PKTINFO: Final = Struct("=i4s4s")  # interface, address to send from, destination
 _PKTINFO6: Final = Struct("=16si")
@@ -109,13 +104,14 @@ def read_datagram(sock: socket.socket) -> Datagram | None:
     return datagram
 
 
-def reply_ancillary(family: int, datagram: Datagram) -> Ancillary:
-    """Return what makes the reply leave from the address and with the DSCP of the request.
+def reply_ancillary(family: int, datagram: Datagram, dscp: int | None = None) -> Ancillary:
+    """Return what makes the reply leave from the address of the request, with its DSCP or another.
 
     On a host with several addresses a socket bound to all of them would otherwise answer from
     the one nearest to the peer, and the peer would not know it.
     """
-    dscp_octet = (datagram.traffic_class or 0) & 0xFC  # ECN belongs to each direction
+    # ECN belongs to each direction.
+    dscp_octet = (datagram.traffic_class or 0) & 0xFC if dscp is None else dscp << 2
     if family == socket.AF_INET6:
         level, traffic_class, pktinfo = socket.IPPROTO_IPV6, socket.IPV6_TCLASS, socket.IPV6_PKTINFO
         source = None if datagram.local is None else _PKTINFO6.pack(datagram.local, 0)
@@ -136,16 +132,7 @@ def _udp_socket(family: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, TTL)
     else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, TTL)
-    enable_timestamps(sock)
     return sock
-
-
-def enable_timestamps(sock: socket.socket) -> None:
-    """Ask for kernel receive timestamps; without them the caller's own reading has to do."""
-    for option in (_SO_TIMESTAMPNS_NEW, _SO_TIMESTAMPNS_OLD):
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, option, 1)
-            return
 
 
 def _set_traffic_class(sock: socket.socket, octet: int) -> None:
@@ -156,13 +143,7 @@ def _set_traffic_class(sock: socket.socket, octet: int) -> None:
 
 
 def _note_timestamp(datagram: Datagram, value: bytes) -> None:
-    seconds, ns = _TIMESPEC_NEW.unpack_from(value)
-    datagram.received_ns = seconds * NS_PER_S + ns
-
-
-def _note_timestamp_old(datagram: Datagram, value: bytes) -> None:
-    seconds, ns = _TIMESPEC_OLD.unpack_from(value)
-    datagram.received_ns = seconds * NS_PER_S + ns
+    datagram.received_ns = stamp_of(value) or None
 
 
 def _note_ttl(datagram: Datagram, value: bytes) -> None:
@@ -186,8 +167,7 @@ def _note_pktinfo6(datagram: Datagram, value: bytes) -> None:
 
 
 _NOTES: Final = {
-    (socket.SOL_SOCKET, _SO_TIMESTAMPNS_NEW): _note_timestamp,
-    (socket.SOL_SOCKET, _SO_TIMESTAMPNS_OLD): _note_timestamp_old,
+    **dict.fromkeys(RECEIVED, _note_timestamp),
     (socket.IPPROTO_IP, socket.IP_TTL): _note_ttl,
     (socket.IPPROTO_IP, socket.IP_TOS): _note_tos,
     (socket.IPPROTO_IP, _IP_PKTINFO): _note_pktinfo,

@@ -22,7 +22,8 @@ from netslo.units import format_ms
 from probes.clock import read_clock_state
 from probes.measure import Measurement, MeasurePlan, Measuring
 from probes.reflector import ReflectorServer
-from probes.sockets import enable_timestamps, read_datagram
+from probes.sockets import read_datagram
+from probes.timestamps import enable_timestamps
 
 _LOOPBACK: Final = "127.0.0.1"
 _SO_TIMESTAMPING: Final = 37

@@ -18,7 +18,8 @@ from netslo.estate import Estate
 from netslo.model import NS_PER_S, Endpoint, Path
 from probes.emulator.log import DROPPED, FORWARD, REVERSE, FlowLog, Truth
 from probes.emulator.model import Direction, Impairment, ordinary
-from probes.sockets import Datagram, enable_timestamps, read_datagram
+from probes.sockets import Datagram, read_datagram
+from probes.timestamps import enable_timestamps
 
 _STOP_POLL_S: Final = 0.1
 _BURST_MAX: Final = 64

@@ -31,7 +31,7 @@ class Circumstances:
     """How a request came, as far as the receiving host knows, and how it takes timestamps."""
 
     traffic_class: int | None = None  # the DSCP and ECN octet
-    addresses: tuple[Address, Address] | None = None  # destination and source
+    addresses: Callable[[], tuple[Address, Address]] | None = None  # destination and source
     ports: tuple[int, int] = (0, 0)  # destination and source
     timestamps: TimestampInformation = field(default_factory=TimestampInformation)
     dscp_allowed: bool = True  # whether replies may have the DSCP that a sender wants
@@ -64,7 +64,7 @@ class _Answering:
 
     def location(self, value: bytes) -> bytes | None:
         assert self.circumstances.addresses is not None
-        return location_reply(value, self.circumstances.addresses, self.circumstances.ports)
+        return location_reply(value, self.circumstances.addresses(), self.circumstances.ports)
 
     def timestamp_information(self, value: bytes) -> bytes | None:
         known = TimestampInformation.decode(value)

@@ -43,6 +43,10 @@ class Followed:
     replied_ns: int  # that T3
     method: int  # probes.stamp.tlv.Method
 
+    @property
+    def rtt_s(self) -> float:
+        return self.rtt_ns / NS_PER_S
+
 
 @dataclass(frozen=True, slots=True)
 class Replied:
@@ -60,6 +64,7 @@ class Replied:
     timestamps: TimestampInformation | None = None
     counts: DirectMeasurement | None = None
     follow_up: Followed | FollowUpFault | None = None  # of an earlier packet
+    announces: bool = False  # when this reply really left, a later one will tell
 
     @property
     def rtt_s(self) -> float:

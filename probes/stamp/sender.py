@@ -154,6 +154,17 @@ class Sender:
             extensions = sealed(seq, extensions, Flag.UNRECOGNISED, self._packets)
         return base + extensions
 
+    def transmitted(self, seq: int, left_ns: int) -> bool:
+        """Note when a packet really left: Unix time, from whoever transmitted it.
+
+        False if it is too late for that: the answer has come already, or will not come.
+        """
+        sent = self._in_flight.get(seq)
+        if sent is None:
+            return False
+        sent.at = sent.at.at_wall(left_ns)
+        return True
+
     def withdraw(self, seq: int) -> None:
         """Forget a packet in flight that could not be transmitted."""
         del self._in_flight[seq]
@@ -238,6 +249,7 @@ class Sender:
             timestamps=_read(extensions, Kind.TIMESTAMP_INFORMATION, TimestampInformation.decode),
             counts=_read(extensions, Kind.DIRECT_MEASUREMENT, DirectMeasurement.decode),
             follow_up=follow_up,
+            announces=extensions.find(Kind.FOLLOW_UP_TELEMETRY) is not None,
         )
 
     def _follow_up(

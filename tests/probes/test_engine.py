@@ -132,9 +132,10 @@ class Run:
             interval_ms * MS,
             timeout_ms * MS,
             (SloThreshold("fast", 0.1), SloThreshold("instant", 0.0)),
+            dscp,
         )
         session = Session(plan, read_clocks(), count=count)
-        return self.engine.add(session, target, dscp)
+        return self.engine.add(session, target)
 
     def run(self) -> "Run":
         self.engine.run()

@@ -3,10 +3,11 @@ import time
 
 import pytest
 
-import probes.sockets
+import probes.timestamps
 from netslo.model import Endpoint
 from probes.address import SocketAddress, resolve
 from probes.sockets import open_probe_socket, open_reflector_socket, read_datagram
+from probes.timestamps import enable_timestamps, number_from_zero, read_transmitted
 
 
 def pair(host: str, dscp: int = 0) -> tuple[socket.socket, socket.socket]:
@@ -20,6 +21,7 @@ def pair(host: str, dscp: int = 0) -> tuple[socket.socket, socket.socket]:
 def exchange(datagram: bytes, host: str = "127.0.0.1", dscp: int = 0):
     reflector, probe = pair(host, dscp)
     with reflector, probe:
+        enable_timestamps(reflector)
         before_ns = time.time_ns()
         probe.send(datagram)
         received = read_datagram(reflector)
@@ -36,16 +38,42 @@ def test_the_kernel_says_when_and_with_what_ttl_class_and_address_a_datagram_cam
     assert not datagram.truncated
 
 
-def test_an_older_kernels_timestamps_are_read_too(monkeypatch):
-    monkeypatch.setattr(probes.sockets, "_SO_TIMESTAMPNS_NEW", 9999)  # refused, as before 5.1
+def test_without_the_newer_option_there_are_receive_timestamps_only(monkeypatch):
+    monkeypatch.setattr(probes.timestamps, "_SO_TIMESTAMPING_NEW", 9999)
     before_ns, datagram, after_ns = exchange(b"test")
     assert before_ns <= datagram.received_ns <= after_ns
+    reflector, probe = pair("127.0.0.1")
+    with reflector, probe:
+        assert not enable_timestamps(probe, transmit=True)
 
 
 def test_without_kernel_timestamps_there_is_none(monkeypatch):
-    monkeypatch.setattr(probes.sockets, "_SO_TIMESTAMPNS_NEW", 9999)
-    monkeypatch.setattr(probes.sockets, "_SO_TIMESTAMPNS_OLD", 9998)
+    for option in ("_SO_TIMESTAMPING_NEW", "_SO_TIMESTAMPNS_NEW"):
+        monkeypatch.setattr(probes.timestamps, option, 9999)
     assert exchange(b"test")[1].received_ns is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_kernel_says_when_each_datagram_left(host):
+    reflector, probe = pair(host)
+    with reflector, probe:
+        assert enable_timestamps(probe, transmit=True)
+        assert enable_timestamps(reflector, transmit=True)
+        before_ns = time.time_ns()
+        for _ in range(3):
+            probe.send(b"test")
+        stamps = dict(read_transmitted(probe))
+        assert list(stamps) == [0, 1, 2]
+        came = [read_datagram(reflector).received_ns for _ in range(3)]
+        order = [
+            before_ns,
+            *(ns for pair in zip(stamps.values(), came, strict=True) for ns in pair),
+        ]
+        assert order == sorted(order)
+        number_from_zero(probe)
+        probe.send(b"test")
+        assert [number for number, _ in read_transmitted(probe)] == [0]
+        assert not list(read_transmitted(probe))
 
 
 @pytest.mark.parametrize(("size", "truncated"), [(9000, False), (9001, True)])

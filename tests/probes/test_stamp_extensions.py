@@ -156,7 +156,7 @@ def test_packets_are_counted_at_both_ends() -> None:
 @pytest.mark.parametrize("addresses", [("192.0.2.1", "198.51.100.7"), ("2001:db8::1", "::1")])
 def test_where_a_request_came_from_is_told(addresses) -> None:
     there = tuple(map(ip_address, addresses))
-    circumstances = Circumstances(addresses=there, ports=(862, 50_000))
+    circumstances = Circumstances(addresses=lambda: there, ports=(862, 50_000))
     found = answer(request(Kind.LOCATION, location_request()).encode(), circumstances)
     assert found[0] == 0
     assert found[4:8] == (862).to_bytes(2, "big") + (50_000).to_bytes(2, "big")
@@ -211,7 +211,7 @@ def test_any_datagram_is_an_event_at_both_ends(octets, authenticated, real_head)
     sender, reflector = Sender(10**9, key=key, asked=ALL), Reflector(key=key)
     there, reply, now = exchange(sender, reflector)[1], b"", Instant(WALL_NS, 0)
     head = there[: 112 if authenticated else 44] if real_head else b""
-    circumstances = Circumstances(traffic_class=0, addresses=(ip_address("::1"),) * 2)
+    circumstances = Circumstances(traffic_class=0, addresses=lambda: (ip_address("::1"),) * 2)
     accepted = reflector.receive(head + octets, PEER, 61, circumstances)
     if isinstance(accepted, Accepted):
         reply = reflector.reply(accepted, WALL_NS, WALL_NS)

@@ -192,8 +192,10 @@ class Channel:
             return
         arrival = _arrival(datagram, now)
         event = self.session.receive(datagram.data, arrival, stamped=arrival is not now)
-        if isinstance(event, Replied) and isinstance(event.follow_up, FollowUpFault):
-            self._report.discarded[event.follow_up.value] += 1
+        if isinstance(event, Replied):
+            for fault in event.follow_ups:
+                if isinstance(fault, FollowUpFault):
+                    self._report.discarded[fault.value] += 1
         if isinstance(event, Discarded):
             self._report.discarded[event.reason.value] += 1
         elif isinstance(event, Late):

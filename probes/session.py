@@ -224,10 +224,10 @@ class Session:
 
     def _replied(self, event: Replied, now: Instant, *, stamped: bool) -> None:
         packet = self._packets[event.seq]
-        followed = event.follow_up
-        if isinstance(followed, Followed) and self._held.pop(followed.seq, None) is not None:
-            quality = Quality.A if followed.method in _KERNEL else Quality.B
-            self._answered(followed.seq, followed.rtt_s, quality)
+        for followed in event.follow_ups:
+            if isinstance(followed, Followed) and self._held.pop(followed.seq, None) is not None:
+                quality = Quality.A if followed.method in _KERNEL else Quality.B
+                self._answered(followed.seq, followed.rtt_s, quality)
         if _stepped(packet, now):
             self._unmeasured(packet.ledger)
             return

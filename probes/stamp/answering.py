@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from probes.stamp.follow_ups import FollowUps
 from probes.stamp.packet import SEQUENCE_SPAN
 from probes.stamp.tlv import (
     ACCESS_REPORT_SIZE,
@@ -42,7 +42,7 @@ class _Answering:
     """What the answers to one request are made of."""
 
     circumstances: Circumstances
-    follow_ups: deque[FollowUp]
+    follow_ups: FollowUps
     counts: tuple[int, int]
 
     def answer(self, tlv: Tlv) -> Tlv:
@@ -90,7 +90,7 @@ class _Answering:
     def follow_up(self, value: bytes) -> bytes | None:
         if len(value) != _FOLLOW_UP_SIZE:
             return None
-        return (self.follow_ups.popleft() if self.follow_ups else FollowUp()).encode()
+        return self.follow_ups.take(FollowUp.wanted(value)).encode()
 
 
 _VALUES: Final[Mapping[int, Callable[[_Answering, bytes], bytes | None]]] = {
@@ -108,7 +108,7 @@ _VALUES: Final[Mapping[int, Callable[[_Answering, bytes], bytes | None]]] = {
 def answered(
     extensions: Extensions,
     circumstances: Circumstances,
-    follow_ups: deque[FollowUp],
+    follow_ups: FollowUps,
     counts: tuple[int, int],
 ) -> Extensions:
     """Return the reply's extensions, each as long as it came.

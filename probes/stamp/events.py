@@ -63,7 +63,7 @@ class Replied:
     class_of_service: ClassOfService | None = None  # DSCP and ECN of our packet where it arrived
     timestamps: TimestampInformation | None = None
     counts: DirectMeasurement | None = None
-    follow_up: Followed | FollowUpFault | None = None  # of an earlier packet
+    follow_ups: tuple[Followed | FollowUpFault, ...] = ()  # of earlier packets
     announces: bool = False  # when this reply really left, a later one will tell
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 from probes.ntp import ntp_from_unix_ns
 from probes.stamp.answering import Circumstances, answered
 from probes.stamp.error_estimate import ErrorEstimate
+from probes.stamp.follow_ups import FollowUps
 from probes.stamp.integrity import doubtful, intact, sealed
 from probes.stamp.packet import (
     PACKET_SIZE_MAX,
@@ -24,7 +25,6 @@ from probes.stamp.packet import (
 from probes.stamp.tlv import ClassOfService, Extensions, Flag, FollowUp, Kind, Method
 
 SESSIONS_MAX: Final = 4096
-FOLLOW_UPS_MAX: Final = 256  # of one session, not announced yet
 _FLAGS_OF_A_REQUEST: Final = bytes([Flag.UNRECOGNISED])
 _DWELL_MAX: Final = 10 << 32  # 10 s in NTP units: longer than any reflector holds a packet
 
@@ -48,7 +48,7 @@ class _Session:
 
     next_sequence: int = 0
     received: int = 0
-    follow_ups: deque[FollowUp] = field(default_factory=lambda: deque(maxlen=FOLLOW_UPS_MAX))
+    follow_ups: FollowUps = field(default_factory=FollowUps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Reflector:
         session = self._sessions and self._sessions.get(accepted.session)
         if session:
             told = FollowUp(accepted.sequence, ntp_from_unix_ns(left_ns), method)
-            session.follow_ups.append(told)
+            session.follow_ups.add(told)
 
     def _read(self, datagram: bytes, peer: Peer) -> Request | RequestFault:
         if len(datagram) > PACKET_SIZE_MAX:
@@ -186,7 +186,7 @@ class Reflector:
         extensions = Extensions.decode(accepted.extensions)
         if self._authenticated and not intact(accepted.request.sequence, extensions, self._packets):
             return replace(accepted, extensions=doubtful(extensions).encode())
-        follow_ups = session.follow_ups if session is not None else deque[FollowUp]()
+        follow_ups = session.follow_ups if session is not None else FollowUps()
         counts = (session.received, accepted.sequence + 1) if session is not None else (0, 0)
         answers = answered(extensions, circumstances, follow_ups, counts)
         if self._authenticated:  # the last of them is written when the reply is

@@ -36,6 +36,7 @@ from probes.stamp.tlv import (
 
 T = TypeVar("T")
 
+_ASKED_AGAIN_MAX: Final = 3  # times, for one follow-up
 CLOCK_NOISE_NS: Final = 50_000  # how far readings of the clocks may be off in one round trip
 
 
@@ -49,11 +50,15 @@ class Asked:
     counts: bool = False
     padding: int = 0  # octets in all; 0 or at least 4
 
-    def encode(self, sent: int) -> bytes:
-        """Return the extensions of the packet before which `sent` others were sent."""
+    def encode(self, sent: int, wanted: int = 0) -> bytes:
+        """Return the extensions of the packet before which `sent` others were sent.
+
+        `wanted` is the number of a reply whose follow-up did not come.
+        """
         tlvs = []
-        if self.follow_up:
+        if self.follow_up:  # all packets of a session are equally long
             tlvs.append(request(Kind.FOLLOW_UP_TELEMETRY, FollowUp().encode()))
+            tlvs.append(request(Kind.FOLLOW_UP_TELEMETRY, FollowUp(wanted).encode()))
         if self.timestamps:
             tlvs.append(request(Kind.TIMESTAMP_INFORMATION, TimestampInformation().encode()))
         if self.dscp is not None:
@@ -66,7 +71,7 @@ class Asked:
         return b"".join(tlv.encode() for tlv in tlvs)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answered:
     """What a follow-up of a reply is judged by."""
 
@@ -74,6 +79,8 @@ class _Answered:
     received_ns: int  # T2
     replied_ns: int  # T3 as the reply had it
     span_ns: int  # T4 - T1
+    order: int  # of answering
+    asked_again: int = 0
 
 
 @dataclass(slots=True)
@@ -122,6 +129,8 @@ class Sender:
         self._in_flight: dict[int, _Sent] = {}  # in the order of sending
         self._settled: dict[int, _Sent] = {}  # in the order of settling
         self._answered: dict[int, _Answered] = {}  # by the reflector's number, oldest first
+        self._order = 0  # of the next answer
+        self._told = -1  # the latest answer of which a follow-up has come
 
     @property
     def next_seq(self) -> int:
@@ -148,7 +157,7 @@ class Sender:
         base = self._packets.write_request(
             Request(seq, timestamp, self.error_estimate.encode(), self.ssid)
         )
-        extensions = self._asked.encode(self._sent)
+        extensions = self._asked.encode(self._sent, self._missing())
         self._sent += 1
         if extensions:
             extensions = sealed(seq, extensions, Flag.UNRECOGNISED, self._packets)
@@ -232,10 +241,9 @@ class Sender:
             return Discarded(ReplyFault.DWELL_LONG)
         sent.answered = True
         self._settle(reply.sender_sequence)
-        follow_up = self._follow_up(extensions, decode, now)
-        self._remember(
-            reply.sequence, _Answered(reply.sender_sequence, received_ns, replied_ns, span_ns)
-        )
+        follow_ups = self._follow_ups(extensions, decode, now)
+        answered = _Answered(reply.sender_sequence, received_ns, replied_ns, span_ns, self._order)
+        self._remember(reply.sequence, answered)
         return Replied(
             seq=reply.sender_sequence,
             rtt_ns=max(0, rtt_ns),
@@ -248,17 +256,22 @@ class Sender:
             class_of_service=_read(extensions, Kind.CLASS_OF_SERVICE, ClassOfService.decode),
             timestamps=_read(extensions, Kind.TIMESTAMP_INFORMATION, TimestampInformation.decode),
             counts=_read(extensions, Kind.DIRECT_MEASUREMENT, DirectMeasurement.decode),
-            follow_up=follow_up,
+            follow_ups=follow_ups,
             announces=extensions.find(Kind.FOLLOW_UP_TELEMETRY) is not None,
         )
 
-    def _follow_up(
+    def _follow_ups(
         self, extensions: Extensions, decode: Callable[..., int], now: Instant
-    ) -> Followed | FollowUpFault | None:
-        """Judge what a reply tells of an earlier one; each is told once at most."""
-        told = _read(extensions, Kind.FOLLOW_UP_TELEMETRY, FollowUp.decode)
-        if told is None:
-            return None
+    ) -> tuple[Followed | FollowUpFault, ...]:
+        """Judge what a reply tells of earlier ones."""
+        values = dict.fromkeys(tlv.value for tlv in extensions.find_all(Kind.FOLLOW_UP_TELEMETRY))
+        told = [FollowUp.decode(value) for value in values]
+        return tuple(self._follow_up(each, decode, now) for each in told if each is not None)
+
+    def _follow_up(
+        self, told: FollowUp, decode: Callable[..., int], now: Instant
+    ) -> Followed | FollowUpFault:
+        """Judge when an earlier reply left; each is believed once at most."""
         earlier = self._answered.get(told.sequence)
         if earlier is None:
             return FollowUpFault.UNKNOWN
@@ -272,11 +285,23 @@ class Sender:
         if rtt_ns < -CLOCK_NOISE_NS:
             return FollowUpFault.LATE
         del self._answered[told.sequence]
+        self._told = max(self._told, earlier.order)
         return Followed(earlier.seq, max(0, rtt_ns), left_ns, told.method)
+
+    def _missing(self) -> int:
+        """Return the reply whose follow-up was lost with the reply that told it; 0: none."""
+        for number, answered in self._answered.items():
+            if answered.order >= self._told:
+                return 0
+            if answered.asked_again < _ASKED_AGAIN_MAX:
+                answered.asked_again += 1
+                return number
+        return 0
 
     def _remember(self, reflector_seq: int, answered: _Answered) -> None:
         if not self._asked.follow_up:
             return
+        self._order += 1
         self._answered.pop(reflector_seq, None)  # a reflector that began anew counts anew
         self._answered[reflector_seq] = answered
         while len(self._answered) > self._memory:

@@ -88,11 +88,13 @@ class Extensions:
 
     def find(self, kind: Kind) -> Tlv | None:
         """Return the first sound extension of a kind that the other side understood."""
+        found = self.find_all(kind)
+        return found[0] if found else None
+
+    def find_all(self, kind: Kind) -> list[Tlv]:
+        """Return the sound extensions of a kind that the other side understood."""
         bad = Flag.UNRECOGNISED | Flag.MALFORMED | Flag.INTEGRITY
-        for tlv in self.tlvs:
-            if tlv.kind == kind and not tlv.flags & bad:
-                return tlv
-        return None
+        return [tlv for tlv in self.tlvs if tlv.kind == kind and not tlv.flags & bad]
 
     def find_request(self, kind: Kind) -> Tlv | None:
         """Return the first extension of a kind, as a sender sends it."""
@@ -210,7 +212,11 @@ _FOLLOW_UP: Final = Struct("!IQB3x")
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """When an earlier reply really left (§4.7); all zero in a request."""
+    """When an earlier reply really left (§4.7).
+
+    All zero in a request, but that one of ours may have the sequence number of a reply whose
+    follow-up did not come.
+    """
 
     sequence: int = 0  # the reflector's own, of that reply
     timestamp: int = 0  # in the reflector's format
@@ -226,6 +232,12 @@ class FollowUp:
             return None
         found = cls(*_FOLLOW_UP.unpack(value))
         return found if found.timestamp else None
+
+    @staticmethod
+    def wanted(value: bytes) -> int:
+        """Return the reply that a request's extension of the right length asks for; 0: the next."""
+        sequence, timestamp, _ = _FOLLOW_UP.unpack(value)
+        return 0 if timestamp else int(sequence)
 
 
 ACCESS_REPORT_SIZE: Final = 4

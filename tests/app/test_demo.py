@@ -43,7 +43,8 @@ def test_every_path_is_measured_and_its_ledger_adds_up(demo) -> None:
     for path in state["paths"]:
         assert path["due"] == path["answered"] + path["lost"] + path["unmeasured"]
         assert path["due"] == pytest.approx(DURATION_S * 5, abs=15)
-        assert path["rtt"]["count"] == path["answered"]
+        # Nobody follows up the last answer: it is a sample of another quality.
+        assert path["answered"] - 1 <= path["rtt"]["count"] <= path["answered"]
 
 
 def deviation(path, q: str) -> tuple[float, float]:

@@ -101,14 +101,31 @@ def test_an_answer_waits_for_its_follow_up_no_longer_than_it_may() -> None:
     assert held_until == INTERVAL_NS  # the next packet is due before
 
 
-def test_a_follow_up_that_is_lost_with_its_reply_costs_one_sample() -> None:
+@pytest.mark.parametrize("burst", [1, 2, 5])
+def test_a_follow_up_that_is_lost_with_its_reply_is_told_again(burst) -> None:
     line = Line()
-    for lost in (False, True, False, False):
+    fates = [False, False, *[True] * burst, False, False, False, False]
+    for lost in fates:
         line.packet(lost=lost)
     found = line.samples()
     assert {quality: values[0] for quality, values in found.items()} == {
-        Quality.A: 1,
-        Quality.B: 2,  # whose follow-up was lost, and the last one
+        Quality.A: len(fates) - burst - 1,
+        Quality.B: 1,  # the last one
+    }
+
+
+def test_a_reflector_which_tells_nothing_again_costs_one_sample() -> None:
+    line = Line()
+    line.packet()
+    line.packet(lost=True)
+    [told] = line.reflector._sessions.values()
+    told.follow_ups._told.clear()
+    for _ in range(6):
+        line.packet()
+    found = line.samples()
+    assert {quality: values[0] for quality, values in found.items()} == {
+        Quality.A: 5,
+        Quality.B: 2,
     }
 
 

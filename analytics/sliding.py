@@ -294,7 +294,8 @@ class Sliding:
             getattr(found, name)[:] = reach.specials[row]
         for pane in self._covering(reach):
             for part in pane.extremes():
-                np.add.at(found.sum, part.stream, part.sum)
+                with np.errstate(over="ignore", invalid="ignore"):  # a sum may be infinite
+                    np.add.at(found.sum, part.stream, part.sum)
                 np.minimum.at(found.min, part.stream, part.min)
                 np.maximum.at(found.max, part.stream, part.max)
         return found

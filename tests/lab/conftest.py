@@ -1,0 +1,3 @@
+from .fixtures import pair, wan
+
+__all__ = ["pair", "wan"]

@@ -1,0 +1,42 @@
+"""The laboratory as fixtures; a `conftest.py` elsewhere may import them too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from . import namespaces
+from . import wan as emulator
+from .link import Link
+from .namespaces import Namespace, Pair, veth
+from .wan import Wan
+
+CALM = Link(delay_s=0.010, jitter_s=0.0002, jitter_time_s=0.05)
+
+
+def require(reason: str | None) -> None:
+    """Skip the test for this reason if there is one; in CI, where nothing may skip, fail."""
+    if reason is None:
+        namespaces.sweep()
+    elif os.environ.get("CI") == "true":
+        pytest.fail(f"the laboratory cannot run in CI: {reason}")
+    else:
+        pytest.skip(f"the laboratory cannot run: {reason}")
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Two namespaces joined by a wire, IPv4 10.77.0.0/30 and IPv6 fd00:77::/64."""
+    require(namespaces.available())
+    with Namespace("a") as a, Namespace("b") as b:
+        yield veth(a, b)
+
+
+@pytest.fixture
+def wan() -> Iterator[Wan]:
+    """Two namespaces joined by the emulator, 10 ms each way and no loss; `change` it at will."""
+    require(emulator.available())
+    with Namespace("a") as a, Namespace("b") as b, Wan(a, b, CALM) as wide_area:
+        yield wide_area

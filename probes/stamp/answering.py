@@ -101,8 +101,7 @@ _VALUES: Final[Mapping[int, Callable[[_Answering, bytes], bytes | None]]] = {
     Kind.DIRECT_MEASUREMENT: _Answering.direct_measurement,
     Kind.ACCESS_REPORT: _Answering.access_report,
     Kind.FOLLOW_UP_TELEMETRY: _Answering.follow_up,
-    Kind.HMAC: _Answering.as_it_came,
-}
+}  # who has a key writes the HMAC TLV last; who has none does not understand it
 
 
 def answered(
@@ -126,8 +125,8 @@ def answered(
 
 
 def _marked(rest: bytes) -> bytes:
-    """Return what is no extension, with the flag M where a header can be seen (§4)."""
-    if len(rest) < HEADER_SIZE:
+    """Return what was not read, with the flag M if it is cut and its header can be seen (§4)."""
+    if len(rest) < HEADER_SIZE or Extensions.decode(rest).tlvs:
         return rest
     flags = rest[0] & ~Flag.UNRECOGNISED | Flag.MALFORMED
     return bytes([flags & 0xFF]) + rest[1:]

@@ -1,4 +1,4 @@
-"""What a datagram that a STAMP sender receives can be."""
+"""What a datagram that a sender receives can be."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Late:
 class Discarded:
     """A datagram that answers nothing; it changed nothing."""
 
-    reason: ReplyFault
+    reason: StrEnum  # ReplyFault, or what a sender of another kind has
 
 
 Event = Replied | Duplicate | Late | Discarded

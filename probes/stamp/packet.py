@@ -117,6 +117,7 @@ class PacketFormat(Protocol):
     def write_reply(self, reply: Reply) -> bytes: ...
     def read_request(self, datagram: bytes) -> Request: ...
     def read_reply(self, datagram: bytes) -> Reply: ...
+    def peek_reply(self, datagram: bytes) -> Reply: ...
     def mac(self, octets: bytes) -> bytes | None: ...
 
 
@@ -135,6 +136,10 @@ class Unauthenticated:
         return parse_request(datagram)
 
     def read_reply(self, datagram: bytes) -> Reply:
+        return parse_reply(datagram)
+
+    def peek_reply(self, datagram: bytes) -> Reply:
+        """Read what may be a reply, of at least 41 octets."""
         return parse_reply(datagram)
 
     def mac(self, _octets: bytes) -> None:
@@ -162,6 +167,10 @@ class Authenticated:
 
     def read_reply(self, datagram: bytes) -> Reply:
         return Reply._make(_SIGNED_REPLY.unpack_from(self._checked(datagram)))
+
+    def peek_reply(self, datagram: bytes) -> Reply:
+        """Read what may be a reply, of a length and an HMAC that were checked."""
+        return Reply._make(_SIGNED_REPLY.unpack_from(datagram))
 
     def mac(self, octets: bytes) -> bytes:
         """Return the HMAC of octets (RFC 8762 §4.4)."""

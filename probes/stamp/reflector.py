@@ -11,7 +11,7 @@ from probes.ntp import ntp_from_unix_ns
 from probes.stamp.answering import Circumstances, answered
 from probes.stamp.error_estimate import ErrorEstimate
 from probes.stamp.follow_ups import FollowUps
-from probes.stamp.integrity import doubtful, intact, sealed
+from probes.stamp.integrity import doubtful, intact, seal_at, sealed
 from probes.stamp.packet import (
     PACKET_SIZE_MAX,
     SEQUENCE_SPAN,
@@ -20,7 +20,6 @@ from probes.stamp.packet import (
     Reply,
     Request,
     packet_format,
-    parse_reply,
 )
 from probes.stamp.tlv import ClassOfService, Extensions, Flag, FollowUp, Kind, Method
 
@@ -62,7 +61,8 @@ class Accepted:
     size: int  # of the reply
     session: SessionKey
     dscp: int | None = None  # wanted for the reply; None: as the request came
-    sealed: bool = False  # the extensions end with an HMAC TLV
+    sealed: bool = False  # an HMAC TLV follows the extensions
+    padding: bytes = b""  # extensions behind the HMAC TLV
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Reflector:
         )
         extensions = accepted.extensions
         if accepted.sealed:
-            extensions = sealed(accepted.sequence, extensions, 0, self._packets)
+            extensions = sealed(accepted.sequence, extensions, 0, self._packets) + accepted.padding
         return (base + extensions)[: accepted.size]
 
     def transmitted(self, accepted: Accepted, left_ns: int, method: Method) -> None:
@@ -176,7 +176,7 @@ class Reflector:
             return RequestFault.HMAC
         except ValueError:
             return RequestFault.SHORT
-        looped = not self._authenticated and _is_reply(datagram)
+        looped = len(datagram) >= TWAMP_REPLY_SIZE and _is_reply(self._packets.peek_reply(datagram))
         return RequestFault.LOOP if looped else request
 
     def _extended(
@@ -189,15 +189,18 @@ class Reflector:
         follow_ups = session.follow_ups if session is not None else FollowUps()
         counts = (session.received, accepted.sequence + 1) if session is not None else (0, 0)
         answers = answered(extensions, circumstances, follow_ups, counts)
-        if self._authenticated:  # the last of them is written when the reply is
-            answers = replace(answers, tlvs=answers.tlvs[:-1])
+        at = seal_at(extensions) if self._authenticated else None
+        padding = Extensions() if at is None else replace(answers, tlvs=answers.tlvs[at + 1 :])
+        if at is not None:  # the HMAC TLV is written when the reply is
+            answers = replace(answers, tlvs=answers.tlvs[:at])
         wanted = extensions.find_request(Kind.CLASS_OF_SERVICE)
         asked = None if wanted is None else ClassOfService.decode(wanted.value)
         return replace(
             accepted,
             extensions=answers.encode(),
             dscp=None if asked is None else asked.wanted,
-            sealed=self._authenticated,
+            sealed=at is not None,
+            padding=padding.encode(),
         )
 
     def _session(self, key: SessionKey) -> _Session | None:
@@ -218,13 +221,11 @@ def _count(session: _Session) -> int:
     return sequence
 
 
-def _is_reply(datagram: bytes) -> bool:
+def _is_reply(reply: Reply) -> bool:
     """Whether a datagram is a reply: two reflectors would send it to and fro for ever.
 
-    A request is zero where a reply holds T2, and padding there is not a moment before T1.
+    A request is zero where a reply holds T2, and padding there is not a moment before T1. A key
+    is no help: both reflectors hold it.
     """
-    if len(datagram) < TWAMP_REPLY_SIZE:
-        return False
-    reply = parse_reply(datagram)
     dwell = reply.timestamp - reply.receive_timestamp
     return reply.receive_timestamp != 0 and 0 <= dwell <= _DWELL_MAX

@@ -36,7 +36,7 @@ from probes.stamp.tlv import (
 
 T = TypeVar("T")
 
-_ASKED_AGAIN_MAX: Final = 3  # times, for one follow-up
+ASKED_AGAIN_MAX: Final = 3  # times, for one follow-up
 CLOCK_NOISE_NS: Final = 50_000  # how far readings of the clocks may be off in one round trip
 
 
@@ -93,6 +93,11 @@ class _Sent:
 
 
 _NOTHING: Final = Asked()
+
+
+def asked_of_session(dscp: int) -> Asked:
+    """Return what a session asks of a reflector: whoever does not know it returns it as it is."""
+    return Asked(follow_up=True, timestamps=True, dscp=dscp)
 
 
 class Sender:
@@ -223,7 +228,8 @@ class Sender:
     def _answer(
         self, sent: _Sent, reply: Reply, extensions: Extensions, now: Instant
     ) -> Replied | Discarded:
-        if extensions.tlvs and not intact(reply.sequence, extensions, self._packets):
+        touched = not _untouched(extensions)
+        if touched and not intact(reply.sequence, extensions, self._packets):
             return Discarded(ReplyFault.INTEGRITY)
         ptp = reply.error_estimate & PTP_FLAG
         decode: Callable[..., int] = unix_ns_from_ptp if ptp else unix_ns_from_ntp
@@ -293,7 +299,7 @@ class Sender:
         for number, answered in self._answered.items():
             if answered.order >= self._told:
                 return 0
-            if answered.asked_again < _ASKED_AGAIN_MAX:
+            if answered.asked_again < ASKED_AGAIN_MAX:
                 answered.asked_again += 1
                 return number
         return 0
@@ -312,6 +318,14 @@ class Sender:
         self._settled[seq] = self._in_flight.pop(seq)
         while len(self._settled) > self._memory:
             del self._settled[next(iter(self._settled))]
+
+
+def _untouched(extensions: Extensions) -> bool:
+    """Whether there are none, or as we sent them: nothing in them is read, so none needs a seal.
+
+    A reflector that knows RFC 8762 only returns our HMAC TLV beside a sequence number of its own.
+    """
+    return not extensions.rest and all(tlv.flags == Flag.UNRECOGNISED for tlv in extensions.tlvs)
 
 
 def _read(extensions: Extensions, kind: Kind, decode: Callable[[bytes], T | None]) -> T | None:

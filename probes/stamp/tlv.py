@@ -14,7 +14,7 @@ from typing import Final
 
 _HEADER: Final = Struct("!BBH")
 HEADER_SIZE: Final = 4
-EXTENSIONS_MAX: Final = 64  # in one packet; what follows is returned as it came
+EXTENSIONS_MAX: Final = 16  # in one packet; what follows costs no time, and returns as it came
 assert _HEADER.size == HEADER_SIZE
 
 
@@ -63,7 +63,8 @@ class Tlv:
 class Extensions:
     """The extensions of a packet in order, and what follows that is none.
 
-    `rest` begins with a header whose length goes beyond the packet, or is shorter than one.
+    `rest` begins with a header whose length goes beyond the packet, or is shorter than one, or
+    follows EXTENSIONS_MAX extensions.
     """
 
     tlvs: tuple[Tlv, ...] = ()

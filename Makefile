@@ -71,4 +71,5 @@ $(VENV)/.wheel: $(SOURCE) pyproject.toml README.md LICENSE $(VENV)/.runtime
 	@$(PIP) wheel --no-build-isolation --no-deps -w dist .
 	@$(PIP) install --no-deps --force-reinstall dist/netslo-*.whl
 	@$(BIN)/python -P -m analytics.warm_up
+	@$(BIN)/python -P -m probes.warm_up
 	@touch $@

@@ -51,7 +51,7 @@ class Quality(StrEnum):
     """Who took a sample's timestamps. Classes never mix in one sketch."""
 
     A = "A"  # all four by kernel or hardware
-    B = "B"  # the far transmit stamp in user space, the others by kernel or hardware
+    B = "B"  # ours by kernel or hardware; the far transmit stamp in user space, or none by echo
     C = "C"  # any other
 
 

@@ -15,11 +15,11 @@ from analytics.windows import SeriesKey
 from netslo.estate import Estate
 from netslo.model import NS_PER_S, Endpoint, Path, SloThreshold
 from probes.address import SocketAddress, resolve
-from probes.channel import Channel, Report
-from probes.engine import Engine
+from probes.channel import Report
+from probes.engines import Measured, MeasuringEngine, new_engine
 from probes.instant import read_clocks
 from probes.outbox import Outbox
-from probes.session import Session, SessionPlan
+from probes.session import SessionPlan
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class ProbeAgent:
     ) -> None:
         """Measure, ship and deliver side by side; `ended` says that the last report is in."""
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        engine = Engine(lambda reports: _post(loop, self._take_in, reports))
+        engine = new_engine(lambda reports: _post(loop, self._take_in, reports))
         joining = await self._add_sessions(engine, tasks)
         tasks.create_task(self._ship(threads, ended))
         for outbox in self._outboxes.values():
@@ -116,17 +116,17 @@ class ProbeAgent:
         measuring.result()
 
     async def _add_sessions(
-        self, engine: Engine, tasks: asyncio.TaskGroup
+        self, engine: MeasuringEngine, tasks: asyncio.TaskGroup
     ) -> list[asyncio.Task[None]]:
         """Resolve the targets and add a session for each path; return the tasks still resolving."""
         attempts = {at: tasks.create_task(_attempt(at)) for at in set(self._endpoints.values())}
         if attempts:
             await asyncio.wait(attempts.values(), timeout=RESOLVE_WAIT_S)
-        channels: dict[Endpoint, list[Channel]] = {at: [] for at in attempts}
+        channels: dict[Endpoint, list[Measured]] = {at: [] for at in attempts}
         start = read_clocks()
         for path, at in self._endpoints.items():
             address = attempts[at].result() if attempts[at].done() else None
-            channel = engine.add(Session(self._session_plan(path), start), address)
+            channel = engine.measure(self._session_plan(path), address, start=start)
             if address is None:
                 channels[at].append(channel)
         return [
@@ -186,10 +186,10 @@ async def _attempt(endpoint: Endpoint) -> SocketAddress | None:
 
 
 async def _join(
-    engine: Engine,
+    engine: MeasuringEngine,
     endpoint: Endpoint,
     attempt: asyncio.Task[SocketAddress | None],
-    channels: Sequence[Channel],
+    channels: Sequence[Measured],
 ) -> None:
     """Give channels their target as soon as its name resolves."""
     address = await attempt

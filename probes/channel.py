@@ -5,18 +5,24 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+from array import array
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from analytics.windows import PathWindow
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.windows import PacketCounts, PathWindow
 from netslo.model import NS_PER_S
 from probes.address import SocketAddress
 from probes.clock import ClockState
+from probes.icmp.sender import IcmpSender
+from probes.icmp.socket import open_echo_socket, read_echo
 from probes.instant import Instant, read_clocks
 from probes.session import Due, Session
-from probes.sockets import Datagram, open_probe_socket, read_datagram
+from probes.sockets import Datagram, open_probe_socket
 from probes.stamp.events import Discarded, FollowUpFault, Late, Replied
 from probes.timestamps import enable_timestamps, number_from_zero, read_transmitted
 
@@ -28,14 +34,14 @@ NO_SOCKET: Final = "not sent: no route or no socket"
 LATE_REPLY: Final = "reply after the time-out"
 OVERLONG: Final = "longer than any test packet"
 
-_REOPEN_NS: Final = 2 * NS_PER_S
+REOPEN_NS: Final = 2 * NS_PER_S
 _BURST_MAX: Final = 1024  # datagrams of one socket in one turn
 _NUMBERS: Final = 1 << 32  # the kernel counts in 32 bits
 _NUMBERED_MAX: Final = 4096  # packets whose stamp has not come
-_KERNEL_STAMP_AGE_NS_MAX: Final = 10 * NS_PER_S
+KERNEL_STAMP_AGE_NS_MAX: Final = 10 * NS_PER_S
 
 # The packet did not leave, but the socket is sound: try again with the next one.
-_PASSING_ERRORS: Final = frozenset(
+PASSING_ERRORS: Final = frozenset(
     {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EPERM, errno.EACCES, errno.EMSGSIZE}
 )
 
@@ -49,14 +55,14 @@ class Report:
     """
 
     windows: list[PathWindow] = field(default_factory=list)
-    lateness_s: list[float] = field(default_factory=list)  # of each packet sent
+    lateness_s: array[float] = field(default_factory=lambda: array("d"))  # of each packet sent
     discarded: Counter[str] = field(default_factory=Counter)
     clock: ClockState | None = None  # if it was read anew
 
     def take(self) -> Report:
         """Return what has gathered, and begin anew."""
         taken = Report(self.windows, self.lateness_s, self.discarded, self.clock)
-        self.windows, self.lateness_s, self.discarded = [], [], Counter()
+        self.windows, self.lateness_s, self.discarded = [], array("d"), Counter()
         self.clock = None
         return taken
 
@@ -87,6 +93,15 @@ class Channel:
         self._numbered: dict[int, int] = {}  # sequence numbers by the kernel's, still to come
         self._next_number = 0
 
+    @property
+    def totals(self) -> PacketCounts:
+        """The packets settled so far."""
+        return self.session.totals
+
+    def recent_rtt_s(self, packets: int) -> NDArray[np.float64]:
+        """Return the round trips of the last answers, at most so many, seconds."""
+        return np.array(self.session.recent_rtt_s.copy())[-packets:]
+
     def retarget(self, target: SocketAddress) -> None:
         """Send to another address from now on."""
         self.close_socket()
@@ -108,7 +123,7 @@ class Channel:
         arrived: list[tuple[Datagram, Instant]] = []
         for _ in range(_BURST_MAX):
             try:
-                datagram = read_datagram(self.sock)
+                datagram = read_echo(self.sock)
             except OSError as error:
                 self._note_icmp(error.errno)
                 continue
@@ -126,7 +141,7 @@ class Channel:
         now = read_clocks()
         for number, left_ns in read_transmitted(self.sock):
             seq = self._numbered.pop(number, None)
-            if seq is not None and 0 <= now.wall_ns - left_ns <= _KERNEL_STAMP_AGE_NS_MAX:
+            if seq is not None and 0 <= now.wall_ns - left_ns <= KERNEL_STAMP_AGE_NS_MAX:
                 self.session.transmitted(seq, left_ns)
 
     def settle(self, now: Instant) -> None:
@@ -154,7 +169,7 @@ class Channel:
         seq, datagram = self.session.transmit(due, now)
         error = _transmit(sock, datagram)
         self._report.lateness_s.append((now.mono_ns - due.due_ns) / NS_PER_S)
-        if error and error not in _PASSING_ERRORS:
+        if error and error not in PASSING_ERRORS:
             # Most likely what ICMP said of an earlier packet: then it is told once, this packet
             # has not left yet, and the next try succeeds.
             told, error = error, _transmit(sock, datagram)
@@ -165,9 +180,9 @@ class Channel:
         if error:
             self._report.discarded[f"not sent: {_name(error)}"] += 1
             self.session.withdraw(seq)
-        if error and error not in _PASSING_ERRORS:
+        if error and error not in PASSING_ERRORS:
             self.close_socket()
-            self._reopen_ns = now.mono_ns + _REOPEN_NS
+            self._reopen_ns = now.mono_ns + REOPEN_NS
 
     def _number(self, sock: socket.socket, seq: int, error: int) -> None:
         """Remember the number by which the kernel will speak of a packet.
@@ -207,9 +222,9 @@ class Channel:
             return None
         if now.mono_ns >= self._reopen_ns:
             try:
-                self.sock = open_probe_socket(self._target, self.session.plan.dscp)
+                self.sock = self._new_socket(self._target)
             except OSError as error:
-                self._reopen_ns = now.mono_ns + _REOPEN_NS
+                self._reopen_ns = now.mono_ns + REOPEN_NS
                 _log.warning("no socket to %s: %s", self._target, error.strerror)
             else:
                 self._stamps = enable_timestamps(self.sock, transmit=True)
@@ -218,6 +233,15 @@ class Channel:
                 return self.sock
         self._report.discarded[NO_SOCKET] += 1
         return None
+
+    def _new_socket(self, target: SocketAddress) -> socket.socket:
+        """Return a socket for the session's kind of probe; nothing is in flight."""
+        sender, dscp = self.session.sender, self.session.plan.dscp
+        if not isinstance(sender, IcmpSender):
+            return open_probe_socket(target, dscp)
+        sock = open_echo_socket(target, dscp)
+        sender.bind(sock.protocol, sock.identifier)
+        return sock
 
     def _note_icmp(self, error: int | None) -> None:
         refused = error == errno.ECONNREFUSED
@@ -236,7 +260,7 @@ def _transmit(sock: socket.socket, datagram: bytes) -> int:
 def _arrival(datagram: Datagram, now: Instant) -> Instant:
     """Return when a datagram came: by the kernel's timestamp, unless the clock was set since."""
     received_ns = datagram.received_ns
-    if received_ns is None or not 0 <= now.wall_ns - received_ns <= _KERNEL_STAMP_AGE_NS_MAX:
+    if received_ns is None or not 0 <= now.wall_ns - received_ns <= KERNEL_STAMP_AGE_NS_MAX:
         return now
     return now.at_wall(received_ns)
 

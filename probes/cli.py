@@ -95,6 +95,12 @@ def measure() -> None:
     help="When a packet without an answer is lost.",
 )
 @click.option("--dscp", type=click.IntRange(0, _DSCP_MAX), default=0, show_default=True)
+@click.option(
+    "--icmp",
+    "echo",
+    is_flag=True,
+    help="Send ICMP echo instead: most hosts answer, but without timestamps.",
+)
 @click.option("-4", "family", flag_value="4", help="Use IPv4 only.")
 @click.option("-6", "family", flag_value="6", help="Use IPv6 only.")
 @json_option
@@ -107,21 +113,25 @@ def rtt(
     timeout: float,
     dscp: int,
     family: str | None,
+    echo: bool,
     as_json: bool,
 ) -> None:
-    """Measure the round trip to a STAMP or TWAMP Light reflector (default port 862).
+    """Measure the round trip to a STAMP or TWAMP Light reflector (default port 862), or by ICMP.
 
     Ends after the packets, or at Ctrl-C. Exit status 1 when nothing was answered.
     """
     import socket
 
+    from netslo.model import ProbeKind
     from probes.measure import MeasurePlan, Measuring
 
     if interval < _INTERVAL_S_MIN:
         raise ConfigurationError(f"--interval {interval:g}s: must be at least {_INTERVAL_S_MIN:g}s")
     families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: None}
-    endpoint = _endpoint(target)
-    if endpoint.port == 0:
+    endpoint = _endpoint(target, 0) if echo else _endpoint(target)
+    if echo and endpoint.port:
+        raise ConfigurationError(f"{target}: ICMP has no ports")
+    if not echo and endpoint.port == 0:
         raise ConfigurationError(f"{target}: port 0 cannot be measured")
     plan = MeasurePlan(
         target=endpoint,
@@ -130,6 +140,7 @@ def rtt(
         count=_packets(count, duration, interval),
         dscp=dscp,
         family=families[family],
+        kind=ProbeKind.ICMP if echo else ProbeKind.STAMP,
     )
     measuring = Measuring(plan)
     result = _run(measuring, live=sys.stderr.isatty() and not as_json)
@@ -141,12 +152,12 @@ def rtt(
         raise NetsloError(_why_nothing(result))
 
 
-def _endpoint(text: str) -> Endpoint:
+def _endpoint(text: str, default_port: int | None = None) -> Endpoint:
     from probes.address import parse_endpoint
     from probes.stamp.packet import PORT
 
     try:
-        return parse_endpoint(text, PORT)
+        return parse_endpoint(text, PORT if default_port is None else default_port)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
 
@@ -176,7 +187,7 @@ def _live_line(measuring: Measuring) -> str:
     import numpy as np
 
     packets = measuring.counts
-    rtt_s = np.array(measuring.result.recent_rtt_s.copy())
+    rtt_s = measuring.recent_rtt_s
     last = p50 = p99 = None
     if rtt_s.size:
         last = float(rtt_s[-1])
@@ -184,7 +195,7 @@ def _live_line(measuring: Measuring) -> str:
     measured = packets.answered + packets.lost
     loss = packets.lost / measured if measured else None
     return (
-        f"{measuring.result.address}: {packets.answered} of {packets.due} answered, "
+        f"{measuring.result.where}: {packets.answered} of {packets.due} answered, "
         f"loss {format_percent(loss)}, "
         f"last {format_ms(last, 3)}, p50 {format_ms(p50, 3)}, p99 {format_ms(p99, 3)} ms"
     )
@@ -194,7 +205,8 @@ def _print_summary(result: Measurement) -> None:
     shape = result.to_json()
     packets = result.total.packets
     name, address = shape["target"], shape["address"]
-    click.echo(f"STAMP to {name}" + ("" if name == address else f" ({address})"))
+    kind = {"stamp": "STAMP", "icmp": "ICMP echo"}[shape["kind"]]
+    click.echo(f"{kind} to {name}" + ("" if name == address else f" ({address})"))
     measured = packets.answered + packets.lost
     loss = packets.lost / measured if measured else None
     click.echo(
@@ -231,7 +243,11 @@ def _print_distributions(shape: dict[str, Any]) -> None:
 
 def _why_nothing(result: Measurement) -> str:
     """Say what a person can do when no packet was answered."""
-    target = result.address
+    from netslo.model import ProbeKind
+
+    target = result.where
+    if result.total.packets.lost and result.plan.kind is ProbeKind.ICMP:
+        return f"nothing answered from {target}: no such host, or a firewall drops ICMP echo"
     if result.refused:
         return f"nothing answered: nothing listens on UDP {target}; is the reflector running?"
     if result.total.packets.lost:

@@ -20,7 +20,7 @@ from probes.channel import Channel, Report
 from probes.clock import read_clock_state
 from probes.instant import Instant, read_clocks
 from probes.schedule import Timetable
-from probes.session import Session
+from probes.session import Session, SessionPlan
 
 _REPORT_NS: Final = NS_PER_S
 _CLOCK_READ_NS: Final = 16 * NS_PER_S
@@ -50,6 +50,19 @@ class Engine:
         self._poll = select.epoll()
         self._wakeup_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wakeup_fd, select.EPOLLIN)
+
+    def measure(
+        self,
+        plan: SessionPlan,
+        target: SocketAddress | None,
+        *,
+        start: Instant | None = None,
+        phase_ns: int | None = None,
+        count: int | None = None,
+    ) -> Channel:
+        """Add a session by its plan, before `run`."""
+        session = Session(plan, start or read_clocks(), phase_ns=phase_ns, count=count)
+        return self.add(session, target)
 
     def add(self, session: Session, target: SocketAddress | None) -> Channel:
         """Add a session, before `run`; without a target its packets are unmeasured."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from analytics.figures import window_figures
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
@@ -16,10 +19,10 @@ from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, Window
 from probes.address import SocketAddress, resolve
 from probes.channel import REFUSED, Report
 from probes.engine import Engine
-from probes.instant import read_clocks
-from probes.session import Session, SessionPlan
+from probes.engines import MeasuringEngine, new_engine
+from probes.icmp.socket import open_echo_socket
+from probes.session import RECENT, SessionPlan
 
-RECENT: Final = 1000  # answers which the live figures are about
 _FAMILIES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 _KEY: Final = SeriesKey(Path("here", "there", "measure"))  # a measurement is of no estate
 
@@ -34,6 +37,7 @@ class MeasurePlan:
     count: int | None = None
     dscp: int = 0
     family: socket.AddressFamily | None = None
+    kind: ProbeKind = ProbeKind.STAMP  # or ICMP: then the target's port means nothing
 
 
 @dataclass(slots=True)
@@ -44,7 +48,15 @@ class Measurement:
     address: SocketAddress
     total: PathWindow = field(default_factory=lambda: PathWindow(_KEY, Window(0)))
     discarded: Counter[str] = field(default_factory=Counter)
-    recent_rtt_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    @property
+    def where(self) -> str:
+        """The address measured, with its port if it has one."""
+        return str(self.address.sockaddr[0]) if self._echo else str(self.address)
+
+    @property
+    def _echo(self) -> bool:
+        return self.plan.kind is ProbeKind.ICMP
 
     @property
     def refused(self) -> bool:
@@ -61,9 +73,9 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Return the stable shape of `measure rtt --json`; what is not known is null."""
         return {
-            "target": str(self.plan.target),
-            "address": str(self.address),
-            "kind": ProbeKind.STAMP.value,
+            "target": self.plan.target.host if self._echo else str(self.plan.target),
+            "address": self.where,
+            "kind": self.plan.kind.value,
             **window_figures(self.total),
             "discarded": dict(self.discarded),
         }
@@ -73,26 +85,29 @@ class Measuring:
     """A measurement under way, in a thread of its own.
 
     Raises:
-        ConfigurationError: the target does not resolve; nothing was started.
+        ConfigurationError: the target does not resolve, or no echo is allowed; nothing was started.
     """
 
     def __init__(self, plan: MeasurePlan) -> None:
-        self.result = Measurement(plan, _resolve(plan))
+        key = SeriesKey(_KEY.path, plan.kind)
+        self.result = Measurement(plan, _resolve(plan), PathWindow(key, Window(0)))
         session_plan = SessionPlan(
-            key=_KEY,
+            key=key,
             interval_ns=round(plan.interval_s * NS_PER_S),
             timeout_ns=round(plan.timeout_s * NS_PER_S),
             dscp=plan.dscp,
         )
-        self._session = Session(
+        if plan.kind is ProbeKind.ICMP:
+            _try_echo(self.result.address)
+            self._engine: MeasuringEngine = Engine(self.result.take_in)
+        else:
+            self._engine = new_engine(self.result.take_in)
+        self._measured = self._engine.measure(
             session_plan,
-            read_clocks(),
+            self.result.address,
             phase_ns=0,  # a person waits for the first packet
             count=plan.count,
-            on_answer=self.result.recent_rtt_s.append,
         )
-        self._engine = Engine(self.result.take_in)
-        self._engine.add(self._session, self.result.address)
         self._failure: BaseException | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="measure", daemon=True)
@@ -100,7 +115,12 @@ class Measuring:
     @property
     def counts(self) -> PacketCounts:
         """The packets settled so far."""
-        return self._session.totals
+        return self._measured.totals
+
+    @property
+    def recent_rtt_s(self) -> NDArray[np.float64]:
+        """The round trips of the last answers, at most `RECENT`, seconds."""
+        return self._measured.recent_rtt_s(RECENT)
 
     def run(self, on_tick: Callable[[], None], tick_s: float = 0.1) -> Measurement:
         """Measure to the end, calling `on_tick` meanwhile; KeyboardInterrupt ends it early.
@@ -130,6 +150,15 @@ class Measuring:
             self._failure = error
         finally:
             self._ended.set()
+
+
+def _try_echo(address: SocketAddress) -> None:
+    try:
+        open_echo_socket(address, 0).close()
+    except PermissionError as error:
+        raise ConfigurationError(error.strerror or str(error)) from error
+    except OSError:
+        return  # no route yet, perhaps: what cannot be sent is unmeasured
 
 
 def _resolve(plan: MeasurePlan) -> SocketAddress:

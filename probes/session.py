@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
-from netslo.model import NS_PER_S, Quality, SloThreshold, Window
+from netslo.model import NS_PER_S, ProbeKind, Quality, SloThreshold, Window
+from probes.icmp.sender import Echoed, IcmpSender
 from probes.instant import Instant
 from probes.jitter import InterarrivalJitter
 from probes.ledger import WindowLedger
 from probes.reordering import ReorderingDetector
 from probes.schedule import PeriodicSchedule, count_by_window, late_tolerance_ns, random_phase_ns
 from probes.stamp.events import Duplicate, Event, Followed, Replied
-from probes.stamp.sender import Asked, Sender
+from probes.stamp.sender import Sender, asked_of_session
 from probes.stamp.tlv import Method
 
 CLOCK_STEP_NS: Final = 5_000_000  # a wall clock that moved further against the monotonic one
+RECENT: Final = 1000  # answers that are remembered for whoever looks on
 _HOLD_NS_MAX: Final = 5 * NS_PER_S
 _KERNEL: Final = frozenset({Method.HARDWARE, Method.SOFTWARE})
 READ_GRACE_NS: Final = 20_000_000  # from a packet's kernel timestamp until we have surely read it
@@ -75,7 +77,8 @@ class Session:
     The quality of a sample is A when all four timestamps are those of kernels or hardware, B when
     the far end's transmit timestamp is read in user space, C otherwise. A far end that tells in
     a later reply when the one before really left (RFC 8972 §4.7) makes the difference between B
-    and A, so an answer waits for that, `hold_ns` at most.
+    and A, so an answer waits for that, `hold_ns` at most. An ICMP echo is B at best: its far end
+    is a kernel, but what it took is not known.
 
     The caller's turn: `take_due`, `transmit` each at its own reading of the clock, `receive` what
     has arrived, then `settle` with an instant taken *before* it began to read. What the kernel
@@ -91,14 +94,15 @@ class Session:
         *,
         phase_ns: int | None = None,
         count: int | None = None,
-        sender: Sender | None = None,
+        sender: Sender | IcmpSender | None = None,
         on_answer: Callable[[float], None] | None = None,
     ) -> None:
         phase_ns = random_phase_ns(plan.interval_ns) if phase_ns is None else phase_ns
         self.plan = plan
-        self.sender = sender or Sender(plan.timeout_ns, asked=_asked(plan))
+        self.sender = sender or _sender(plan)
         self.remarked: Counter[int] = Counter()  # packets by DSCP at the far end, if another
         self.totals = PacketCounts()  # of the packets settled so far
+        self.recent_rtt_s: deque[float] = deque(maxlen=RECENT)  # of the last answers
         self._schedule = PeriodicSchedule(start.mono_ns + phase_ns, plan.interval_ns, count)
         self._tolerance_ns = late_tolerance_ns(plan.interval_ns)
         self._position = 0
@@ -235,7 +239,8 @@ class Session:
         seen = event.class_of_service
         if seen is not None and seen.seen != self.plan.dscp:
             self.remarked[seen.seen] += 1
-        far = event.timestamps is not None and event.timestamps.method_in in _KERNEL
+        told = event.timestamps
+        far = isinstance(event, Echoed) or (told is not None and told.method_in in _KERNEL)
         if not (packet.stamped and stamped and far):
             self._answered(event.seq, event.rtt_s, Quality.C)
         elif event.announces:
@@ -247,6 +252,7 @@ class Session:
         packet = self._packets[seq]
         self._jitter.observe(rtt_s)
         packet.ledger.answered(rtt_s, quality, self._jitter.estimate_s, reordered=packet.reordered)
+        self.recent_rtt_s.append(rtt_s)
         self.totals.answered += 1
         self.totals.reordered += packet.reordered
         if self._on_answer is not None:
@@ -280,9 +286,10 @@ class Session:
         return closed
 
 
-def _asked(plan: SessionPlan) -> Asked:
-    """Return what a session asks of a reflector: whoever does not know it returns it as it is."""
-    return Asked(follow_up=True, timestamps=True, dscp=plan.dscp)
+def _sender(plan: SessionPlan) -> Sender | IcmpSender:
+    if plan.key.probe is ProbeKind.ICMP:
+        return IcmpSender(plan.timeout_ns)
+    return Sender(plan.timeout_ns, asked=asked_of_session(plan.dscp))
 
 
 def _stepped(packet: _Packet, now: Instant) -> bool:

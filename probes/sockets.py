@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from probes.stamp.packet import PACKET_SIZE_MAX
 from probes.timestamps import RECEIVED, stamp_of
 
 TTL: Final = 255  # RFC 8762 §4.2.1: the far end can then tell the number of hops
+SHARED_RECEIVE_BUFFER: Final = 16 << 20
 RECEIVE_BUFFER: Final = 1 << 20  # octets; some seconds of answers while the process sleeps
 
 # Linux' numbers (asm-generic/socket.h, linux/in.h) which `socket` does not name everywhere
 _MSG_TRUNC: Final = int(socket.MSG_TRUNC)  # not the enum: it is slow, and read per packet
+_SO_RCVBUFFORCE: Final = 33
 _IP_PKTINFO: Final = 8
 _IP_RECVTTL: Final = 12
 _IP_RECVTOS: Final = 13
@@ -54,6 +57,29 @@ def open_probe_socket(target: SocketAddress, dscp: int) -> socket.socket:
     try:
         _set_traffic_class(sock, dscp << 2)
         sock.connect(target.sockaddr)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def open_shared_socket(family: int, dscp: int) -> socket.socket:
+    """Return a non-blocking socket for packets to many targets, that also reports TTL and DSCP.
+
+    Raises:
+        OSError: the host does not have the family.
+    """
+    sock = _udp_socket(family)
+    try:
+        _set_traffic_class(sock, dscp << 2)
+        with contextlib.suppress(OSError):  # beyond the system's limit: a privilege
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, SHARED_RECEIVE_BUFFER)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
     except OSError:
         sock.close()
         raise

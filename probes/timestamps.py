@@ -18,10 +18,10 @@ from netslo.model import NS_PER_S
 _TX_SOFTWARE: Final = 1 << 1
 _RX_SOFTWARE: Final = 1 << 3
 _SOFTWARE: Final = 1 << 4
-_OPT_ID: Final = 1 << 7
+OPT_ID_FLAG: Final = 1 << 7
 _OPT_TSONLY: Final = 1 << 11  # without the datagram itself
 _RECEIVE: Final = _RX_SOFTWARE | _SOFTWARE
-_TRANSMIT: Final = _RECEIVE | _TX_SOFTWARE | _OPT_TSONLY
+TRANSMIT_FLAGS: Final = _RECEIVE | _TX_SOFTWARE | _OPT_TSONLY
 
 # asm-generic/socket.h, linux/in.h, linux/in6.h, linux/errqueue.h
 _SO_TIMESTAMPING_NEW: Final = 65  # pairs of 64-bit integers on every machine, since Linux 5.1
@@ -62,7 +62,10 @@ def number_from_zero(sock: socket.socket) -> None:
     Raises:
         OSError: the kernel gives no stamps of what leaves.
     """
-    for flags in (_TRANSMIT, _TRANSMIT | _OPT_ID):  # numbers begin anew when OPT_ID is set anew
+    for flags in (
+        TRANSMIT_FLAGS,
+        TRANSMIT_FLAGS | OPT_ID_FLAG,
+    ):  # numbers begin anew when OPT_ID is set anew
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING_NEW, flags)
 
 

@@ -224,7 +224,7 @@ async def test_a_fault_in_the_engine_ends_the_agent_and_is_not_swallowed(
         raise ZeroDivisionError
 
     monkeypatch.setattr(probes.agent, "DRAIN_S", 0.1)
-    monkeypatch.setattr(probes.agent.Engine, "run", fault)
+    monkeypatch.setattr(type(probes.agent.new_engine(print)), "run", fault)
     agent = make_agent(make_estate(), reflectors, NOWHERE, tmp_path)
     with pytest.raises(ExceptionGroup) as failed:
         await asyncio.wait_for(agent.run(asyncio.Event()), 20)

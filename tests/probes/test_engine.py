@@ -15,13 +15,15 @@ import probes.schedule
 import probes.session
 from analytics.windows import PacketCounts, SeriesKey
 from netslo.model import Endpoint, Path, Quality, SloThreshold, Window
+from probes import _kernels
 from probes.address import SocketAddress, resolve
 from probes.channel import LATE_REPLY, NO_ADDRESS, NO_SOCKET, OVERLONG, REFUSED, Report
 from probes.engine import Engine
-from probes.instant import Instant, read_clocks
-from probes.session import Session, SessionPlan
+from probes.instant import Instant
+from probes.session import SessionPlan
 from probes.sockets import Datagram
 from probes.stamp.events import ReplyFault
+from probes.warm_up import warm_up
 
 MS = 1_000_000
 NTP_1970 = 2_208_988_800
@@ -107,8 +109,8 @@ def test_the_time_of_arrival_is(stamp_ns, arrived_ns):
 class Run:
     """An engine, and what it reported, added up."""
 
-    def __init__(self) -> None:
-        self.engine = Engine(self.take_in)
+    def __init__(self, engine=Engine) -> None:
+        self.engine = engine(self.take_in)
         self.packets: Counter[str] = Counter()
         self.windows = []
         self.total: dict[str, PacketCounts] = {}
@@ -134,17 +136,30 @@ class Run:
             (SloThreshold("fast", 0.1), SloThreshold("instant", 0.0)),
             dscp,
         )
-        session = Session(plan, read_clocks(), count=count)
-        return self.engine.add(session, target)
+        return self.engine.measure(plan, target, count=count)
 
     def run(self) -> "Run":
         self.engine.run()
         return self
 
 
+def engines():
+    yield Engine
+    if _kernels.available():
+        from probes.batched import BatchedEngine
+
+        yield BatchedEngine
+
+
+@pytest.fixture(params=engines(), ids=lambda engine: engine.__name__)
+def run(request) -> Run:
+    if request.param is not Engine:
+        warm_up()
+    return Run(request.param)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_reflector_that_is_not_ours_is_measured(host):
-    run = Run()
+def test_a_reflector_that_is_not_ours_is_measured(run, host):
     with far_end(host=host) as far:
         run.add("leeds", far.address)
         run.run()
@@ -160,8 +175,7 @@ def test_a_reflector_that_is_not_ours_is_measured(host):
     assert any(clock is not None for clock in run.clocks)
 
 
-def test_the_far_ends_dwell_is_not_in_the_round_trip():
-    run = Run()
+def test_the_far_ends_dwell_is_not_in_the_round_trip(run):
     with far_end(lambda _, request: [reply_to(request, dwell_s=0.03)]) as far:
         run.add("leeds", far.address, count=4, interval_ms=40)
         run.run()
@@ -169,7 +183,7 @@ def test_the_far_ends_dwell_is_not_in_the_round_trip():
     assert min(window.rtt().min for window in run.windows) < 0.02
 
 
-def test_losses_duplicates_and_reorderings_are_what_the_far_end_made_of_it():
+def test_losses_duplicates_and_reorderings_are_what_the_far_end_made_of_it(run):
     held: list[bytes] = []
 
     def behave(number: int, request: bytes) -> list[bytes]:
@@ -187,14 +201,13 @@ def test_losses_duplicates_and_reorderings_are_what_the_far_end_made_of_it():
             case _:
                 return [reply]
 
-    run = Run()
     with far_end(behave) as far:
         run.add("leeds", far.address, count=40)
         run.run()
     assert run.total["leeds"] == PacketCounts(answered=36, lost=4, duplicates=4, reordered=4)
 
 
-def test_forged_and_late_replies_are_counted_and_change_nothing():
+def test_forged_and_late_replies_are_counted_and_change_nothing(run):
     late: list[bytes] = []
 
     def behave(number: int, request: bytes) -> list[bytes]:
@@ -203,7 +216,6 @@ def test_forged_and_late_replies_are_counted_and_change_nothing():
             return [b"", b"garbage", bytes(44), bytes(9500)]
         return [reply_to(request)] + (late if number == 19 else [])
 
-    run = Run()
     with far_end(behave) as far:
         run.add("leeds", far.address, timeout_ms=50, interval_ms=10)
         run.run()
@@ -216,27 +228,27 @@ def test_forged_and_late_replies_are_counted_and_change_nothing():
     }
 
 
-def test_a_dead_target_loses_its_own_packets_and_delays_nobody(closed_port):
-    run = Run()
+def test_a_dead_target_loses_its_own_packets_and_delays_nobody(run, closed_port):
     with far_end() as far:
         run.add("dead", closed_port)
         run.add("alive", far.address)
         run.run()
     assert run.total["alive"] == PacketCounts(answered=20)
     assert run.total["dead"] == PacketCounts(lost=20)
-    assert run.discarded.keys() == {REFUSED}
+    if isinstance(run.engine, Engine):  # the other's sockets are not the target's alone
+        assert run.discarded.keys() == {REFUSED}
     assert sorted(run.lateness_s)[len(run.lateness_s) // 2] < 0.01
 
 
-def test_a_path_this_host_cannot_send_on_is_unmeasured_and_not_lost():
-    run = Run()
+def test_a_path_this_host_cannot_send_on_is_unmeasured_and_not_lost(run):
     broadcast = SocketAddress(socket.AF_INET, ("255.255.255.255", 862))  # needs an option
     run.add("nowhere", broadcast, count=5)
     run.add("unknown", None, count=5)
     run.run()
     assert run.total["nowhere"] == PacketCounts(unmeasured=5)
     assert run.total["unknown"] == PacketCounts(unmeasured=5)
-    assert run.discarded == {NO_SOCKET: 5, NO_ADDRESS: 5}
+    not_sent = NO_SOCKET if isinstance(run.engine, Engine) else "not sent: EACCES"
+    assert run.discarded == {not_sent: 5, NO_ADDRESS: 5}
     assert all(w.slo["fast"].unmeasured == w.packets.unmeasured for w in run.windows)
 
 
@@ -279,7 +291,7 @@ def test_a_send_error(monkeypatch, numbers, unmeasured, discarded):
 
 def test_a_network_that_goes_away_for_a_while_is_unmeasured_until_it_is_back(monkeypatch):
     monkeypatch.setattr(probes.channel, "_transmit", errors(*[errno.ENETUNREACH] * 2))
-    monkeypatch.setattr(probes.channel, "_REOPEN_NS", 30 * MS)
+    monkeypatch.setattr(probes.channel, "REOPEN_NS", 30 * MS)
     run = Run()
     with far_end() as far:
         run.add("leeds", far.address, count=30)
@@ -292,8 +304,7 @@ def test_a_network_that_goes_away_for_a_while_is_unmeasured_until_it_is_back(mon
     assert run.discarded[NO_SOCKET] == counts.unmeasured - 1
 
 
-def test_the_dscp_of_the_class_is_on_the_packets():
-    run = Run()
+def test_the_dscp_of_the_class_is_on_the_packets(run):
     with far_end() as far:
         run.add("leeds", far.address, count=3, dscp=46)
         run.run()
@@ -338,8 +349,7 @@ def test_windows_are_reported_while_it_measures_each_session_and_window_once(mon
     assert len(whole) >= 10  # the first and the last may be cut
 
 
-def test_a_stop_waits_for_what_is_in_flight_and_closes_every_window():
-    run = Run()
+def test_a_stop_waits_for_what_is_in_flight_and_closes_every_window(run):
     with far_end(lambda _, request: [reply_to(request, dwell_s=0.004)]) as far:
         channel = run.add("leeds", far.address, count=None, timeout_ms=1000, interval_ms=1)
         thread = running(run)
@@ -349,37 +359,34 @@ def test_a_stop_waits_for_what_is_in_flight_and_closes_every_window():
         assert not thread.is_alive()
     counts = run.total["leeds"]
     assert counts.unmeasured == 0
-    assert counts.answered + counts.lost == channel.session.sender.next_seq
-    assert counts == channel.session.totals
+    assert counts.answered + counts.lost >= len(far.requests)
+    assert counts == channel.totals
 
 
-def test_a_target_that_becomes_known_later_is_measured_from_then_on():
-    run = Run()
+def test_a_target_that_becomes_known_later_is_measured_from_then_on(run):
     with far_end() as far:
         channel = run.add("leeds", None, count=None)
         thread = running(run)
-        until(lambda: channel.session.totals.unmeasured >= 3)
+        until(lambda: channel.totals.unmeasured >= 3)
         run.engine.retarget(channel, far.address)
-        until(lambda: channel.session.totals.answered >= 3)
+        until(lambda: channel.totals.answered >= 3)
         run.engine.stop()
         thread.join(5)
     assert run.total["leeds"].lost == 0
 
 
-def test_commands_to_an_engine_that_has_ended_do_nothing():
-    run = Run()
+def test_commands_to_an_engine_that_has_ended_do_nothing(run):
     channel = run.add("leeds", None, count=1)
     run.run()
     run.engine.stop()
     run.engine.retarget(channel, resolve(Endpoint("127.0.0.1", 1)))
 
 
-def test_an_engine_without_sessions_ends_at_once():
-    assert Run().run().windows == []
+def test_an_engine_without_sessions_ends_at_once(run):
+    assert run.run().windows == []
 
 
-def test_a_hundred_sessions_share_a_thread():
-    run = Run()
+def test_a_hundred_sessions_share_a_thread(run):
     with far_end() as far:
         for number in range(100):
             run.add(f"s{number}", far.address, count=10, interval_ms=50, timeout_ms=1000)

@@ -1,0 +1,404 @@
+"""The measuring loop: sends what is due, reads what came, and writes down what became of it.
+
+It needs nobody: Python hears of packets by the rows they end as. Its time goes to system calls,
+so it makes one for many packets: what becomes due within `quantum_ns` leaves together, and answers
+are read now and then, for the kernel has noted when they came.
+
+The rules are those of `probes.session.Session` and `probes.stamp.sender.Sender`, which do the
+same in plain Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from analytics._kernels.compilation import compiled
+from probes._kernels.answers import missing, take_replies, take_stamps
+from probes._kernels.layouts import (
+    BATCH,
+    ERRNO_MAX,
+    HEAD,
+    KEEP_NS,
+    MUTED,
+    NO_ROOM,
+    NO_TARGET,
+    NUMBERS,
+    OFFSET,
+    READ_NS,
+    TAIL,
+    TOO_LATE,
+    State,
+)
+from probes._kernels.libc import (
+    CLOCK_MONOTONIC,
+    CLOCK_REALTIME,
+    CONTROL_LENGTH,
+    FLAGS,
+    NAME,
+    NAME_LENGTH,
+    NAME_SIZE,
+    NS_PER_S,
+    POLLIN,
+    clock_ns,
+    number_from_zero,
+    ppoll,
+    read_clocks,
+    send,
+)
+from probes._kernels.octets import ntp_from_unix
+from probes._kernels.sealing import seal_request
+from probes._kernels.stamp import AUTHENTICATED, put_request
+from probes.channel import REOPEN_NS
+from probes.outcome import NO_SPAN
+from probes.outcome import State as Outcome
+from probes.session import CLOCK_STEP_NS, READ_GRACE_NS
+
+_PENDING = int(Outcome.PENDING)
+_ANSWERED = int(Outcome.ANSWERED)
+_LOST = int(Outcome.LOST)
+_UNMEASURED = int(Outcome.UNMEASURED)
+
+READ_EVERY_NS: Final = 1_000_000
+KEEP_EVERY_NS: Final = 20_000_000
+NEVER_NS: Final = 1 << 62
+_OFFSET_NOISE_NS: Final = 20_000  # two readings of the clocks may differ by more only if one is set
+_KERNEL_QUALITY, _FAR_USER_QUALITY, _USER_QUALITY = 0, 1, 2  # places in probes.outcome.QUALITIES
+_KERNEL_TOLD = 2
+
+_EAGAIN, _ENOMEM, _EACCES, _EPERM, _EMSGSIZE = 11, 12, 13, 1, 90
+_ENOBUFS, _ECONNREFUSED = 105, 111
+_MASK32 = 0xFFFFFFFF
+
+
+@compiled
+def measure(state: State, control: int, quantum_ns: int) -> None:
+    """Measure until the descriptor `control` is readable; to be called again to go on."""
+    polled, wait = np.zeros(2, np.int32), np.zeros(2, np.int64)
+    while True:
+        mono_ns = _now(state)
+        _send_due(state, mono_ns)
+        if mono_ns >= state.words[READ_NS]:
+            state.words[READ_NS] = mono_ns + READ_EVERY_NS
+            _read(state)
+        if mono_ns >= state.words[KEEP_NS]:
+            state.words[KEEP_NS] = mono_ns + KEEP_EVERY_NS
+            _read(state)
+            keep(state, mono_ns)
+        wake_ns = state.words[KEEP_NS]
+        if state.heap_size[0] > 0:
+            wake_ns = min(wake_ns, max(state.heap_ns[0], mono_ns + quantum_ns))
+        left_ns = max(0, wake_ns - clock_ns(CLOCK_MONOTONIC, state.clock))
+        wait[0] = left_ns // NS_PER_S
+        wait[1] = left_ns % NS_PER_S
+        polled[0], polled[1] = control, POLLIN
+        if ppoll(polled.ctypes.data, 1, wait.ctypes.data, 0) > 0:
+            return
+
+
+@compiled
+def _now(state: State) -> int:
+    """Return the monotonic time, and see whether the wall clock was set since."""
+    before_ns = clock_ns(CLOCK_MONOTONIC, state.clock)
+    wall_ns = clock_ns(CLOCK_REALTIME, state.clock)
+    if abs(wall_ns - before_ns - state.words[OFFSET]) > _OFFSET_NOISE_NS:
+        wall_ns, mono_ns = read_clocks(state.clock)
+        if abs(wall_ns - mono_ns - state.words[OFFSET]) > _OFFSET_NOISE_NS:
+            state.words[OFFSET] = wall_ns - mono_ns
+    return before_ns
+
+
+@compiled
+def _read(state: State) -> None:
+    """Read when packets left, and then the answers, which are judged by that."""
+    for s in range(state.sockets.shape[0]):
+        if state.sockets[s].fd >= 0:
+            if state.sockets[s].stamps:
+                take_stamps(state, s)
+            take_replies(state, s)
+
+
+@compiled
+def _send_due(state: State, mono_ns: int) -> None:
+    """Send what is due. Where nobody takes rows away, it stays due until it is too late."""
+    while state.heap_size[0] > 0 and state.heap_ns[0] <= mono_ns and _rows_free(state) > BATCH:
+        i, due_ns = state.heap[0], state.heap_ns[0]
+        session = state.sessions[i]
+        late = (mono_ns - session.tolerance_ns - due_ns) // session.interval_ns
+        packets = np.int64(1)
+        if late > 0:
+            packets = late if session.count < 0 else min(late, session.count - session.taken)
+            _not_sent(state, i, due_ns, packets, TOO_LATE)
+        elif session.socket < 0:
+            _not_sent(state, i, due_ns, packets, NO_TARGET if session.socket == -1 else MUTED)
+        elif mono_ns < session.muted_ns:
+            _not_sent(state, i, due_ns, packets, MUTED)
+        elif not _room(state, session):
+            _not_sent(state, i, due_ns, packets, NO_ROOM)
+        else:
+            socket = state.sockets[session.socket]
+            state.waiting[session.socket, socket.waiting, 0] = i
+            state.waiting[session.socket, socket.waiting, 1] = due_ns
+            socket.waiting += 1
+            if socket.waiting == BATCH:
+                _flush(state, session.socket)
+        session.taken += packets
+        _reschedule(state, session)
+    for s in range(state.sockets.shape[0]):
+        if state.sockets[s].waiting:
+            _flush(state, s)
+
+
+@compiled
+def _room(state: State, session: Any) -> bool:
+    """Whether the ring has room for another record, those that wait to be sent included."""
+    waiting = state.sockets[session.socket].waiting
+    if waiting and session.position + waiting - session.harvest > session.mask:
+        _flush(state, session.socket)
+    return session.position - session.harvest <= session.mask
+
+
+@compiled
+def _reschedule(state: State, session: Any) -> None:
+    """Move the first of the heap to its next due time, or out."""
+    heap, heap_ns = state.heap, state.heap_ns
+    size = state.heap_size[0]
+    if session.count >= 0 and session.taken >= session.count:
+        size -= 1
+        state.heap_size[0] = size
+        moved, moved_ns = heap[size], heap_ns[size]
+    else:
+        moved, moved_ns = heap[0], session.first_ns + session.taken * session.interval_ns
+    at = 0
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and heap_ns[child + 1] < heap_ns[child]:
+            child += 1
+        if heap_ns[child] >= moved_ns:
+            break
+        heap[at], heap_ns[at] = heap[child], heap_ns[child]
+        at = child
+    if size > 0:
+        heap[at], heap_ns[at] = moved, moved_ns
+
+
+@compiled
+def _flush(state: State, s: int) -> None:
+    """Send the packets that wait for a socket; T1 is read directly before."""
+    socket = state.sockets[s]
+    count, size = socket.waiting, socket.size
+    mono_ns = clock_ns(CLOCK_MONOTONIC, state.clock)
+    sent_ns = mono_ns + state.words[OFFSET]
+    bits = ntp_from_unix(sent_ns)
+    output = state.output
+    for j in range(count):
+        i = state.waiting[s, j, 0]
+        session = state.sessions[i]
+        packet = output.octets[j]
+        packet[:size] = state.templates[s, :size]
+        wanted = missing(state, session)
+        sequence = session.position & _MASK32
+        put_request(
+            packet, socket.kind, sequence, bits, session.error, session.ssid, socket.wanted, wanted
+        )
+        if socket.kind == AUTHENTICATED:
+            seal_request(state.keys[session.key], packet, size)
+        output.headers[j, NAME] = state.names.ctypes.data + i * NAME_SIZE
+        output.headers[j, NAME_LENGTH] = session.name_length
+        output.headers[j, CONTROL_LENGTH] = 0
+        output.headers[j, FLAGS] = 0
+        output.vectors[j, 1] = size
+        state.waiting[s, j, 2] = session.position
+        _note(state, session, state.waiting[s, j, 1], mono_ns, sent_ns, bits)
+    _transmit(state, s, count, mono_ns)
+    socket.waiting = 0
+
+
+@compiled
+def _note(state: State, session: Any, due_ns: int, mono_ns: int, sent_ns: int, bits: int) -> None:
+    """Begin the record of a packet."""
+    record = state.records[session.ring + (session.position & session.mask)]
+    record.position = session.position
+    record.due_ns = due_ns
+    record.offset_ns = state.words[OFFSET]
+    record.late_ns = mono_ns - due_ns
+    record.bits = bits
+    record.sent_ns = sent_ns
+    record.until_ns = 0
+    record.order = record.reflector_sequence = -1
+    record.duplicates = 0
+    record.ttl = record.reply_ttl = record.dscp = record.reply_dscp = -1
+    record.state = _PENDING
+    record.stamped = record.known = record.followed = record.asked = record.reordered = 0
+    session.position += 1
+
+
+@compiled
+def _transmit(state: State, s: int, count: int, mono_ns: int) -> None:
+    """Hand packets to the kernel; one that it does not take holds up none behind it."""
+    socket = state.sockets[s]
+    sent = 0
+    retried = False
+    while sent < count:
+        left = send(socket.fd, state.output, sent, count)
+        if left > 0:
+            for j in range(sent, sent + left):
+                _number(state, s, state.waiting[s, j, 0], state.waiting[s, j, 2])
+            sent += left
+            retried = False
+            continue
+        error = min(-left, ERRNO_MAX - 1)
+        if error == _ECONNREFUSED and not retried:
+            # News by ICMP of an earlier packet: told once, this packet has not left yet.
+            state.errors[s, 1, error] += 1
+            retried = True
+            _begin_numbers(state, s)
+            continue
+        retried = False
+        state.errors[s, 0, error] += 1
+        i = state.waiting[s, sent, 0]
+        session = state.sessions[i]
+        record = state.records[session.ring + (state.waiting[s, sent, 2] & session.mask)]
+        record.state = _UNMEASURED
+        session.unmeasured += 1
+        passing = (
+            error == _EAGAIN
+            or error == _ENOBUFS
+            or error == _ENOMEM
+            or error == _EPERM
+            or error == _EACCES
+            or error == _EMSGSIZE
+        )
+        if not passing:
+            session.muted_ns = mono_ns + REOPEN_NS
+        _begin_numbers(state, s)
+        sent += 1
+
+
+@compiled
+def _number(state: State, s: int, i: int, position: int) -> None:
+    """Remember by which number the kernel will speak of a packet."""
+    socket = state.sockets[s]
+    if socket.stamps:
+        slot = state.numbered[s, socket.number & (NUMBERS - 1)]
+        slot[0], slot[1], slot[2] = socket.number, i, position
+        socket.number = (socket.number + 1) & _MASK32
+
+
+@compiled
+def _begin_numbers(state: State, s: int) -> None:
+    """Number anew: whether a packet that did not leave used a number up, nobody says."""
+    socket = state.sockets[s]
+    if socket.stamps:
+        take_stamps(state, s)
+        state.numbered[s, :, 0] = -1
+        socket.number = 0
+        number_from_zero(socket.fd, state.clock)
+
+
+@compiled
+def keep(state: State, mono_ns: int) -> None:
+    """Give up what is past its time-out, and write down what is settled.
+
+    `mono_ns` is older than the last look at the sockets, so what came in time has been seen.
+    """
+    for i in range(state.sessions.shape[0]):
+        session = state.sessions[i]
+        _expire(state, session, mono_ns)
+        _harvest(state, i, mono_ns)
+        if session.harvest < session.position:
+            record = state.records[session.ring + (session.harvest & session.mask)]
+            session.watermark_ns = record.due_ns
+        elif session.count >= 0 and session.taken >= session.count:
+            session.watermark_ns = NEVER_NS
+        else:
+            session.watermark_ns = session.first_ns + session.taken * session.interval_ns
+
+
+@compiled
+def _expire(state: State, session: Any, mono_ns: int) -> None:
+    while session.expire < session.position:
+        record = state.records[session.ring + (session.expire & session.mask)]
+        if record.state == _PENDING:
+            waited_ns = mono_ns - READ_GRACE_NS - (record.sent_ns - record.offset_ns)
+            if waited_ns <= session.timeout_ns:
+                return
+            if abs(state.words[OFFSET] - record.offset_ns) > CLOCK_STEP_NS:
+                record.state = _UNMEASURED
+                session.unmeasured += 1
+            else:
+                record.state = _LOST
+                session.lost += 1
+        session.expire += 1
+
+
+@compiled
+def _harvest(state: State, i: int, mono_ns: int) -> None:
+    """Write the rows of packets of which nothing more is expected, in the order of sending."""
+    session = state.sessions[i]
+    while session.harvest < session.expire and _rows_free(state) > BATCH:
+        record = state.records[session.ring + (session.harvest & session.mask)]
+        if record.state == _ANSWERED:
+            # A second answer may come until the time-out, and count as a duplicate.
+            waited_ns = mono_ns - READ_GRACE_NS - (record.sent_ns - record.offset_ns)
+            awaited = record.until_ns > mono_ns and record.stamped and not record.followed
+            if waited_ns <= session.timeout_ns or awaited:
+                return
+        _write(state, i, record)
+        session.harvest += 1
+
+
+@compiled
+def _write(state: State, i: int, record: Any) -> None:
+    row = state.rows[state.words[HEAD] & (state.rows.shape[0] - 1)]
+    outcome = row.outcome
+    outcome.due_ns = record.due_ns
+    outcome.rtt_ns = outcome.forward_ns = outcome.backward_ns = NO_SPAN
+    outcome.order = outcome.reflector_sequence = -1
+    outcome.duplicates = record.duplicates
+    outcome.state = record.state
+    outcome.quality = _USER_QUALITY
+    outcome.ttl, outcome.dscp = record.ttl, record.dscp
+    outcome.reply_ttl, outcome.reply_dscp = record.reply_ttl, record.reply_dscp
+    outcome.reordered = record.reordered
+    if record.state == _ANSWERED:
+        outcome.forward_ns = record.received_ns - record.sent_ns
+        outcome.backward_ns = record.arrived_ns - record.replied_ns
+        outcome.rtt_ns = max(0, outcome.forward_ns + outcome.backward_ns)
+        outcome.order = record.order
+        outcome.reflector_sequence = record.reflector_sequence
+        if record.stamped and record.known:
+            told = record.followed == _KERNEL_TOLD
+            outcome.quality = _KERNEL_QUALITY if told else _FAR_USER_QUALITY
+    row.session = i
+    row.offset_ns = record.offset_ns
+    row.late_ns = record.late_ns
+    row.packets = 1
+    state.words[HEAD] += 1
+
+
+@compiled
+def _not_sent(state: State, i: int, due_ns: int, packets: int, why: int) -> None:
+    """Write down packets which nobody sent, an interval apart from `due_ns` on."""
+    row = state.rows[state.words[HEAD] & (state.rows.shape[0] - 1)]
+    outcome = row.outcome
+    outcome.due_ns = due_ns
+    outcome.rtt_ns = outcome.forward_ns = outcome.backward_ns = NO_SPAN
+    outcome.order = outcome.reflector_sequence = -1
+    outcome.duplicates = 0
+    outcome.state = _UNMEASURED
+    outcome.quality = _USER_QUALITY
+    outcome.ttl = outcome.dscp = outcome.reply_ttl = outcome.reply_dscp = -1
+    outcome.reordered = 0
+    row.session = i
+    row.offset_ns = state.words[OFFSET]
+    row.late_ns = why
+    row.packets = packets
+    state.sessions[i].unmeasured += packets
+    state.words[HEAD] += 1
+
+
+@compiled
+def _rows_free(state: State) -> int:
+    return state.rows.shape[0] - (state.words[HEAD] - state.words[TAIL])

@@ -1,0 +1,139 @@
+"""STAMP's packets on the sending side, in arrays of octets: what `probes.stamp.sender` does.
+
+Layouts are those of `probes.stamp.packet` and `probes.stamp.tlv`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from analytics._kernels.compilation import compiled
+from probes._kernels.octets import Octets, get2, get4, get8, put2, put4, put8
+
+UNAUTHENTICATED: Final = 0
+AUTHENTICATED: Final = 1
+MAC_SIZE: Final = 16
+TLV_HEADER: Final = 4
+
+# Of both kinds of packet.
+SIZE: Final = np.array([44, 112])
+SIZE_LEAST: Final = np.array([41, 112])  # of a reply; TWAMP Light's ends with the sender's TTL
+_STAMP: Final = np.array([4, 16])
+_ERROR: Final = np.array([12, 24])
+_SSID: Final = np.array([14, 26])
+_RECEIVED: Final = np.array([16, 32])
+_SENDER_SEQUENCE: Final = np.array([24, 48])
+_SENDER_STAMP: Final = np.array([28, 64])
+_SENDER_TTL: Final = np.array([40, 80])
+MAC_AT: Final = 96
+
+_UNRECOGNISED, _MALFORMED, _INTEGRITY = 0x80, 0x40, 0x20
+_UNSOUND = _UNRECOGNISED | _MALFORMED | _INTEGRITY
+TIMESTAMP_INFORMATION: Final = 3
+CLASS_OF_SERVICE: Final = 4
+FOLLOW_UP: Final = 7
+MAC_TLV: Final = 8
+_TLVS_MAX = 64
+_FOLLOW_UP_SIZE = 16
+_HARDWARE, _SOFTWARE = 1, 2
+PTP_FLAG: Final = 0x4000
+
+
+class Reply(NamedTuple):
+    """A reply's base packet; timestamps as they stand in it."""
+
+    sequence: int
+    stamp: int  # T3
+    error: int
+    received: int  # T2
+    sender_sequence: int
+    sender_stamp: int
+    ttl: int
+
+
+class Extras(NamedTuple):
+    """What the extensions of a reply say; -1 where they do not."""
+
+    announces: bool  # follow-ups will tell when replies really left
+    first: int  # where the value of the first follow-up is; -1: none
+    second: int
+    method_in: int  # who took T2
+    dscp: int  # of our packet at the far end
+    mac: int  # where the HMAC TLV begins, if it is the last and nothing follows
+
+
+@compiled
+def put_request(
+    packet: Octets,
+    kind: int,
+    sequence: int,
+    stamp: int,
+    error: int,
+    ssid: int,
+    wanted_at: int,  # of the second follow-up's value; 0: there is none
+    wanted: int,
+) -> None:
+    """Fill in what changes from packet to packet."""
+    put4(packet, 0, sequence)
+    put8(packet, _STAMP[kind], stamp)
+    put2(packet, _ERROR[kind], error)
+    put2(packet, _SSID[kind], ssid)
+    if wanted_at:
+        put4(packet, wanted_at, wanted)
+
+
+@compiled
+def reply_ssid(packet: Octets, kind: int) -> int:
+    return get2(packet, _SSID[kind])
+
+
+@compiled
+def get_reply(packet: Octets, kind: int) -> Reply:
+    """Read a base packet that is there in full."""
+    return Reply(
+        get4(packet, 0),
+        get8(packet, _STAMP[kind]),
+        get2(packet, _ERROR[kind]),
+        get8(packet, _RECEIVED[kind]),
+        get4(packet, _SENDER_SEQUENCE[kind]),
+        get8(packet, _SENDER_STAMP[kind]),
+        np.int64(packet[_SENDER_TTL[kind]]),
+    )
+
+
+@compiled
+def get_extras(packet: Octets, kind: int, length: int) -> Extras:
+    """Read the extensions, each with its length checked against the packet's."""
+    announces, first, second, method, dscp, mac = False, -1, -1, -1, -1, -1
+    at = SIZE[kind]
+    for _ in range(_TLVS_MAX):
+        if at + TLV_HEADER > length:
+            break
+        flags, tlv, size = np.int64(packet[at]), np.int64(packet[at + 1]), get2(packet, at + 2)
+        value = at + TLV_HEADER
+        if value + size > length:
+            break
+        if tlv == MAC_TLV and size == MAC_SIZE and value + size == length:
+            mac = at
+        elif not flags & _UNSOUND:
+            if tlv == FOLLOW_UP:
+                announces = True
+                if size == _FOLLOW_UP_SIZE and get8(packet, value + 4) != 0:
+                    if first < 0:
+                        first = value
+                    elif second < 0:
+                        second = value
+            elif tlv == TIMESTAMP_INFORMATION and size == 4 and method < 0:
+                method = np.int64(packet[value + 1])
+            elif tlv == CLASS_OF_SERVICE and size == 4 and dscp < 0:
+                dscp = get2(packet, value) >> 4 & 63
+        at = value + size
+    return Extras(announces, first, second, method, dscp, mac)
+
+
+@compiled
+def by_kernel(method: int) -> bool:
+    """Whether a timestamp was taken by a kernel or by hardware (RFC 8972 §4.3)."""
+    return method == _HARDWARE or method == _SOFTWARE

@@ -1,0 +1,310 @@
+"""The fast engine: one thread in compiled code measures, another makes windows of what it did."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.windows import PacketCounts
+from netslo.model import NS_PER_S
+from probes._kernels.layouts import CAUSES, MUTED, NO_ROOM, NO_TARGET, TOO_LATE
+from probes._kernels.measuring import NEVER_NS, measure
+from probes._kernels.stamp import UNAUTHENTICATED
+from probes.address import SocketAddress
+from probes.channel import NO_ADDRESS, NO_SOCKET, REFUSED, Report
+from probes.clock import read_clock_state
+from probes.instant import Instant, read_clocks
+from probes.kernel_state import Door, Plant
+from probes.outcome import State
+from probes.schedule import random_phase_ns
+from probes.session import SessionPlan
+from probes.windowing import WindowBook
+
+_log = logging.getLogger(__name__)
+
+QUANTUM_NS: Final = 400_000  # packets that become due within it leave together
+_PROCESS_S: Final = 0.1
+_REPORT_NS: Final = NS_PER_S
+_CLOCK_READ_NS: Final = 16 * NS_PER_S
+_PRIORITY: Final = 10  # of SCHED_FIFO; anything above 0 precedes all ordinary threads
+_PR_SET_TIMERSLACK: Final = 29
+_NOT_SENT: Final = {
+    TOO_LATE: "not sent: the prober was too late",
+    NO_TARGET: NO_ADDRESS,
+    MUTED: NO_SOCKET,
+    NO_ROOM: "not sent: too many packets under way",
+}
+
+
+@dataclass(slots=True)
+class Measured:
+    """A session of the engine, for whoever wants to look at it while it runs."""
+
+    plan: SessionPlan
+    index: int
+    _plant: Plant
+
+    @property
+    def totals(self) -> PacketCounts:
+        """The packets settled so far."""
+        entry = self._plant.state.sessions[self.index]
+        names = ("answered", "lost", "unmeasured", "duplicates", "reordered")
+        return PacketCounts(*(int(entry[name]) for name in names))
+
+    def recent_rtt_s(self, packets: int) -> NDArray[np.float64]:
+        """Return the round trips of the last packets sent, as far as they were answered."""
+        state = self._plant.state
+        entry = state.sessions[self.index]
+        position, mask = int(entry["position"]), int(entry["mask"])
+        first = max(0, position - min(packets, mask))
+        records = state.records[int(entry["ring"]) + (np.arange(first, position) & mask)]
+        done = records[records["state"] == State.ANSWERED]
+        away_ns = done["arrived_ns"] - done["sent_ns"]
+        rtt_ns = np.maximum(0, away_ns - (done["replied_ns"] - done["received_ns"]))
+        return np.asarray(rtt_ns / NS_PER_S, dtype=np.float64)
+
+
+class BatchedEngine:
+    """Does what `probes.engine.Engine` does, for tens of thousands of packets a second.
+
+    `on_report` is called in the thread of `run`, which makes the windows; packets are sent and
+    read by a thread of its own, which needs the interpreter only when it is told something.
+    """
+
+    def __init__(self, on_report: Callable[[dict[str, Report]], None]) -> None:
+        self._on_report = on_report
+        self._reports: dict[str, Report] = {}
+        self._plant = Plant()
+        self._book = WindowBook()
+        self._sites: list[str] = []  # by session
+        self._plans: list[SessionPlan] = []
+        self._retries: dict[int, SocketAddress] = {}  # sessions for which there was no socket
+        self._seen = _Seen()
+        self._clock = read_clock_state()
+        self._reported_ns = self._clock_read_ns = -(1 << 62)
+        self._lock = threading.Lock()  # of the commands and of the descriptor behind them
+        self._commands: list[Callable[[], None]] = []
+        self._control = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._open = True
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+
+    def measure(
+        self,
+        plan: SessionPlan,
+        target: SocketAddress | None,
+        *,
+        start: Instant | None = None,
+        phase_ns: int | None = None,
+        count: int | None = None,
+    ) -> Measured:
+        """Add a session, before `run`; without a target its packets are unmeasured."""
+        site = plan.key.path.src
+        self._reports.setdefault(site, Report())
+        self._sites.append(site)
+        self._plans.append(plan)
+        self._book.add(plan)
+        phase_ns = random_phase_ns(plan.interval_ns) if phase_ns is None else phase_ns
+        index = self._plant.add(
+            plan,
+            start or read_clocks(),
+            phase_ns=phase_ns,
+            count=count,
+            error=self._clock.error_estimate().encode(),
+        )
+        if target is not None:
+            self._retries[index] = target
+        return Measured(plan, index, self._plant)
+
+    def retarget(self, measured: Measured, target: SocketAddress) -> None:
+        """Send a session's packets to another address from now on; from any thread."""
+        self._do(lambda: self._direct(measured.index, target))
+
+    def stop(self) -> None:
+        """Let nothing further become due; `run` returns when nothing is under way."""
+        self._do(self._plant.stop)
+
+    def run(self) -> None:
+        """Measure; returns when every session has finished and its windows were reported."""
+        for index, target in list(self._retries.items()):
+            self._direct(index, target)
+        thread = threading.Thread(target=self._measure, name="measure", daemon=True)
+        try:
+            thread.start()
+            while not self._ended.wait(_PROCESS_S) and not self._plant.finished:
+                self._process()
+            self._end(thread)
+            self._process()
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self._end(thread)
+            with self._lock:
+                self._open = False
+            self._plant.close()
+            os.close(self._control)
+
+    def _end(self, thread: threading.Thread) -> None:
+        self._ended.set()
+        if self._open:
+            os.eventfd_write(self._control, 1)
+        if thread.ident is not None:
+            thread.join()
+
+    def _measure(self) -> None:
+        """Run the loop, and in between what it is told; in a thread of its own."""
+        hurry()
+        try:
+            while not self._ended.is_set():
+                measure(self._plant.state, self._control, QUANTUM_NS)
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._control)
+                with self._lock:
+                    commands, self._commands = self._commands, []
+                for command in commands:
+                    command()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread of `run`
+            self._failure = error
+            self._ended.set()
+
+    def _process(self) -> None:
+        """Make rows to windows, and report; at the end of all there is no window left open."""
+        now = read_clocks()
+        watermarks_ns = self._plant.state.sessions["watermark_ns"].copy()
+        rows = self._plant.take_rows()
+        self._book.enter(rows)
+        if self._ended.is_set():
+            watermarks_ns[:] = NEVER_NS
+        self._note_rows(rows)
+        windows = self._book.close(watermarks_ns, self._clock)
+        for window in windows:
+            self._reports[window.key.path.src].windows.append(window)
+        self._read_clock(now)
+        if windows or self._ended.is_set() or now.mono_ns - self._reported_ns >= _REPORT_NS:
+            self._reported_ns = now.mono_ns
+            self._note_discarded()
+            self._retry()
+            self._on_report({site: report.take() for site, report in self._reports.items()})
+
+    def _note_rows(self, rows: NDArray[np.void]) -> None:
+        """Report how late packets left, and why some did not."""
+        if not len(rows):
+            return
+        sites = np.array(self._sites)[rows["session"]]
+        for site, report in self._reports.items():
+            own = rows[sites == site] if len(self._reports) > 1 else rows
+            late_ns = own["late_ns"]
+            report.lateness_s.frombytes((late_ns[late_ns >= 0] / NS_PER_S).tobytes())
+            for why, reason in _NOT_SENT.items():
+                packets = int(own["packets"][late_ns == why].sum())
+                if packets:
+                    report.discarded[reason] += packets
+
+    def _note_discarded(self) -> None:
+        for door, found in self._seen.news(self._plant):
+            self._reports[door.site].discarded += found
+
+    def _read_clock(self, now: Instant) -> None:
+        if now.mono_ns - self._clock_read_ns < _CLOCK_READ_NS:
+            return
+        self._clock_read_ns = now.mono_ns
+        self._clock = read_clock_state()
+        for report in self._reports.values():
+            report.clock = self._clock
+        self._plant.state.sessions["error"] = self._clock.error_estimate().encode()
+
+    def _retry(self) -> None:
+        """Try again where a socket could not be opened."""
+        if self._retries:
+            self._do(self._direct_all)
+
+    def _direct_all(self) -> None:
+        for index, target in list(self._retries.items()):
+            self._direct(index, target)
+
+    def _direct(self, index: int, target: SocketAddress) -> None:
+        """Point a session at an address, in the thread of the loop or before it runs."""
+        plan = self._plans[index]
+        alone = target if len(self._plans) == 1 else None
+        door = Door(self._sites[index], target.family, plan.dscp, 0, UNAUTHENTICATED, alone)
+        try:
+            self._plant.direct(index, target, door)
+        except OSError as error:
+            if index not in self._retries:
+                _log.warning("no socket to %s: %s", target, error.strerror)
+            self._retries[index] = target
+            self._plant.state.sessions[index]["socket"] = -2
+        else:
+            self._retries.pop(index, None)
+
+    def _do(self, command: Callable[[], None]) -> None:
+        """Have the loop's thread do something; nothing happens once it has ended."""
+        with self._lock:
+            if self._open:
+                self._commands.append(command)
+                os.eventfd_write(self._control, 1)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The counters of discarded datagrams and errors, as far as they have been reported."""
+
+    _discarded: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, len(CAUSES)), int))
+    _errors: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2, 0), int))
+
+    def news(self, plant: Plant) -> Sequence[tuple[Door, Counter[str]]]:
+        """Return what was counted since, by socket."""
+        state, doors = plant.state, list(plant.doors)
+        discarded, errors = state.discarded.copy(), state.errors.copy()
+        more_discarded, more_errors = discarded.copy(), errors.copy()
+        known = len(self._discarded)
+        if known:
+            more_discarded[:known] -= self._discarded
+            more_errors[:known] -= self._errors
+        self._discarded, self._errors = discarded, errors
+        return [
+            (door, _reasons(more_discarded[place], more_errors[place]))
+            for place, door in enumerate(doors[: len(discarded)])
+        ]
+
+
+def _reasons(discarded: NDArray[np.int64], errors: NDArray[np.int64]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for cause in np.flatnonzero(discarded).tolist():
+        found[CAUSES[cause]] += int(discarded[cause])
+    for side, number in np.argwhere(errors).tolist():
+        name = errno.errorcode.get(number, "unknown error")
+        if side == 0:
+            reason = f"not sent: {name}"
+        else:
+            reason = REFUSED if number == errno.ECONNREFUSED else f"ICMP error: {name}"
+        found[reason] += int(errors[side, number])
+    return found
+
+
+def hurry() -> bool:
+    """Ask that this thread be woken before all others; returns whether that was granted.
+
+    A real-time thread of ours never spins, so it holds nobody up for long. Where the privilege
+    is missing (CAP_SYS_NICE or a limit for rtprio), packets of a busy host leave later.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    if os.environ.get("NETSLO_REALTIME", "1") == "0":
+        return False
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+    except (OSError, AttributeError):
+        return False
+    return True

@@ -58,6 +58,8 @@ class Measured:
     @property
     def totals(self) -> PacketCounts:
         """The packets settled so far."""
+        if self.index >= len(self._plant.state.sessions):  # the loop has not taken it in yet
+            return PacketCounts()
         entry = self._plant.state.sessions[self.index]
         names = ("answered", "lost", "unmeasured", "duplicates", "reordered")
         return PacketCounts(*(int(entry[name]) for name in names))
@@ -65,6 +67,8 @@ class Measured:
     def recent_rtt_s(self, packets: int) -> NDArray[np.float64]:
         """Return the round trips of the last packets sent, as far as they were answered."""
         state = self._plant.state
+        if self.index >= len(state.sessions):
+            return np.zeros(0)
         entry = state.sessions[self.index]
         position, mask = int(entry["position"]), int(entry["mask"])
         first = max(0, position - min(packets, mask))
@@ -97,6 +101,8 @@ class BatchedEngine:
         self._commands: list[Callable[[], None]] = []
         self._control = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._open = True
+        self._stopped = False
+        self._one_off = True  # nobody will join or move, so a lone target may have its own socket
         self._ended = threading.Event()
         self._failure: BaseException | None = None
 
@@ -109,23 +115,32 @@ class BatchedEngine:
         phase_ns: int | None = None,
         count: int | None = None,
     ) -> Measured:
-        """Add a session, before `run`; without a target its packets are unmeasured."""
+        """Add a session, before `run` or while it goes on; from any thread.
+
+        Without a target its packets are unmeasured.
+        """
         site = plan.key.path.src
-        self._reports.setdefault(site, Report())
-        self._sites.append(site)
-        self._plans.append(plan)
-        self._book.add(plan)
+        begin = start or read_clocks()
         phase_ns = random_phase_ns(plan.interval_ns) if phase_ns is None else phase_ns
-        index = self._plant.add(
-            plan,
-            start or read_clocks(),
-            phase_ns=phase_ns,
-            count=count,
-            error=self._clock.error_estimate().encode(),
-        )
-        if target is not None:
-            self._retries[index] = target
+        error = self._clock.error_estimate().encode()
+        with self._lock:  # places are given in the order of the commands
+            index = len(self._plans)
+            self._reports.setdefault(site, Report())
+            self._sites.append(site)
+            self._plans.append(plan)
+            self._book.add(plan)
+
+            def add() -> None:
+                self._plant.add(plan, begin, phase_ns=phase_ns, count=count, error=error)
+                if target is not None:
+                    self._direct(index, target)
+
+            self._tell(add)
         return Measured(plan, index, self._plant)
+
+    def retire(self, measured: Measured) -> None:
+        """Let nothing further of a session become due; from any thread."""
+        self._do(lambda: self._plant.retire(measured.index))
 
     def retarget(self, measured: Measured, target: SocketAddress) -> None:
         """Send a session's packets to another address from now on; from any thread."""
@@ -133,17 +148,22 @@ class BatchedEngine:
 
     def stop(self) -> None:
         """Let nothing further become due; `run` returns when nothing is under way."""
-        self._do(self._plant.stop)
+        self._do(self._stop)
 
-    def run(self) -> None:
-        """Measure; returns when every session has finished and its windows were reported."""
-        for index, target in list(self._retries.items()):
-            self._direct(index, target)
+    def run(self, *, until_stopped: bool = False) -> None:
+        """Measure; returns when every session has finished and its windows were reported.
+
+        `until_stopped`: and not before `stop`, for there may be further sessions.
+        """
+        self._one_off = not until_stopped
+        self._obey()
         thread = threading.Thread(target=self._measure, name="measure", daemon=True)
         try:
             thread.start()
-            while not self._ended.wait(_PROCESS_S) and not self._plant.finished:
+            while not self._ended.wait(_PROCESS_S):
                 self._process()
+                if self._plant.finished and (self._stopped or not until_stopped):
+                    break
             self._end(thread)
             self._process()
             if self._failure is not None:
@@ -168,15 +188,23 @@ class BatchedEngine:
         try:
             while not self._ended.is_set():
                 measure(self._plant.state, self._control, QUANTUM_NS)
-                with suppress(BlockingIOError):
-                    os.eventfd_read(self._control)
-                with self._lock:
-                    commands, self._commands = self._commands, []
-                for command in commands:
-                    command()
+                self._obey()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the thread of `run`
             self._failure = error
             self._ended.set()
+
+    def _obey(self) -> None:
+        """Do what was asked for; in the thread of the loop, or before there is one."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._control)
+        with self._lock:
+            commands, self._commands = self._commands, []
+        for command in commands:
+            command()
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._plant.stop()
 
     def _process(self) -> None:
         """Make rows to windows, and report; at the end of all there is no window left open."""
@@ -236,7 +264,7 @@ class BatchedEngine:
     def _direct(self, index: int, target: SocketAddress) -> None:
         """Point a session at an address, in the thread of the loop or before it runs."""
         plan = self._plans[index]
-        alone = target if len(self._plans) == 1 else None
+        alone = target if self._one_off and len(self._plans) == 1 else None
         door = Door(self._sites[index], target.family, plan.dscp, 0, UNAUTHENTICATED, alone)
         try:
             self._plant.direct(index, target, door)
@@ -251,9 +279,12 @@ class BatchedEngine:
     def _do(self, command: Callable[[], None]) -> None:
         """Have the loop's thread do something; nothing happens once it has ended."""
         with self._lock:
-            if self._open:
-                self._commands.append(command)
-                os.eventfd_write(self._control, 1)
+            self._tell(command)
+
+    def _tell(self, command: Callable[[], None]) -> None:
+        if self._open:
+            self._commands.append(command)
+            os.eventfd_write(self._control, 1)
 
 
 @dataclass(slots=True)

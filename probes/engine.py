@@ -42,6 +42,7 @@ class Engine:
         self._reports: dict[str, Report] = {}
         self._reported_ns = self._clock_read_ns = -(1 << 63)  # long ago
         self._channels: list[Channel] = []
+        self._stopped = False
         self._by_fd: dict[int, Channel] = {}
         self._timetable: Timetable[Channel] = Timetable()
         self._closing: Timetable[Channel] = Timetable()
@@ -60,16 +61,20 @@ class Engine:
         phase_ns: int | None = None,
         count: int | None = None,
     ) -> Channel:
-        """Add a session by its plan, before `run`."""
+        """Add a session by its plan, before `run` or while it goes on; from any thread."""
         session = Session(plan, start or read_clocks(), phase_ns=phase_ns, count=count)
         return self.add(session, target)
 
     def add(self, session: Session, target: SocketAddress | None) -> Channel:
-        """Add a session, before `run`; without a target its packets are unmeasured."""
+        """Add a session; without a target its packets are unmeasured."""
         report = self._reports.setdefault(session.plan.key.path.src, Report())
         channel = Channel(session, target, report, self._register)
-        self._channels.append(channel)
+        self._do(lambda: self._begin(channel))
         return channel
+
+    def retire(self, channel: Channel) -> None:
+        """Let nothing further of a session become due; from any thread."""
+        self._do(lambda: self._retire(channel))
 
     def retarget(self, channel: Channel, target: SocketAddress) -> None:
         """Send a session's packets to another address from now on."""
@@ -79,18 +84,31 @@ class Engine:
         """Let nothing further become due; `run` returns when nothing is in flight."""
         self._do(self._stop_sessions)
 
-    def run(self) -> None:
-        """Measure; returns when every session has finished and its windows were reported."""
+    def run(self, *, until_stopped: bool = False) -> None:
+        """Measure; returns when every session has finished and its windows were reported.
+
+        `until_stopped`: and not before `stop`, for there may be further sessions.
+        """
         try:
-            for channel in self._channels:
-                self._plan(channel)
-            while any(not channel.session.finished for channel in self._channels):
+            self._obey()
+            while (until_stopped and not self._stopped) or self._busy():
                 self._turn()
             for channel in self._channels:
                 channel.flush()
             self._report(read_clocks())
         finally:
             self._release()
+
+    def _busy(self) -> bool:
+        return any(not channel.session.finished for channel in self._channels)
+
+    def _begin(self, channel: Channel) -> None:
+        self._channels.append(channel)
+        self._plan(channel)
+
+    def _retire(self, channel: Channel) -> None:
+        channel.session.stop()
+        self._plan(channel)
 
     def _turn(self) -> None:
         """Wait, send, read, settle; `now` precedes the reading, as `Session.settle` asks."""
@@ -186,6 +204,7 @@ class Engine:
             command()
 
     def _stop_sessions(self) -> None:
+        self._stopped = True
         self._timetable.clear()
         for channel in self._channels:
             channel.session.stop()

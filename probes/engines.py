@@ -42,7 +42,13 @@ class MeasuringEngine(Protocol):
         phase_ns: int | None = None,
         count: int | None = None,
     ) -> Measured:
-        """Add a session, before `run`; without a target its packets are unmeasured."""
+        """Add a session, before `run` or while it goes on; from any thread.
+
+        Without a target its packets are unmeasured.
+        """
+
+    def retire(self, measured: Any) -> None:
+        """Let nothing further of a session become due; from any thread."""
 
     def retarget(self, measured: Any, target: SocketAddress) -> None:
         """Send a session's packets to another address from now on; from any thread."""
@@ -50,8 +56,11 @@ class MeasuringEngine(Protocol):
     def stop(self) -> None:
         """Let nothing further become due; from any thread."""
 
-    def run(self) -> None:
-        """Measure; returns when every session has finished and its windows were reported."""
+    def run(self, *, until_stopped: bool = False) -> None:
+        """Measure; returns when every session has finished and its windows were reported.
+
+        `until_stopped`: and not before `stop`, for there may be further sessions.
+        """
 
 
 def new_engine(on_report: Callable[[dict[str, Report]], None]) -> MeasuringEngine:

@@ -158,6 +158,12 @@ class Plant:
         self.targets[index] = target
         self._hash_names()
 
+    def retire(self, index: int) -> None:
+        """Let nothing further of a session become due."""
+        session = self.state.sessions[index]
+        session["count"] = session["taken"]
+        self._make_heap()
+
     def stop(self) -> None:
         """Let nothing further become due."""
         self.state.sessions["count"] = self.state.sessions["taken"]

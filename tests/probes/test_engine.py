@@ -375,6 +375,30 @@ def test_a_target_that_becomes_known_later_is_measured_from_then_on(run):
     assert run.total["leeds"].lost == 0
 
 
+def test_sessions_come_and_go_while_it_measures(run):
+    with far_end() as far:
+        thread = threading.Thread(target=run.engine.run, kwargs={"until_stopped": True})
+        thread.start()
+        first = run.add("leeds", far.address, count=None)
+        until(lambda: first.totals.answered >= 3)
+        second = run.add("dundee", far.address, count=None)
+        third = run.add("brief", far.address, count=3)
+        until(lambda: second.totals.answered >= 3 and third.totals.answered == 3)
+        run.engine.retire(first)
+        time.sleep(0.05)
+        before = first.totals.due
+        until(lambda: second.totals.answered >= 15)
+        assert first.totals.due <= before + 1
+        run.engine.stop()
+        thread.join(5)
+        assert not thread.is_alive()
+    assert run.total == {
+        "leeds": first.totals,
+        "dundee": second.totals,
+        "brief": PacketCounts(answered=3),
+    }
+
+
 def test_commands_to_an_engine_that_has_ended_do_nothing(run):
     channel = run.add("leeds", None, count=1)
     run.run()

@@ -23,7 +23,7 @@ from probes.icmp.socket import open_echo_socket, read_echo
 from probes.instant import Instant, read_clocks
 from probes.session import Due, Session
 from probes.sockets import Datagram, open_probe_socket
-from probes.stamp.events import Discarded, FollowUpFault, Late, Replied
+from probes.stamp.events import Discarded, Duplicate, FollowUpFault, Late, Replied
 from probes.timestamps import enable_timestamps, number_from_zero, read_transmitted
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ REFUSED: Final = "refused by the far end: no reflector listens there"
 NO_ADDRESS: Final = "not sent: address not known"
 NO_SOCKET: Final = "not sent: no route or no socket"
 LATE_REPLY: Final = "reply after the time-out"
+STALE_DUPLICATE: Final = "duplicate of a packet whose window is closed"
 OVERLONG: Final = "longer than any test packet"
 
 REOPEN_NS: Final = 2 * NS_PER_S
@@ -215,6 +216,8 @@ class Channel:
             self._report.discarded[event.reason.value] += 1
         elif isinstance(event, Late):
             self._report.discarded[LATE_REPLY] += 1
+        elif isinstance(event, Duplicate) and not self.session.knows(event.seq):
+            self._report.discarded[STALE_DUPLICATE] += 1
 
     def _open(self, now: Instant) -> socket.socket | None:
         if self._target is None:

@@ -188,10 +188,14 @@ class Session:
         event = self.sender.receive(datagram, now)
         if isinstance(event, Replied):
             self._replied(event, now, stamped=stamped)
-        elif isinstance(event, Duplicate) and event.seq in self._packets:
+        elif isinstance(event, Duplicate) and self.knows(event.seq):
             self._packets[event.seq].ledger.duplicated()
             self.totals.duplicates += 1
         return event
+
+    def knows(self, seq: int) -> bool:
+        """Whether a packet's window is still open."""
+        return seq in self._packets
 
     def settle(self, now: Instant) -> None:
         """Give up what is past the time-out.

@@ -55,6 +55,7 @@ _FOLLOW_UP_LATE = int(Cause.FOLLOW_UP_LATE)
 _LATE_REPLY = int(Cause.LATE_REPLY)
 _OVERLONG = int(Cause.OVERLONG)
 _SOURCE = int(Cause.SOURCE)
+_STALE_DUPLICATE = int(Cause.STALE_DUPLICATE)
 _GOOD = -1
 
 _EAGAIN = 11
@@ -143,16 +144,19 @@ def _judge(state: State, s: int, i: int, mono_ns: int) -> int:
     stamped = heard.stamp_ns > 0 and 0 <= wall_ns - heard.stamp_ns <= KERNEL_STAMP_AGE_NS_MAX
     arrived_ns = (heard.stamp_ns if stamped else wall_ns) - state.words[OFFSET] + record.offset_ns
     if record.state == _ANSWERED:
-        if record.position >= session.harvest:
-            record.duplicates += 1
+        if record.position < session.harvest:
+            return _STALE_DUPLICATE
+        record.duplicates += 1
         session.duplicates += 1
         return _GOOD
     span_ns = arrived_ns - record.sent_ns
     if record.state != _PENDING or span_ns > session.timeout_ns:
         return _LATE_REPLY
     extras = get_extras(packet, kind, length)
-    if kind == AUTHENTICATED and not extensions_authentic(
-        state.keys[session.key], packet, length, extras.mac
+    if (
+        kind == AUTHENTICATED
+        and extras.touched
+        and not extensions_authentic(state.keys[session.key], packet, extras)
     ):
         return _INTEGRITY
     ptp = reply.error & PTP_FLAG != 0

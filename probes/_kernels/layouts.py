@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probes._kernels.libc import Messages
-from probes.channel import LATE_REPLY, OVERLONG
+from probes.channel import LATE_REPLY, OVERLONG, STALE_DUPLICATE
 from probes.outcome import OUTCOME
 from probes.stamp.events import FollowUpFault, ReplyFault
 
@@ -31,6 +31,7 @@ CAUSES: Final = (
     LATE_REPLY,
     OVERLONG,
     SOURCE,
+    STALE_DUPLICATE,
 )
 ERRNO_MAX: Final = 134
 
@@ -54,6 +55,7 @@ class Cause(IntEnum):
     LATE_REPLY = CAUSES.index(LATE_REPLY)
     OVERLONG = CAUSES.index(OVERLONG)
     SOURCE = CAUSES.index(SOURCE)
+    STALE_DUPLICATE = CAUSES.index(STALE_DUPLICATE)
 
 
 # A socket; packets of one DSCP, one kind and one source port leave by it, whatever their target.

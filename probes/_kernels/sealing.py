@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from analytics._kernels.compilation import compiled
 from probes._kernels.octets import Octets
+from probes._kernels.stamp import Extras
 
 Key = NDArray[np.uint32]
 
@@ -23,6 +24,6 @@ def authentic(key: Key, packet: Octets) -> bool:  # noqa: ARG001
 
 
 @compiled
-def extensions_authentic(key: Key, packet: Octets, length: int, mac_at: int) -> bool:  # noqa: ARG001
-    """Whether the extensions end with their HMAC; where there are none, they need none."""
+def extensions_authentic(key: Key, packet: Octets, extras: Extras) -> bool:  # noqa: ARG001
+    """Whether extensions are what the holder of the key sent, as `probes.stamp.integrity` says."""
     return False

@@ -11,6 +11,7 @@ import numpy as np
 
 from analytics._kernels.compilation import compiled
 from probes._kernels.octets import Octets, get2, get4, get8, put2, put4, put8
+from probes.stamp.tlv import EXTENSIONS_MAX
 
 UNAUTHENTICATED: Final = 0
 AUTHENTICATED: Final = 1
@@ -31,11 +32,11 @@ MAC_AT: Final = 96
 
 _UNRECOGNISED, _MALFORMED, _INTEGRITY = 0x80, 0x40, 0x20
 _UNSOUND = _UNRECOGNISED | _MALFORMED | _INTEGRITY
+EXTRA_PADDING: Final = 1
 TIMESTAMP_INFORMATION: Final = 3
 CLASS_OF_SERVICE: Final = 4
 FOLLOW_UP: Final = 7
 MAC_TLV: Final = 8
-_TLVS_MAX = 64
 _FOLLOW_UP_SIZE = 16
 _HARDWARE, _SOFTWARE = 1, 2
 PTP_FLAG: Final = 0x4000
@@ -57,11 +58,16 @@ class Extras(NamedTuple):
     """What the extensions of a reply say; -1 where they do not."""
 
     announces: bool  # follow-ups will tell when replies really left
-    first: int  # where the value of the first follow-up is; -1: none
+    first: int  # where the value of the first follow-up is
     second: int
     method_in: int  # who took T2
     dscp: int  # of our packet at the far end
-    mac: int  # where the HMAC TLV begins, if it is the last and nothing follows
+    touched: bool  # they are not as we sent them, so what they say counts
+    whole: bool  # nothing is left behind the last
+    mac: int  # where the HMAC TLV begins; -1: there is none
+    misplaced: bool  # there are two of those, or something but padding follows it
+    count: int
+    kind: int  # of the first
 
 
 @compiled
@@ -106,17 +112,22 @@ def get_reply(packet: Octets, kind: int) -> Reply:
 @compiled
 def get_extras(packet: Octets, kind: int, length: int) -> Extras:
     """Read the extensions, each with its length checked against the packet's."""
-    announces, first, second, method, dscp, mac = False, -1, -1, -1, -1, -1
+    announces, first, second, method, dscp = False, -1, -1, -1, -1
+    mac, misplaced, touched, count, first_kind = -1, False, False, 0, -1
     at = SIZE[kind]
-    for _ in range(_TLVS_MAX):
-        if at + TLV_HEADER > length:
-            break
+    while at + TLV_HEADER <= length and count < EXTENSIONS_MAX:
         flags, tlv, size = np.int64(packet[at]), np.int64(packet[at + 1]), get2(packet, at + 2)
         value = at + TLV_HEADER
         if value + size > length:
             break
-        if tlv == MAC_TLV and size == MAC_SIZE and value + size == length:
-            mac = at
+        if count == 0:
+            first_kind = tlv
+        count += 1
+        touched |= flags != _UNRECOGNISED
+        misplaced |= mac >= 0 and tlv != EXTRA_PADDING
+        if tlv == MAC_TLV:
+            mac = at if mac < 0 else mac
+            misplaced |= size != MAC_SIZE
         elif not flags & _UNSOUND:
             if tlv == FOLLOW_UP:
                 announces = True
@@ -130,7 +141,11 @@ def get_extras(packet: Octets, kind: int, length: int) -> Extras:
             elif tlv == CLASS_OF_SERVICE and size == 4 and dscp < 0:
                 dscp = get2(packet, value) >> 4 & 63
         at = value + size
-    return Extras(announces, first, second, method, dscp, mac)
+    whole = at >= length
+    touched |= not whole
+    return Extras(
+        announces, first, second, method, dscp, touched, whole, mac, misplaced, count, first_kind
+    )
 
 
 @compiled

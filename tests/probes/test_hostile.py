@@ -882,8 +882,5 @@ def test_a_replay_is_counted_while_its_window_is_open() -> None:
     assert tally.causes == {"answered": 1, "duplicates": 3}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Session.receive forgets duplicates whose window was closed, uncounted"
-)
 def test_a_replay_is_counted_when_its_window_was_closed() -> None:
     fed_channel(lambda request: [lie(request)] * 4, close=True).judge()

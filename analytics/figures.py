@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 from analytics.summary import distribution
 from analytics.windows import PathWindow, SketchKey
 from netslo.metrics import RTT
 from netslo.model import Quality
+
+FLOOR_FACTOR: Final = 3.0  # a figure below that many noise floors may be the host's own
 
 
 def window_figures(window: PathWindow) -> dict[str, Any]:
@@ -29,3 +32,16 @@ def window_figures(window: PathWindow) -> dict[str, Any]:
 def _samples(window: PathWindow, quality: Quality) -> int:
     sketch = window.sketches.get(SketchKey(RTT, quality))
     return 0 if sketch is None else sketch.count
+
+
+def could_be_floor(
+    value_s: float | None, floor_s: float | None, factor: float = FLOOR_FACTOR
+) -> bool | None:
+    """Whether a figure could be explained by the measuring host's own noise, to be said beside it.
+
+    It could when it is less than `factor` times the noise floor's figure of the same percentile.
+    None where either of the two is not known.
+    """
+    if value_s is None or floor_s is None or math.isnan(value_s) or math.isnan(floor_s):
+        return None
+    return value_s < factor * floor_s

@@ -9,22 +9,23 @@ import json
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from netslo.config.options import json_option
 from netslo.errors import ConfigurationError, NetsloError
-from netslo.units import format_ms, format_percent, parse_duration
+from netslo.units import parse_duration
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from netslo.model import Endpoint
-    from probes.measure import Measurement, Measuring
+    from probes.measure import Measurements, Measuring
 
 _DSCP_MAX = 63
 _INTERVAL_S_MIN = 0.001
+_INTERVAL_S_FLOOD = 0.00001
 
 
 def _duration(
@@ -83,10 +84,21 @@ def measure() -> None:
 
 
 @measure.command()
-@click.argument("target", metavar="HOST[:PORT]")
-@click.option("--count", type=click.IntRange(min=1), help="Packets to send.  [default: 50]")
+@click.argument("targets", metavar="HOST[:PORT] ...", nargs=-1, required=True)
+@click.option("--count", type=click.IntRange(min=1), help="Packets to send to each.  [default: 50]")
 @click.option("--duration", callback=_duration, help="How long to send instead, such as 30s.")
-@click.option("--interval", callback=_duration, default="200ms", show_default=True)
+@click.option(
+    "--interval",
+    callback=_duration,
+    default="200ms",
+    show_default=True,
+    help="Between packets to one target.",
+)
+@click.option(
+    "--flood",
+    is_flag=True,
+    help="Allow more than 1,000 packets a second in all: the far ends must be able to take them.",
+)
 @click.option(
     "--timeout",
     callback=_duration,
@@ -105,7 +117,7 @@ def measure() -> None:
 @click.option("-6", "family", flag_value="6", help="Use IPv6 only.")
 @json_option
 def rtt(
-    target: str,
+    targets: tuple[str, ...],
     *,
     count: int | None,
     duration: float | None,
@@ -114,27 +126,23 @@ def rtt(
     dscp: int,
     family: str | None,
     echo: bool,
+    flood: bool,
     as_json: bool,
 ) -> None:
-    """Measure the round trip to a STAMP or TWAMP Light reflector (default port 862), or by ICMP.
+    """Measure the round trip to STAMP or TWAMP Light reflectors (default port 862), or by ICMP.
 
-    Ends after the packets, or at Ctrl-C. Exit status 1 when nothing was answered.
+    Ends after the packets, or at Ctrl-C. Exit status 1 when a target answered nothing.
     """
     import socket
 
     from netslo.model import ProbeKind
     from probes.measure import MeasurePlan, Measuring
+    from probes.measure_view import print_measurements, why_nothing
 
-    if interval < _INTERVAL_S_MIN:
-        raise ConfigurationError(f"--interval {interval:g}s: must be at least {_INTERVAL_S_MIN:g}s")
     families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: None}
-    endpoint = _endpoint(target, 0) if echo else _endpoint(target)
-    if echo and endpoint.port:
-        raise ConfigurationError(f"{target}: ICMP has no ports")
-    if not echo and endpoint.port == 0:
-        raise ConfigurationError(f"{target}: port 0 cannot be measured")
+    _check_rate(interval, len(targets), flood=flood)
     plan = MeasurePlan(
-        target=endpoint,
+        targets=tuple(_target(text, echo=echo) for text in targets),
         interval_s=interval,
         timeout_s=timeout,
         count=_packets(count, duration, interval),
@@ -147,9 +155,30 @@ def rtt(
     if as_json:
         click.echo(json.dumps(result.to_json(), allow_nan=False, indent=2))
     else:
-        _print_summary(result)
-    if not result.total.packets.answered:
-        raise NetsloError(_why_nothing(result))
+        print_measurements(result)
+    silent = [each for each in result.targets if not each.total.packets.answered]
+    if silent:
+        raise NetsloError("\n".join(why_nothing(result, each) for each in silent))
+
+
+def _check_rate(interval_s: float, targets: int, *, flood: bool) -> None:
+    """Refuse rates that nobody asks for by intention."""
+    least_s = _INTERVAL_S_FLOOD if flood else _INTERVAL_S_MIN
+    if interval_s / targets < least_s * (1 - 1e-9):
+        hint = "" if flood else "; --flood allows more"
+        raise ConfigurationError(
+            f"--interval {interval_s:g}s: {targets / interval_s:.0f} packets a second in all, "
+            f"at most {1 / least_s:.0f}{hint}"
+        )
+
+
+def _target(text: str, *, echo: bool) -> Endpoint:
+    endpoint = _endpoint(text, 0) if echo else _endpoint(text)
+    if echo and endpoint.port:
+        raise ConfigurationError(f"{text}: ICMP has no ports")
+    if not echo and endpoint.port == 0:
+        raise ConfigurationError(f"{text}: port 0 cannot be measured")
+    return endpoint
 
 
 def _endpoint(text: str, default_port: int | None = None) -> Endpoint:
@@ -171,90 +200,14 @@ def _packets(count: int | None, duration_s: float | None, interval_s: float) -> 
     return 50 if count is None else count
 
 
-def _run(measuring: Measuring, *, live: bool) -> Measurement:
-    """Measure, with a line on the terminal that says how it goes."""
+def _run(measuring: Measuring, *, live: bool) -> Measurements:
+    """Measure, with a line on the terminal for each target that says how it goes."""
     if not live:
         return measuring.run(lambda: None)
     from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
+
+    from probes.measure_view import live_lines
 
     with Live(console=Console(stderr=True), transient=True, refresh_per_second=5) as display:
-        return measuring.run(lambda: display.update(Text(_live_line(measuring))))
-
-
-def _live_line(measuring: Measuring) -> str:
-    import numpy as np
-
-    packets = measuring.counts
-    rtt_s = measuring.recent_rtt_s
-    last = p50 = p99 = None
-    if rtt_s.size:
-        last = float(rtt_s[-1])
-        p50, p99 = np.quantile(rtt_s, [0.5, 0.99], method="lower").tolist()
-    measured = packets.answered + packets.lost
-    loss = packets.lost / measured if measured else None
-    return (
-        f"{measuring.result.where}: {packets.answered} of {packets.due} answered, "
-        f"loss {format_percent(loss)}, "
-        f"last {format_ms(last, 3)}, p50 {format_ms(p50, 3)}, p99 {format_ms(p99, 3)} ms"
-    )
-
-
-def _print_summary(result: Measurement) -> None:
-    shape = result.to_json()
-    packets = result.total.packets
-    name, address = shape["target"], shape["address"]
-    kind = {"stamp": "STAMP", "icmp": "ICMP echo"}[shape["kind"]]
-    click.echo(f"{kind} to {name}" + ("" if name == address else f" ({address})"))
-    measured = packets.answered + packets.lost
-    loss = packets.lost / measured if measured else None
-    click.echo(
-        f"{packets.due} due, {packets.answered} answered, {packets.lost} lost "
-        f"({format_percent(loss)}), {packets.unmeasured} unmeasured, "
-        f"{packets.duplicates} duplicates, {packets.reordered} reordered"
-    )
-    if packets.answered:
-        _print_distributions(shape)
-    for reason, number in result.discarded.most_common():
-        click.echo(f"{number}: {reason}")
-
-
-def _print_distributions(shape: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "round trip, ms", "95 % interval", "delay variation, ms", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    variation = shape["jitter"]["pdv"]["quantiles"]
-    table.add_row("min", format_ms(shape["rtt"]["min"], 3), "", "")
-    for q, figure in shape["rtt"]["quantiles"].items():
-        low, high = (format_ms(figure[side], 3) for side in ("low", "high"))
-        pdv = format_ms(variation[q]["value"], 3)
-        table.add_row(
-            f"p{float(q) * 100:g}", format_ms(figure["value"], 3), f"{low} to {high}", pdv
-        )
-    table.add_row("max", format_ms(shape["rtt"]["max"], 3), "", "")
-    Console().print(table)
-    jitter = format_ms(shape["jitter"]["rfc3550"], 3)
-    click.echo(f"jitter (RFC 3550) {jitter} ms; a dash: too few packets to say")
-
-
-def _why_nothing(result: Measurement) -> str:
-    """Say what a person can do when no packet was answered."""
-    from netslo.model import ProbeKind
-
-    target = result.where
-    if result.total.packets.lost and result.plan.kind is ProbeKind.ICMP:
-        return f"nothing answered from {target}: no such host, or a firewall drops ICMP echo"
-    if result.refused:
-        return f"nothing answered: nothing listens on UDP {target}; is the reflector running?"
-    if result.total.packets.lost:
-        return (
-            f"nothing answered from {target}: no reflector there, or a firewall drops UDP; "
-            "start one with: netslo reflect"
-        )
-    if not result.total.packets.due:
-        return "stopped before the first packet was sent"
-    return f"no packet could be sent to {target}: " + ", ".join(result.discarded)
+        return measuring.run(lambda: display.update(live_lines(measuring)))

@@ -195,13 +195,13 @@ def _measure_ourselves() -> Measurement:
     thread = threading.Thread(target=server.run, args=(stop,), daemon=True)
     thread.start()
     plan = MeasurePlan(
-        server.endpoints[0],
+        (server.endpoints[0],),
         count=_SELF_TEST_PACKETS,
         interval_s=_SELF_TEST_INTERVAL_S,
         timeout_s=1.0,
     )
     try:
-        return Measuring(plan).run(lambda: None)
+        return Measuring(plan).run(lambda: None).targets[0]
     finally:
         stop.set()
         thread.join()

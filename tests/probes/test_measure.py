@@ -114,7 +114,9 @@ MISTAKES = {
     "port 0": (["127.0.0.1:0"], "port 0"),
     "a port too large": (["127.0.0.1:70000"], "expected 0 to 65535"),
     "a count and a duration": (["::1", "--count", "1", "--duration", "1s"], "exclude each other"),
-    "a flood": (["::1", "--interval", "0.1ms"], "at least 0.001s"),
+    "a flood": (["::1", "--interval", "0.1ms"], "10000 packets a second in all, at most 1000;"),
+    "a flood by many": (["::1"] * 20 + ["--interval", "10ms"], "2000 packets a second in all"),
+    "too much of a flood": (["::1", "--flood", "--interval", "0.001ms"], "at most 100000"),
 }
 
 
@@ -133,7 +135,7 @@ def test_a_bad_option_is_a_usage_error(option):
 
 
 def test_a_fault_in_the_engine_is_not_swallowed(monkeypatch):
-    measuring = Measuring(MeasurePlan(Endpoint("127.0.0.1", closed_port()), count=1))
+    measuring = Measuring(MeasurePlan((Endpoint("127.0.0.1", closed_port()),), count=1))
 
     def fault() -> None:
         raise ZeroDivisionError

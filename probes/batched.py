@@ -265,7 +265,7 @@ class BatchedEngine:
         """Point a session at an address, in the thread of the loop or before it runs."""
         plan = self._plans[index]
         alone = target if self._one_off and len(self._plans) == 1 else None
-        door = Door(self._sites[index], target.family, plan.dscp, 0, UNAUTHENTICATED, alone)
+        door = Door(self._sites[index], target.family, plan.dscp, plan.port, UNAUTHENTICATED, alone)
         try:
             self._plant.direct(index, target, door)
         except OSError as error:

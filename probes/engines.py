@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.windows import PacketCounts
+from netslo.model import ProbeKind
 from probes.address import SocketAddress
 from probes.channel import Report
 from probes.engine import Engine
@@ -61,6 +62,11 @@ class MeasuringEngine(Protocol):
 
         `until_stopped`: and not before `stop`, for there may be further sessions.
         """
+
+
+def fits_fast_engine(plan: SessionPlan) -> bool:
+    """Whether the fast engine can do a session; the plain one can do each."""
+    return plan.key.probe is ProbeKind.STAMP and plan.secret is None
 
 
 def new_engine(on_report: Callable[[dict[str, Report]], None]) -> MeasuringEngine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
@@ -35,6 +35,8 @@ class SessionPlan:
     timeout_ns: int
     thresholds: tuple[SloThreshold, ...] = ()
     dscp: int = 0
+    port: int = 0  # which of the source ports of a path: each may take another way (ECMP)
+    secret: bytes | None = field(default=None, repr=False)  # authenticated mode, by this key
 
     @property
     def hold_ns(self) -> int:
@@ -293,7 +295,7 @@ class Session:
 def _sender(plan: SessionPlan) -> Sender | IcmpSender:
     if plan.key.probe is ProbeKind.ICMP:
         return IcmpSender(plan.timeout_ns)
-    return Sender(plan.timeout_ns, asked=asked_of_session(plan.dscp))
+    return Sender(plan.timeout_ns, key=plan.secret, asked=asked_of_session(plan.dscp))
 
 
 def _stepped(packet: _Packet, now: Instant) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from netslo.model import Path, Scope, Site, Tier, TrafficClass
+from netslo.model import Path, ProbeKind, Scope, Site, Tier, TrafficClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Link:
     b: str
     capacity_bits_per_second: float
     cost_per_gigabyte: float  # in the estate's currency
+    probe: ProbeKind | None = None  # of the paths between its ends, if not that of the site
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class ProbingPlan:
 
     interval_s: float
     timeout_s: float
+    source_ports: int | None = None  # which packets of a path take in turn; None: as rate allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Estate:
     classes: Mapping[str, TrafficClass]
     links: tuple[Link, ...]
     plan: ProbingPlan
+    probes: Mapping[str, ProbeKind] = field(default_factory=dict)  # by far site; else STAMP
+    key_files: Mapping[str, pathlib.Path] = field(default_factory=dict)  # by far site
     paths: tuple[Path, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +61,13 @@ class Estate:
             and path.src != path.dst
             and path.traffic_class in self.classes
         )
+
+    def probe_kind(self, path: Path) -> ProbeKind:
+        """What a path is measured with: as its link says, or else its far site."""
+        for link in self.links:
+            if link.probe is not None and {link.a, link.b} == {path.src, path.dst}:
+                return link.probe
+        return self.probes.get(path.dst, ProbeKind.STAMP)
 
     def scope(self, path: Path) -> Scope:
         """How far `path` reaches.

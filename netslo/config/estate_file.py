@@ -12,14 +12,17 @@ from netslo.config.validation import problem_at, validate
 from netslo.config.yaml_lines import Document, Location, load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.estate import Estate, Link, ProbingPlan
-from netslo.model import Endpoint, Site, Tier, TrafficClass, is_name
+from netslo.model import Endpoint, ProbeKind, Site, Tier, TrafficClass, is_name
 from netslo.model import Location as Place
 from netslo.units import parse_duration, parse_rate
 
 FILE_NAME: Final = "estate.yaml"
 INTERVAL_S_MIN: Final = 0.001
 SITES_MAX: Final = 1000
+SOURCE_PORTS_MAX: Final = 16
 _PORT_MAX: Final = 65_535
+_WANTS_PORT: Final = "must be HOST:PORT or [IPv6]:PORT, with a port from 1 to 65535"
+_KINDS: Final = (ProbeKind.STAMP.value, ProbeKind.ICMP.value)
 
 
 def _name(text: str) -> str:
@@ -39,21 +42,53 @@ def _converted(convert: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _kind(value: object) -> ProbeKind:
+    """Read a kind of probe that an estate may ask for."""
+    if value not in _KINDS:
+        raise ValueError(f"must be {' or '.join(_KINDS)}")
+    return ProbeKind(value)
+
+
+def _key_file(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise ValueError("must name a file with a key, relative to this one's folder")
+    return text
+
+
+def _authentication(value: object) -> object:
+    """Let `none` stand for a site whose packets are not authenticated, whatever the estate's."""
+    if value == "none":
+        return {"key_file": None}
+    if not isinstance(value, dict):
+        raise ValueError("must be {key_file: FILE} or none")  # noqa: TRY004 - Pydantic's protocol
+    return value
+
+
 def _endpoint(value: object) -> Endpoint:
-    """Read `host:port` or `[IPv6]:port`."""
-    host, colon, port = str(value).rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= _PORT_MAX:
-        raise ValueError("must be HOST:PORT or [IPv6]:PORT, with a port from 1 to 65535")
+    """Read `host:port` or `[IPv6]:port`; without a port, it is 0."""
+    text = str(value)
+    if _has_no_port(text):
+        host, port = text, ""
+    else:
+        host, _, port = text.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) <= _PORT_MAX:
+            raise ValueError(_WANTS_PORT)
     bare = host.removeprefix("[").removesuffix("]")
     if (":" in bare) != (host != bare):
         raise ValueError("must have an IPv6 address in brackets, and nothing else")
-    return Endpoint(bare, int(port))
+    return Endpoint(bare, int(port or 0))
+
+
+def _has_no_port(text: str) -> bool:
+    return bool(text) and (":" not in text or text.endswith("]"))
 
 
 Name = Annotated[str, AfterValidator(_name)]
 Duration = Annotated[float, _converted(parse_duration)]
 Rate = Annotated[float, _converted(parse_rate)]
 Address = Annotated[Endpoint, BeforeValidator(_endpoint)]
+Kind = Annotated[ProbeKind, BeforeValidator(_kind)]
+KeyFile = Annotated[str, AfterValidator(_key_file)]
 
 
 class _Model(BaseModel):
@@ -70,6 +105,15 @@ class _Class(_Model):
 class _Probing(_Model):
     interval: Duration = Field(ge=INTERVAL_S_MIN)
     timeout: Duration = Field(le=60.0)
+    source_ports: Annotated[int, Field(ge=1, le=SOURCE_PORTS_MAX)] | None = None
+
+
+class _Authentication(_Model):
+    key_file: KeyFile
+
+
+class _SiteAuthentication(_Model):
+    key_file: KeyFile | None  # None: written as none
 
 
 class _Location(_Model):
@@ -84,12 +128,15 @@ class _Site(_Model):
     residency_zone: Name
     location: _Location
     addresses: Annotated[list[Address], Field(min_length=1, max_length=16)]
+    probe: Kind = ProbeKind.STAMP
+    authentication: Annotated[_SiteAuthentication | None, BeforeValidator(_authentication)] = None
 
 
 class _Link(_Model):
     between: Annotated[list[Name], Field(min_length=2, max_length=2)]
     capacity: Rate
     cost_per_gigabyte: float = Field(ge=0, allow_inf_nan=False)
+    probe: Kind | None = None
 
 
 class _File(_Model):
@@ -98,6 +145,7 @@ class _File(_Model):
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     classes: Annotated[list[_Class], Field(min_length=1, max_length=16)]
     probing: _Probing
+    authentication: _Authentication | None = None
     sites: Annotated[list[_Site], Field(min_length=2, max_length=SITES_MAX)]
     links: list[_Link] = []
 
@@ -121,10 +169,10 @@ def load_estate(directory: pathlib.Path) -> Estate:
         problems += error.problems
     if problems:
         raise ConfigurationError(sorted(problems, key=lambda problem: problem.line or 0))
-    return _estate(content)
+    return _estate(content, directory)
 
 
-def _estate(content: _File) -> Estate:
+def _estate(content: _File, directory: pathlib.Path) -> Estate:
     sites = [
         Site(
             name=site.name,
@@ -142,11 +190,29 @@ def _estate(content: _File) -> Estate:
         sites={site.name: site for site in sites},
         classes={item.name: TrafficClass(item.name, item.dscp) for item in content.classes},
         links=tuple(
-            Link(link.between[0], link.between[1], link.capacity, link.cost_per_gigabyte)
+            Link(
+                link.between[0],
+                link.between[1],
+                link.capacity,
+                link.cost_per_gigabyte,
+                link.probe,
+            )
             for link in content.links
         ),
-        plan=ProbingPlan(content.probing.interval, content.probing.timeout),
+        plan=ProbingPlan(
+            content.probing.interval, content.probing.timeout, content.probing.source_ports
+        ),
+        probes={site.name: site.probe for site in content.sites},
+        key_files=dict(_key_files(content, directory)),
     )
+
+
+def _key_files(content: _File, directory: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
+    """Yield the sites whose reflectors have a key, and where it is: their own or the estate's."""
+    for site in content.sites:
+        found = site.authentication or content.authentication
+        if found is not None and found.key_file is not None and site.probe is ProbeKind.STAMP:
+            yield site.name, directory / found.key_file
 
 
 def _relations(document: Document) -> Iterator[Problem]:
@@ -155,6 +221,8 @@ def _relations(document: Document) -> Iterator[Problem]:
     yield from _repeated(document, "classes", "name")
     yield from _repeated(document, "classes", "dscp")
     yield from _addresses(document)
+    yield from _ports(document)
+    yield from _needless_keys(document)
     yield from _links(document)
 
 
@@ -176,6 +244,23 @@ def _addresses(document: Document) -> Iterator[Problem]:
                 expected = f"is already used on line {seen[address]}"
                 yield problem_at(document, place, address, expected)
             seen.setdefault(str(address), document.line(place))
+
+
+def _ports(document: Document) -> Iterator[Problem]:
+    """Find addresses without a port where a reflector must have one."""
+    echoing = {place[1] for place, kind in _values(document, "sites", "probe") if kind == "icmp"}
+    for location, addresses in _values(document, "sites", "addresses", of=list):
+        for i, address in enumerate(addresses):
+            if location[1] not in echoing and isinstance(address, str) and _has_no_port(address):
+                yield problem_at(document, (*location, i), address, _WANTS_PORT)
+
+
+def _needless_keys(document: Document) -> Iterator[Problem]:
+    echoing = {place[1] for place, kind in _values(document, "sites", "probe") if kind == "icmp"}
+    for location, _ in _values(document, "sites", "authentication", of=dict):
+        if location[1] in echoing:
+            expected = "is of no use to a site that is probed by ICMP, which has no keys"
+            yield problem_at(document, location, "", expected)
 
 
 def _links(document: Document) -> Iterator[Problem]:

@@ -82,6 +82,67 @@ FAULTS = {
     "a negative cost": (("0.004", "-0.004"), "links.0.cost_per_gigabyte", "at least 0"),
     "a DSCP out of range": (("dscp: 46", "dscp: 64"), "classes.0.dscp", "at most 63"),
     "a DSCP twice": (("dscp: 46", "dscp: 0"), "classes.1.dscp", "already used"),
+    "no source port": (
+        ("timeout: 1s", "source_ports: 0\n  timeout: 1s"),
+        "source_ports",
+        "at least",
+    ),
+    "ports as a text": (
+        ("timeout: 1s", "source_ports: many\n  timeout: 1s"),
+        "source_ports",
+        "whole",
+    ),
+    "ports by the hundred": (
+        ("timeout: 1s", "source_ports: 100\n  timeout: 1s"),
+        "source_ports",
+        "at most 16",
+    ),
+    "a kind of probe that is none": (
+        ('addresses: ["127.0.0.1:18624"]', 'addresses: ["127.0.0.1:18624"]\n    probe: ping'),
+        "sites.4.probe",
+        "must be stamp or icmp",
+    ),
+    "a link by a kind that is none": (
+        ("cost_per_gigabyte: 0.004}", "cost_per_gigabyte: 0.004, probe: tcp}"),
+        "links.0.probe",
+        "must be stamp or icmp",
+    ),
+    "an estate's key without a file": (
+        ("currency: GBP", "currency: GBP\nauthentication: {}"),
+        "authentication.key_file",
+        "is missing",
+    ),
+    "an estate's key by no name": (
+        ("currency: GBP", "currency: GBP\nauthentication: {key_file: ''}"),
+        "authentication.key_file",
+        "must name a file",
+    ),
+    "an estate's key that is a list": (
+        ("currency: GBP", "currency: GBP\nauthentication: []"),
+        "authentication",
+        "must be a mapping",
+    ),
+    "a key by another name": (
+        ("currency: GBP", "currency: GBP\nauthentication: {key_flie: a}"),
+        "authentication.key_flie",
+        "did you mean key_file?",
+    ),
+    "a site's key that is a text": (
+        ("region: south", "authentication: secret\n    region: south"),
+        "sites.0.authentication",
+        "must be {key_file: FILE} or none",
+    ),
+    "a site's key that is a number": (
+        ("region: south", "authentication: {key_file: 5}\n    region: south"),
+        "sites.0.authentication.key_file",
+        "must be text",
+    ),
+    "a key for ICMP": (
+        ("region: south", "authentication: {key_file: a}\n    probe: icmp\n    region: south"),
+        "sites.0.authentication",
+        "of no use",
+    ),
+    "an address without a port": ((":18624", ""), "sites.4.addresses.0", "must be HOST:PORT"),
     "a version of the future": (("version: 1", "version: 2"), "version", "at most 1"),
 }
 
@@ -97,6 +158,35 @@ def test_a_fault_is_named_with_its_line_field_and_expectation(
     word = field.rpartition(".")[2]
     if not word.isdigit() and "missing" not in expected:
         assert word in lines[problem.line - 1]
+
+
+def test_a_plan_says_ports_kinds_and_keys(changed, tmp_path) -> None:
+    estate = changed(
+        ("currency: GBP", "currency: GBP\nauthentication: {key_file: keys/all.key}"),
+        ("timeout: 1s", "source_ports: 4\n  timeout: 1s"),
+        ('["127.0.0.1:18621"]', '["router.example"]\n    probe: icmp'),
+        ('["127.0.0.1:18622"]', '["[::1]:18622"]\n    authentication: none'),
+        ('["127.0.0.1:18623"]', '["127.0.0.1:18623"]\n    authentication: {key_file: /m.key}'),
+        ("cost_per_gigabyte: 0.006}", "cost_per_gigabyte: 0.006, probe: icmp}"),
+    )
+    assert estate.plan.source_ports == 4
+    assert estate.sites["reading"].addresses == (Endpoint("router.example", 0),)
+    assert estate.key_files["london"] == tmp_path / "keys/all.key"
+    assert estate.key_files["manchester"] == pathlib.Path("/m.key")
+    assert not {"reading", "brighton"} & set(estate.key_files)
+    kinds = {p.id: estate.probe_kind(p) for p in estate.paths if p.traffic_class == "be"}
+    assert {path for path, kind in kinds.items() if kind == "icmp"} == {
+        *(p for p in kinds if ":reading/" in p),
+        "manchester:edinburgh/be",
+        "edinburgh:manchester/be",
+    }
+
+
+def test_a_plan_that_says_nothing_of_ports_kinds_and_keys_has_none() -> None:
+    uk = load_estate(UK)
+    assert uk.plan.source_ports is None
+    assert uk.key_files == {}
+    assert {uk.probe_kind(path) for path in uk.paths} == {"stamp"}
 
 
 def test_all_faults_are_said_at_once_in_the_order_of_the_file(changed) -> None:

@@ -68,7 +68,11 @@ def _as_json(found: Estate) -> dict[str, Any]:
         "name": found.name,
         "currency": found.currency,
         "classes": [{"name": c.name, "dscp": c.dscp} for c in found.classes.values()],
-        "probing": {"interval": found.plan.interval_s, "timeout": found.plan.timeout_s},
+        "probing": {
+            "interval": found.plan.interval_s,
+            "timeout": found.plan.timeout_s,
+            "source_ports": found.plan.source_ports,
+        },
         "sites": [
             {
                 "name": site.name,
@@ -77,6 +81,8 @@ def _as_json(found: Estate) -> dict[str, Any]:
                 "residency_zone": site.residency_zone,
                 "location": {"lat": site.location.lat, "lon": site.location.lon},
                 "addresses": [str(address) for address in site.addresses],
+                "probe": found.probes[site.name].value,
+                "authenticated": site.name in found.key_files,
             }
             for site in found.sites.values()
         ],
@@ -85,10 +91,14 @@ def _as_json(found: Estate) -> dict[str, Any]:
                 "between": [link.a, link.b],
                 "capacity": link.capacity_bits_per_second,
                 "cost_per_gigabyte": link.cost_per_gigabyte,
+                "probe": None if link.probe is None else link.probe.value,
             }
             for link in found.links
         ],
-        "paths": [{"path": p.id, "scope": found.scope(p).value} for p in found.paths],
+        "paths": [
+            {"path": p.id, "scope": found.scope(p).value, "probe": found.probe_kind(p).value}
+            for p in found.paths
+        ],
     }
 
 
@@ -99,11 +109,21 @@ def _print_tables(found: Estate) -> None:
     from netslo.units import format_rate
 
     console = Console()
-    sites = Table("site", "tier", "region", "residency zone", "location", "answers at", box=None)
+    sites = Table(
+        "site", "tier", "region", "residency zone", "location", "answers at", "probe", box=None
+    )
     for site in found.sites.values():
         place = f"{site.location.lat:.4f}, {site.location.lon:.4f}"
         answers = ", ".join(map(str, site.addresses))
-        sites.add_row(site.name, site.tier, site.region, site.residency_zone, place, answers)
+        sites.add_row(
+            site.name,
+            site.tier,
+            site.region,
+            site.residency_zone,
+            place,
+            answers,
+            _probe(found, site.name),
+        )
     links = Table("link", "capacity", f"cost per GB ({found.currency})", box=None)
     for link in found.links:
         capacity = format_rate(link.capacity_bits_per_second)
@@ -120,3 +140,9 @@ def _print_tables(found: Estate) -> None:
         f"lost after {found.plan.timeout_s:g} s",
         highlight=False,
     )
+
+
+def _probe(found: Estate, site: str) -> str:
+    """Say how a site is probed, and whether the packets are authenticated."""
+    sealed = " (authenticated)" if site in found.key_files else ""
+    return f"{found.probes[site].value}{sealed}"

@@ -188,6 +188,10 @@ class Sliding:
         """Return from when to when the figures of a horizon reach, exactly."""
         return self._reach(horizon).start_s, self.now_s
 
+    def counters(self, horizon: Horizon) -> NDArray[np.int64]:
+        """Return the sum of each stream's counter over a horizon, shape (streams,); to be read."""
+        return self._reach(horizon).counters
+
     def view(self, horizon: Horizon) -> View:
         """Return what a horizon holds now; later windows change nothing of it."""
         reach = self._reach(horizon)

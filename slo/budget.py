@@ -55,6 +55,10 @@ class Spend:
         """Bad events per budget event; None without a budget, for 0/0 is not 0."""
         return self.bad / self.budget if self.budget else None
 
+    def burns_faster(self, threshold: Fraction) -> bool:
+        """Whether the burn rate is above a threshold; never without a budget."""
+        return self.budget > 0 and self.bad > threshold * self.budget
+
     @property
     def remaining(self) -> Fraction | None:
         """The share of the budget that is left: negative when overspent, None without one."""

@@ -1,0 +1,143 @@
+"""Tables in memory that keep up with the store: made from it at the start, then batch by batch.
+
+What is committed from then on waits until the table is made, and what comes from a clock ahead of
+ours waits until its time has come.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from analytics.frame import Frame, concatenated
+from analytics.store.interface import PointHistory
+from netslo.model import WINDOW_S
+
+_INTERVAL_S: Final = 1.0
+_WAITING_POINTS_MAX: Final = 1_000_000  # then who brings more does the work
+_SLOW_S: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Table(Protocol):
+    """What is kept up."""
+
+    @property
+    def now_s(self) -> int:
+        """Where the present window begins."""
+
+    def advance(self, now_s: int) -> None:
+        """Let time pass."""
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """Return what an empty table wants of the past: (from, to, length of longest windows)."""
+
+    def wanted(self, frame: Frame) -> Frame:
+        """Return the points that the table has a use for."""
+
+    def add(self, frame: Frame) -> None:
+        """Add such points, of windows that have begun."""
+
+
+class Follower:
+    """Keeps a table up, in a thread of its own. Any thread may call it.
+
+    `what` is what the table holds, in words for the log.
+    """
+
+    def __init__(self, table: Table, clock: Callable[[], float], what: str) -> None:
+        self.problem: str | None = None  # why there are no figures
+        self._table = table
+        self._clock = clock
+        self._what = what
+        self._early: list[Frame] = []
+        self._waiting: deque[Frame] = deque()
+        self._waiting_points = 0
+        self._lock = threading.Lock()  # of all but what waits
+        self._ready = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, history: PointHistory) -> None:
+        """Begin with what a store holds; nothing may be noted that is in it already."""
+        self._thread = threading.Thread(target=self._run, args=(history,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def note(self, frame: Frame) -> None:
+        """Take what was committed."""
+        if self.problem is None:
+            self._waiting.append(frame)
+            self._waiting_points += frame.points
+            if self._waiting_points > _WAITING_POINTS_MAX:
+                self._catch_up()
+
+    @contextmanager
+    def up_to_date(self, patience_s: float) -> Iterator[bool]:
+        """Hold the table still, with all that was committed; False where it has no figures."""
+        if self._ready.wait(patience_s):
+            self._catch_up()
+        with self._lock:
+            yield self._ready.is_set() and self.problem is None
+
+    def _run(self, history: PointHistory) -> None:
+        began_s = time.monotonic()
+        try:
+            with self._lock, self._said():
+                self._read_history(history)
+        finally:
+            history.close()
+            self._ready.set()
+        if (took_s := time.monotonic() - began_s) > _SLOW_S:
+            _log.info("%s took %.0f s to make", self._what, took_s)
+        while self.problem is None and not self._stopping.wait(_INTERVAL_S):
+            self._catch_up()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """Say what went wrong, to the log and to who asks; what is kept is not in danger."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - commits go on without these figures
+            _log.exception("there are no %s until the next start", self._what)
+            self.problem = f"{type(error).__name__}: {error}"
+
+    def _read_history(self, history: PointHistory) -> None:
+        self._table.advance(self._now_s())
+        for start_s, end_s, window_s in self._table.spans():
+            for frame in history.frames(start_s, end_s, window_s):
+                if self._stopping.is_set():
+                    return
+                self._add(frame)
+
+    def _catch_up(self) -> None:
+        with self._lock, self._said():
+            self._table.advance(self._now_s())
+            frames, self._early = self._early, []
+            while self._waiting:
+                frames.append(self._waiting.popleft())
+            self._waiting_points = 0
+            if frames:
+                self._add(concatenated(frames))
+
+    def _add(self, frame: Frame) -> None:
+        frame = self._table.wanted(frame)
+        now_s = self._table.now_s
+        if frame.span()[1] > now_s + frame.length_s - 1:
+            self._early.append(frame.between(now_s, 2**62))  # a clock ahead of ours
+            frame = frame.between(0, now_s)
+        self._table.add(frame)
+
+    def _now_s(self) -> int:
+        return int(self._clock()) // WINDOW_S * WINDOW_S

@@ -1,0 +1,178 @@
+"""The ledger in memory, against a list of what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analytics.frame import Frame
+from analytics.store.eras import era_at
+from analytics.store.sqlite import SqliteStore
+from analytics.streams import Streams
+from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
+from netslo.model import Path, ProbeKind, Window
+from slo.budget import Spend
+from slo.ledger import Ledger, Standing, horizon_of
+
+NOW_S = 1_790_000_000 // 86_400 * 86_400 + 40_000  # within a day
+LENGTHS_S = (300, 1800, 3600, 7200, 6 * 3600, 86_400, 3 * 86_400, 28 * 86_400)
+PATHS = (Path("london", "leeds", "ef"), Path("leeds", "london", "ef"))
+KEYS = tuple((slo, path) for slo in ("loss", "latency") for path in PATHS)
+CHANGE_S = NOW_S // 300 * 300 - 90_000
+ERAS = {"loss": [(0, "0.999"), (CHANGE_S, "0.99")], "latency": [(0, "0.95")]}
+
+
+@dataclass(frozen=True)
+class Off:
+    start_s: int
+    end_s: int
+    path: Path
+
+    def excludes(self, key: tuple[str, Path]) -> bool:
+        return key[1] == self.path
+
+
+@dataclass(frozen=True)
+class Happened:
+    start_s: int
+    key: tuple[str, Path]
+    counts: tuple[int, int, int]
+    probe: ProbeKind = ProbeKind.STAMP
+
+
+def frame_of(events: Sequence[Happened], streams: Streams) -> Frame:
+    return Frame.of(
+        [
+            PathWindow(
+                SeriesKey(event.key[1], event.probe),
+                Window(event.start_s),
+                slo={event.key[0]: SloCounts(*event.counts)},
+            )
+            for event in events
+        ],
+        streams,
+    )
+
+
+def expected(
+    events: Sequence[Happened],
+    key: tuple[str, Path],
+    start_s: int,
+    end_s: int,
+    off: Sequence[Off] = (),
+) -> Spend:
+    """Add up the obvious way."""
+    total = Spend()
+    for event in events:
+        excluded = any(x.start_s <= event.start_s < x.end_s and x.excludes(key) for x in off)
+        if event.key == key and start_s <= event.start_s < end_s and not excluded:
+            good, bad, unmeasured = event.counts
+            target = Fraction(era_at(ERAS[key[0]], event.start_s)[1])
+            total += Spend.under(target, good + bad, bad, unmeasured)
+    return total
+
+
+def check(standing: Standing, events: Sequence[Happened], off: Sequence[Off] = ()) -> None:
+    rates, coverages = standing.burn_rates(), standing.coverages()
+    for at, (length_s, start_s) in enumerate(
+        zip(standing.lengths_s, standing.starts_s, strict=True)
+    ):
+        assert start_s == horizon_of(length_s).start_s(standing.now_s)
+        for row, key in enumerate(standing.keys):
+            spend = expected(events, key, start_s, standing.now_s, off)
+            assert standing.spend(length_s, row) == spend
+            for found, exact in (
+                (rates[at, row], spend.burn_rate),
+                (coverages[at, row], spend.coverage),
+            ):
+                assert np.isnan(found) if exact is None else found == pytest.approx(float(exact))
+
+
+AGES = st.one_of(
+    st.integers(0, 60), st.integers(0, 3000), st.integers(0, 30_000), st.integers(0, 270_000)
+)
+HAPPENED = st.builds(
+    Happened,
+    AGES.map(lambda age: NOW_S // 10 * 10 - 10 * age),
+    st.sampled_from(KEYS),
+    st.tuples(st.integers(0, 1000), st.integers(0, 9), st.integers(0, 5)),
+    st.sampled_from([ProbeKind.STAMP, ProbeKind.ICMP]),
+)
+OFF = st.builds(
+    lambda age, length, path: Off(
+        NOW_S // 300 * 300 - 300 * age, NOW_S // 300 * 300 + 300 * (length - age), path
+    ),
+    st.integers(0, 9000),
+    st.integers(1, 600),
+    st.sampled_from(PATHS),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    events=st.lists(HAPPENED, max_size=30),
+    off=st.lists(OFF, max_size=3),
+    cut=st.integers(0, 30),
+    wait_s=st.sampled_from([0, 10, 60, 4000, 90_000]),
+)
+def test_windows_hold_what_happened_in_them_whenever_it_came(events, off, cut, wait_s) -> None:
+    streams = Streams()
+    ledger = Ledger(streams, KEYS, ERAS, LENGTHS_S, off, NOW_S)
+    then_s = NOW_S + wait_s
+    for part, moment_s in ((events[:cut], NOW_S), (events[cut:], then_s)):
+        ledger.advance(moment_s)
+        whole = frame_of(part, streams).between(0, moment_s)
+        ledger.add(ledger.wanted(whole))
+    begun = [e for n, e in enumerate(events) if e.start_s < (NOW_S if n < cut else then_s)]
+    check(ledger.standing(), begun, off)
+    check(ledger.standing(with_exclusions=True), begun)
+
+
+@settings(deadline=None, max_examples=15)
+@given(events=st.lists(HAPPENED, max_size=20), off=st.lists(OFF, max_size=2))
+def test_a_restart_from_the_store_knows_the_same(tmp_path_factory, events, off) -> None:
+    file = tmp_path_factory.mktemp("ledger") / "store.sqlite"
+    with closing(SqliteStore.open(file)) as store:
+        for slo, eras in ERAS.items():
+            for since_s, target in eras:
+                store.declare_objectives({slo: target}, max(0, since_s - 300))
+        windows = tuple(
+            window
+            for event in events
+            for window in frame_of([event], store.streams).windows(store.streams)
+        )
+        for number, window in enumerate(windows):
+            store.append(Batch("london", "one", number, (window,)), NOW_S)
+        store.maintain(NOW_S)
+        ledger = Ledger(store.streams, KEYS, ERAS, LENGTHS_S, off, NOW_S)
+        with closing(store.history()) as history:
+            for start_s, end_s, window_s in ledger.spans():
+                for frame in history.frames(start_s, end_s, window_s):
+                    ledger.add(ledger.wanted(frame).between(0, NOW_S))
+        check(ledger.standing(), [e for e in events if e.start_s < NOW_S], off)
+
+
+def test_a_rate_at_its_threshold_is_not_above_it() -> None:
+    streams = Streams()
+    ledger = Ledger(streams, [KEYS[0]], {"loss": [(0, "0.999")]}, [3600], now_s=NOW_S)
+    # 14.4 times a budget of a thousandth, exactly, and then one more.
+    events = [Happened(NOW_S - 600, KEYS[0], (10_000 - 144, 144, 0))]
+    ledger.add(ledger.wanted(frame_of(events, streams)))
+    threshold = [Fraction("14.4")]
+    assert not ledger.standing().exceeds(3600, threshold).any()
+    more = [Happened(NOW_S - 300, KEYS[0], (0, 1, 0))]
+    ledger.add(ledger.wanted(frame_of(more, streams)))
+    assert ledger.standing().exceeds(3600, threshold).all()
+
+
+def test_nothing_measured_is_no_rate_and_exceeds_nothing() -> None:
+    standing = Ledger(Streams(), KEYS, ERAS, LENGTHS_S, now_s=NOW_S).standing()
+    assert np.isnan(standing.burn_rates()).all()
+    assert not standing.exceeds(300, [Fraction(0)] * len(KEYS)).any()

@@ -98,16 +98,15 @@ class Standing:
         budget = Fraction(int(self.budget[at]), int(self.unit[row]))
         return Spend(int(self.events[at]), int(self.bad[at]), int(self.unmeasured[at]), budget)
 
-    def exceeds(self, length_s: int, thresholds: Sequence[Fraction]) -> NDArray[np.bool_]:
-        """Return by row whether its burn rate over a window is above its threshold, exactly."""
-        limits = np.array([float(threshold) for threshold in thresholds])
-        at = self.place(length_s)
+    def exceeds(self, length_s: int, threshold: Fraction) -> NDArray[np.bool_]:
+        """Return by row whether its burn rate over a window is above a threshold, exactly."""
+        at, limit = self.place(length_s), float(threshold)
         with np.errstate(divide="ignore", invalid="ignore"):
             rates = self.bad[at] * self.unit.astype(np.float64) / self.budget[at]
-            above: NDArray[np.bool_] = rates > limits
-            close = np.abs(rates - limits) <= _CLOSE * limits
+            above: NDArray[np.bool_] = rates > limit
+            close = np.abs(rates - limit) <= _CLOSE * limit
         for row in np.flatnonzero(close).tolist():
-            above[row] = self.spend(length_s, row).burns_faster(thresholds[row])
+            above[row] = self.spend(length_s, row).burns_faster(threshold)
         above[self.budget[at] == 0] = False
         return above
 

@@ -165,7 +165,7 @@ def test_a_rate_at_its_threshold_is_not_above_it() -> None:
     # 14.4 times a budget of a thousandth, exactly, and then one more.
     events = [Happened(NOW_S - 600, KEYS[0], (10_000 - 144, 144, 0))]
     ledger.add(ledger.wanted(frame_of(events, streams)))
-    threshold = [Fraction("14.4")]
+    threshold = Fraction("14.4")
     assert not ledger.standing().exceeds(3600, threshold).any()
     more = [Happened(NOW_S - 300, KEYS[0], (0, 1, 0))]
     ledger.add(ledger.wanted(frame_of(more, streams)))
@@ -175,4 +175,4 @@ def test_a_rate_at_its_threshold_is_not_above_it() -> None:
 def test_nothing_measured_is_no_rate_and_exceeds_nothing() -> None:
     standing = Ledger(Streams(), KEYS, ERAS, LENGTHS_S, now_s=NOW_S).standing()
     assert np.isnan(standing.burn_rates()).all()
-    assert not standing.exceeds(300, [Fraction(0)] * len(KEYS)).any()
+    assert not standing.exceeds(300, Fraction(0)).any()

@@ -6,9 +6,7 @@ import math
 from typing import Any, Final
 
 from analytics.summary import distribution
-from analytics.windows import PathWindow, SketchKey
-from netslo.metrics import RTT
-from netslo.model import Quality
+from analytics.windows import PathWindow
 
 FLOOR_FACTOR: Final = 3.0  # a figure below that many noise floors may be the host's own
 
@@ -25,13 +23,9 @@ def window_figures(window: PathWindow) -> dict[str, Any]:
         "reordered": packets.reordered,
         "rtt": distribution(window.rtt()),
         "jitter": {"rfc3550": window.interarrival_jitter_s, "pdv": distribution(window.jitter())},
-        "quality": {quality.value: _samples(window, quality) for quality in Quality},
+        "quality": {quality.value: count for quality, count in window.samples().items()},
+        "rtt_quality": None if window.quality is None else window.quality.value,
     }
-
-
-def _samples(window: PathWindow, quality: Quality) -> int:
-    sketch = window.sketches.get(SketchKey(RTT, quality))
-    return 0 if sketch is None else sketch.count
 
 
 def could_be_floor(

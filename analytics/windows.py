@@ -111,20 +111,36 @@ class PathWindow:
         ):
             self.interarrival_jitter_s = other.interarrival_jitter_s
 
+    def samples(self, metric: str = RTT) -> dict[Quality, int]:
+        """The samples of a metric by the quality of their timestamps, every class."""
+        found = {quality: self.sketches.get(SketchKey(metric, quality)) for quality in Quality}
+        return {quality: 0 if each is None else each.count for quality, each in found.items()}
+
+    @property
+    def quality(self) -> Quality | None:
+        """The class which figures are of: that of most samples, in doubt the better one.
+
+        The best class of all would do for one sample what the other thousand say.
+        None without answers.
+        """
+        return self._leading(RTT)
+
     def rtt(self) -> Sketch | None:
-        """The round-trip times of the best timestamp quality there is; None without answers."""
-        return self._best(RTT)
+        """The round-trip times of class `quality` alone; None without answers."""
+        return self._of_leading(RTT)
 
     def jitter(self) -> Sketch | None:
-        """The RFC 5481 packet delay variation of the best timestamp quality there is."""
-        return self._best(JITTER)
+        """The RFC 5481 packet delay variation of its own leading class."""
+        return self._of_leading(JITTER)
 
-    def _best(self, metric: str) -> Sketch | None:
-        for quality in Quality:
-            sketch = self.sketches.get(SketchKey(metric, quality))
-            if sketch is not None and sketch.count:
-                return sketch
-        return None
+    def _leading(self, metric: str) -> Quality | None:
+        samples = self.samples(metric)
+        best = max(Quality, key=samples.__getitem__)
+        return best if samples[best] else None
+
+    def _of_leading(self, metric: str) -> Sketch | None:
+        quality = self._leading(metric)
+        return None if quality is None else self.sketches[SketchKey(metric, quality)]
 
 
 @dataclass(frozen=True, slots=True)

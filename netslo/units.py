@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
+from typing import Final
 
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])\Z")
@@ -37,6 +39,33 @@ def format_ms(seconds: float | None, digits: int = 2) -> str:
     if math.isinf(seconds):
         return "inf"
     return f"{seconds * 1000:.{digits}f}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeUnit:
+    """A unit that a table of short times is written in."""
+
+    name: str
+    per_s: float
+    digits: int
+
+    def format(self, seconds: float | None) -> str:
+        """Write seconds in the unit, without its name; an unknown figure is a dash, never 0."""
+        if seconds is None or math.isnan(seconds):
+            return "-"
+        return f"{seconds * self.per_s:.{self.digits}f}"
+
+
+MICROSECONDS: Final = TimeUnit("µs", 1e6, 2)
+MILLISECONDS: Final = TimeUnit("ms", 1e3, 3)
+_MICROSECONDS_BELOW_S: Final = 1e-4
+
+
+def time_unit(typical_s: float | None) -> TimeUnit:
+    """Return the unit for a table whose typical figure is `typical_s`."""
+    if typical_s is not None and abs(typical_s) < _MICROSECONDS_BELOW_S:
+        return MICROSECONDS
+    return MILLISECONDS
 
 
 def format_percent(ratio: float | None, digits: int = 2) -> str:

@@ -51,26 +51,27 @@ class Recent:
         return counts
 
     def streams(self, metric: str) -> dict[SeriesKey, int]:
-        """Return for each series the stream of the best timestamp quality that has values."""
+        """Return for each series the stream of the class with most values, if it has any."""
         counts = self.view.counts().tolist()
         found = {}
         for series, index in self._index.items():
-            for quality in Quality:
-                stream = index.sketches.get((metric, quality), len(counts))
-                if stream < len(counts) and counts[stream]:
-                    found[series] = stream
-                    break
+            streams = (index.sketches.get((metric, quality)) for quality in Quality)
+            there = [stream for stream in streams if stream is not None and stream < len(counts)]
+            best = max(there, key=counts.__getitem__, default=None)  # in doubt the better class
+            if best is not None and counts[best]:
+                found[series] = best
         return found
 
     def sketch(self, series: SeriesKey, metric: str) -> Sketch | None:
-        """Return the distribution of the best timestamp quality there is, of one series."""
-        for quality in Quality:
-            stream = self._index[series].sketches.get((metric, quality))
-            if stream is not None and stream < len(self.view.rows):
-                sketch = self.view.sketch(stream)
-                if sketch.count:
-                    return sketch
-        return None
+        """Return the distribution of the class with most values, of one series."""
+        streams = (self._index[series].sketches.get((metric, quality)) for quality in Quality)
+        found = [
+            self.view.sketch(stream)
+            for stream in streams
+            if stream is not None and stream < len(self.view.rows)
+        ]
+        best = max(found, key=lambda sketch: sketch.count, default=None)
+        return best if best is not None and best.count else None
 
     def _counter(self, stream: int) -> int:
         return int(self.view.counters[stream]) if stream < len(self.view.counters) else 0

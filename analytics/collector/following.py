@@ -83,6 +83,11 @@ class Follower:
             if self._waiting_points > _WAITING_POINTS_MAX:
                 self._catch_up()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the past is in the table, or never will be."""
+        return self._ready.is_set()
+
     @contextmanager
     def up_to_date(self, patience_s: float) -> Iterator[bool]:
         """Hold the table still, with all that was committed; False where it has no figures."""

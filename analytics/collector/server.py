@@ -6,9 +6,9 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 from prometheus_client.registry import Collector
@@ -34,6 +34,22 @@ _SHUTDOWN_S: Final = 10.0  # for requests under way when the server stops
 _RECENT_S: Final = 300
 
 
+class Companion(Protocol):
+    """What another floor keeps up beside the store."""
+
+    def start(self, between: Callable[[Callable[[], None]], None]) -> None:
+        """Begin with what the store holds; nothing has been committed yet.
+
+        `between` has something done while no commit is under way, from any thread.
+        """
+
+    def note(self, frame: Frame) -> None:
+        """Take what was committed, in the writer's thread; must return quickly."""
+
+    def stop(self) -> None:
+        """End."""
+
+
 def create_app(
     store: WindowStore,
     estate: Estate,
@@ -41,6 +57,7 @@ def create_app(
     limits: Limits | None = None,
     routes: Iterable[web.RouteDef] = (),
     collectors: Iterable[Collector] = (),
+    companions: Sequence[Companion] = (),
     clock: Callable[[], float] = time.time,
 ) -> web.Application:
     """Return the application: /v1/metrics, /metrics, /healthz and /api/v1/.
@@ -52,13 +69,14 @@ def create_app(
         limits: Bounds of what is taken from the network.
         routes: What other floors add to the API.
         collectors: What other floors add to /metrics.
+        companions: What other floors keep up beside the store.
         clock: Unix time in seconds.
     """
     limits = limits or Limits()
     telemetry, board = Telemetry(), HealthBoard(limits.probes_max)
     last_windows = LastWindows(store.streams)
     live = Live(store.streams, clock)
-    listeners = (last_windows.note_frame, live.note)
+    listeners = (last_windows.note_frame, live.note, *(each.note for each in companions))
     ingest = Ingest(store, estate, limits, telemetry, board, clock, listeners)
     writer = Writer(ingest)
     own = [PathCollector(store, estate, live), HealthCollector(board, clock)]
@@ -69,11 +87,14 @@ def create_app(
         recent = store.windows(Selector(), int(clock()) - _RECENT_S, int(clock()) + 1)
         last_windows.note_frame(Frame.of(await asyncio.to_thread(list, recent), store.streams))
         live.start(store.history())  # before the first batch is committed
+        for companion in companions:
+            companion.start(writer.between)
         try:
             async with writer:
                 yield
         finally:
-            await asyncio.to_thread(live.stop)
+            for stop in (live.stop, *(companion.stop for companion in companions)):
+                await asyncio.to_thread(stop)
 
     app = web.Application(
         handler_args={

@@ -7,8 +7,8 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -23,6 +23,7 @@ _TOGETHER_MAX: Final = 20  # requests in one commit: then syncing costs each of 
 _log = logging.getLogger(__name__)
 
 _Waiting = tuple[Request, "Future[Receipt]"]
+_Errand = Callable[[], None]
 
 
 class Writer:
@@ -34,7 +35,7 @@ class Writer:
     def __init__(self, ingest: Ingest, maintain_interval_s: float = MAINTAIN_INTERVAL_S) -> None:
         self._ingest = ingest
         self._maintain_interval_s = maintain_interval_s
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Waiting | _Errand | None] = queue.SimpleQueue()
         self._began_s: dict[object, float] = {}  # of the requests that wait for their commit
 
     async def __aenter__(self) -> None:
@@ -67,6 +68,10 @@ class Writer:
         finally:
             del self._began_s[token]
 
+    def between(self, errand: Callable[[], None]) -> None:
+        """Have something done in the writer's thread while no commit is under way; soon."""
+        self._waiting.put(errand)
+
     async def healthz(self, _request: web.Request) -> web.Response:
         """Answer 200 while windows are taken and kept, else 503 and why not."""
         state = self._ingest.state
@@ -88,17 +93,26 @@ class Writer:
 
     def _commit(self) -> None:
         while (first := self._waiting.get()) is not None:
-            together, last = [first], False
-            with suppress(queue.Empty):
-                while len(together) < _TOGETHER_MAX:
-                    following = self._waiting.get_nowait()
-                    if following is None:
-                        last = True
-                        break
-                    together.append(following)
-            self._take(together)
-            if last:
+            together, then = self._gather(first)
+            if together:
+                self._take(together)
+            if then is None:
                 return
+            self._run(then)
+
+    def _gather(self, first: _Waiting | _Errand) -> tuple[list[_Waiting], _Errand | None]:
+        """Return what waits, to be committed together, and what to do then; None is to end."""
+        together: list[_Waiting] = []
+        item: _Waiting | _Errand | None = first
+        while isinstance(item, tuple):
+            together.append(item)
+            if len(together) == _TOGETHER_MAX:
+                return together, _nothing
+            try:
+                item = self._waiting.get_nowait()
+            except queue.Empty:
+                return together, _nothing
+        return together, item
 
     def _take(self, together: list[_Waiting]) -> None:
         try:
@@ -113,6 +127,12 @@ class Writer:
             else:
                 done.set_result(result)
 
+    def _run(self, errand: _Errand) -> None:
+        try:
+            errand()
+        except Exception:  # noqa: BLE001 - commits go on
+            _log.exception("an errand between commits failed")
+
     def _maintain(self) -> None:
         while not self._stopping.wait(self._maintain_interval_s):
             try:
@@ -121,3 +141,7 @@ class Writer:
                 _log.warning("maintenance: %s", error)
             except Exception:  # noqa: BLE001 - said with its traceback; the next one may succeed
                 _log.exception("maintenance failed")
+
+
+def _nothing() -> None:
+    """Go on."""

@@ -108,6 +108,12 @@ class WindowStore(Protocol):
         A changed target counts from the next 5 min boundary; history keeps the old one.
         """
 
+    def targets(self) -> Mapping[str, Sequence[tuple[int, str]]]:
+        """The targets of every objective ever declared: (in force since, ratio), in order.
+
+        What was before the first counts under the first, too.
+        """
+
     def series(self) -> list[SeriesKey]:
         """Every series ever kept, sorted."""
 

@@ -135,6 +135,10 @@ class SqliteStore:
             for slo, target in targets.items():
                 declare(connection, slo, target, int(now_s))
 
+    def targets(self) -> Eras:
+        with self._reader.reading() as connection:
+            return read_eras(connection)
+
     def series(self) -> list[SeriesKey]:
         with self._snapshot():
             return sorted(self._streams.series())

@@ -516,3 +516,25 @@ def _field(number: int, octets: bytes) -> bytes:
         head.append(length & 0x7F | 0x80)
         length >>= 7
     return bytes([*head, length]) + octets
+
+
+async def test_errands_run_in_the_writers_thread_between_commits_and_may_fail(tmp_path) -> None:
+    done: list[str] = []
+
+    class Companion:
+        def start(self, between) -> None:
+            def fail() -> None:
+                done.append(threading.current_thread().name)
+                raise ZeroDivisionError
+
+            between(fail)
+
+        def note(self, frame) -> None:
+            done.append(f"{threading.current_thread().name}: {frame.points > 0}")
+
+        def stop(self) -> None:
+            done.append("stopped")
+
+    async with collector(tmp_path / "store.sqlite", companions=[Companion()]) as room:
+        assert (await room.send(make_batch(make_window()))).status == 200
+    assert done == ["writer", "writer: True", "stopped"]

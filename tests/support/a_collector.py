@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pathlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
@@ -103,6 +103,7 @@ async def collector(
     wrap: Callable[[SqliteStore], Any] = lambda store: store,
     routes: Iterable[Any] = (),
     collectors: Iterable[Any] = (),
+    companions: Sequence[Any] = (),
 ) -> AsyncIterator[Room]:
     """Run a collector; its clock stands at `NOW_S` unless one is given."""
     with (
@@ -115,6 +116,7 @@ async def collector(
             limits=limits,
             routes=routes,
             collectors=collectors,
+            companions=companions,
             clock=clock or (lambda: NOW_S),
         )
         async with (

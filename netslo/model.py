@@ -149,19 +149,40 @@ class Window:
         return cls(unix_s - unix_s % length_s, length_s)
 
 
+class Direction(StrEnum):
+    """Which way of a path a figure is about."""
+
+    ROUND_TRIP = "round-trip"
+    FORWARD = "forward"  # from the source to the destination
+    REVERSE = "reverse"
+
+
+class Measure(StrEnum):
+    """What of an answered packet an objective compares with its limit."""
+
+    DELAY = "delay"  # there and back, or one way (RFC 7679)
+    PDV = "pdv"  # delay less the least of its window (RFC 5481)
+    IPDV = "ipdv"  # |delay less that of the packet before| (RFC 3393)
+
+
 @dataclass(frozen=True, slots=True)
 class SloThreshold:
     """What a probe must know of an objective to count good and bad exactly.
 
-    `rtt_s_max` is None for a loss objective, where any answer in time is good.
+    A lost packet is bad under every objective. An answered one is good when its `measure` in
+    `direction` is known and at most `limit_s` seconds; when it is not known (the clocks cannot
+    be compared, or IPDV with no packet before it), it is unmeasured, and never an event.
+    `limit_s` is None for loss and availability, where any answer in time is good.
     """
 
     slo: str
-    rtt_s_max: float | None
+    limit_s: float | None
+    measure: Measure = Measure.DELAY
+    direction: Direction = Direction.ROUND_TRIP
 
-    def is_good(self, rtt_s: float) -> bool:
-        """Judge an answered packet; a lost one is bad under every objective."""
-        return self.rtt_s_max is None or rtt_s <= self.rtt_s_max
+    def is_good(self, measured_s: float) -> bool:
+        """Judge an answered packet by its measure."""
+        return self.limit_s is None or measured_s <= self.limit_s
 
 
 def is_name(text: str) -> bool:

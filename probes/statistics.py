@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from analytics.sketch import Sketch
-from analytics.windows import PacketCounts, PathWindow, SeriesKey, SketchKey, SloCounts
+from analytics.windows import PacketCounts, PathWindow, SeriesKey, SketchKey
 from netslo.metrics import JITTER, RTT
 from netslo.model import NS_PER_S, SloThreshold, Window
 from probes.clock import ClockState
 from probes.jitter import InterarrivalJitter, packet_delay_variation
 from probes.outcome import QUALITIES, Outcomes, State
+from probes.slo_counts import count_events
 
 
 class WindowStatistics:
@@ -20,6 +21,8 @@ class WindowStatistics:
         self._key = key
         self._dscp = dscp
         self._jitter = InterarrivalJitter()
+        self._last: Outcomes | None = None  # the last packet of the window before
+        self._last_end_s = 0
 
     def close(
         self,
@@ -29,7 +32,6 @@ class WindowStatistics:
         clock: ClockState,
     ) -> PathWindow:
         """Return a window; `outcomes` are its packets, all settled, in the order of sending."""
-        del clock
         state = outcomes["state"]
         answered = outcomes[state == State.ANSWERED]
         packets = PacketCounts(
@@ -42,11 +44,15 @@ class WindowStatistics:
         rtt_s = answered["rtt_ns"] / NS_PER_S
         for each_s in rtt_s[np.argsort(answered["order"])].tolist():
             self._jitter.observe(each_s)
-        slo = {}
-        for threshold in thresholds:
-            good = sum(threshold.is_good(each_s) for each_s in rtt_s.tolist())
-            bad = packets.answered - good + packets.lost
-            slo[threshold.slo] = SloCounts(good, bad, packets.unmeasured)
+        before = self._last if self._last_end_s == window.start_s else None
+        slo = {
+            threshold.slo: count_events(
+                threshold, outcomes, before, clocks_agree=clock.synchronised
+            )
+            for threshold in thresholds
+        }
+        if outcomes.size:
+            self._last, self._last_end_s = outcomes[-1:].copy(), window.end_s
         sketches = {}
         for place, quality in enumerate(QUALITIES):
             own_s = rtt_s[answered["quality"] == place]

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from netslo.estate import Estate
 from netslo.units import format_duration
-from slo.burn import BAD_EVENTS_MIN, PAIRS, BurnPair
+from slo.burn import BurnPair
 from slo.objective import Objective
 
 
@@ -18,9 +18,10 @@ def advise(objective: Objective, estate: Estate) -> list[str]:
 
 def _advise_on_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
     interval_s = Fraction(str(estate.plan.interval_s))
-    for pair in PAIRS:
+    bad_min = objective.alerts.guard.bad_events_min
+    for pair in objective.alerts.pairs:
         error_ratio = pair.error_ratio_min(objective.target, objective.window_s)
-        enough_s = pair.long_s * error_ratio / BAD_EVENTS_MIN
+        enough_s = pair.long_s * error_ratio / bad_min
         if error_ratio >= 1:
             yield (
                 f"{objective.name}: the {_describe(pair)} can never fire: it needs more than "
@@ -29,7 +30,7 @@ def _advise_on_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
         elif interval_s > enough_s:
             yield (
                 f"{objective.name}: the {_describe(pair)} is slow: with a probe every "
-                f"{float(interval_s):g} s its threshold is less than {BAD_EVENTS_MIN} bad "
+                f"{float(interval_s):g} s its threshold is less than {bad_min} bad "
                 f"packets; probe at least every {float(enough_s):.3g} s"
             )
 

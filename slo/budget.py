@@ -7,6 +7,7 @@ over a window is bad / budget of that window: 1 spends a period's budget in one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from typing import Self
 
@@ -24,6 +25,14 @@ def budget_events(target: Fraction, events: int) -> Fraction:
     return (1 - target) * events
 
 
+class MissingData(StrEnum):
+    """What an event is taken for that could not be measured."""
+
+    IGNORE = "ignore"  # for nothing: coverage falls, and below its minimum burn is unknown
+    BAD = "bad"
+    GOOD = "good"
+
+
 @dataclass(frozen=True, slots=True)
 class Spend:
     """What one objective had and spent on one path over one window.
@@ -36,11 +45,29 @@ class Spend:
     bad: int = 0
     unmeasured: int = 0  # due, but neither good nor bad: never an event
     budget: Fraction = Fraction(0)  # bad events allowed
+    unmeasured_budget: Fraction = Fraction(0)  # what more would be allowed, were they events
 
     @classmethod
     def under(cls, target: Fraction, events: int, bad: int, unmeasured: int = 0) -> Self:
         """Return the spend of a window which had one target all along."""
-        return cls(events, bad, unmeasured, budget_events(target, events))
+        return cls(
+            events,
+            bad,
+            unmeasured,
+            budget_events(target, events),
+            budget_events(target, unmeasured),
+        )
+
+    def taking(self, missing: MissingData) -> Spend:
+        """Return the spend with what is unmeasured taken for bad, for good or for nothing."""
+        if missing is MissingData.IGNORE:
+            return self
+        return Spend(
+            self.events + self.unmeasured,
+            self.bad + (self.unmeasured if missing is MissingData.BAD else 0),
+            0,
+            self.budget + self.unmeasured_budget,
+        )
 
     def __add__(self, other: Spend) -> Spend:
         return Spend(
@@ -48,6 +75,7 @@ class Spend:
             self.bad + other.bad,
             self.unmeasured + other.unmeasured,
             self.budget + other.budget,
+            self.unmeasured_budget + other.unmeasured_budget,
         )
 
     @property

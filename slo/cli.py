@@ -146,8 +146,8 @@ def _promise(objective: Objective, estate: Estate) -> str:
     percent = f"{float(objective.target * 100):.10g} %"
     within = (
         "answered"
-        if objective.rtt_s_max is None
-        else f"answered within {format_ms(objective.rtt_s_max, 3).rstrip('0').rstrip('.')} ms"
+        if objective.limit_s is None
+        else f"answered within {format_ms(objective.limit_s, 3).rstrip('0').rstrip('.')} ms"
     )
     count = len(objective.paths(estate))
     return (
@@ -164,7 +164,7 @@ def _describe(objective: Objective, estate: Estate) -> dict[str, Any]:
         "service": objective.service,
         "indicator": objective.indicator.value,
         "objective": float(objective.target),
-        "threshold": objective.rtt_s_max,
+        "threshold": objective.limit_s,
         "period": format_duration(objective.window_s),
         "owner": objective.owner,
         "runbook": objective.runbook,

@@ -114,7 +114,7 @@ def _info(objectives: Iterable[Objective]) -> GaugeMetricFamily:
                 o.service,
                 o.indicator.value,
                 o.target_text,
-                "" if o.rtt_s_max is None else f"{o.rtt_s_max:g}",
+                "" if o.limit_s is None else f"{o.limit_s:g}",
                 format_duration(o.window_s),
                 o.owner or "",
                 o.runbook or "",

@@ -9,7 +9,11 @@ from fractions import Fraction
 from typing import Final
 
 from netslo.estate import Estate
-from netslo.model import Path, Scope, SloThreshold
+from netslo.model import Direction, Measure, Path, Scope, SloThreshold
+from slo.budget import MissingData, Spend
+from slo.exclusion import Exclusion
+from slo.policy import DEFAULT_COVERAGE_MIN, DEFAULT_POLICY, AlertPolicy
+from slo.slices import TimeSlices
 
 DEFAULT_PERIOD_S: Final = 28 * 86400  # four equal sets of weekdays
 
@@ -19,6 +23,10 @@ class Indicator(StrEnum):
 
     LATENCY = "latency"  # answered within a round-trip time
     LOSS = "loss"  # answered at all, before the time-out
+    JITTER = "jitter"  # answered with little delay variation, PDV or IPDV
+    DELAY = "delay"  # arrived within a one-way delay
+    AVAILABILITY = "availability"  # by slice: enough packets answered
+    BANDWIDTH = "bandwidth"  # by slice: at least a rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,10 @@ class Objective:
     """One promise over many paths.
 
     `target_text` is the target ratio as an exact decimal string, such as "0.999"; `window_s`
-    is the rolling period of the error budget in seconds. `rtt_s_max` is None for loss.
+    is the rolling period of the error budget in seconds.
+
+    `limit` is what separates good from bad: seconds at most, bit/s at least for bandwidth,
+    None for loss and availability. With `slices` an event is a slice of time, without a packet.
     """
 
     name: str
@@ -64,13 +75,20 @@ class Objective:
     description: str
     service: str
     indicator: Indicator
-    rtt_s_max: float | None
+    limit: float | None
     target_text: str
     selector: PathSelector
     window_s: int = DEFAULT_PERIOD_S
     calendar: CalendarWindow | None = None
     owner: str | None = None
     runbook: str | None = None
+    measure: Measure = Measure.DELAY  # PDV or IPDV for jitter
+    direction: Direction = Direction.ROUND_TRIP
+    slices: TimeSlices | None = None
+    alerts: AlertPolicy = DEFAULT_POLICY
+    missing_data: MissingData = MissingData.IGNORE
+    coverage_min: Fraction = DEFAULT_COVERAGE_MIN  # below it a burn rate is unknown
+    exclusions: tuple[Exclusion, ...] = ()  # of the specification; more are in the log
 
     @property
     def target(self) -> Fraction:
@@ -78,9 +96,29 @@ class Objective:
         return Fraction(self.target_text)
 
     @property
-    def threshold(self) -> SloThreshold:
-        """What a probe must know to count good and bad."""
-        return SloThreshold(self.name, self.rtt_s_max)
+    def threshold(self) -> SloThreshold | None:
+        """What a probe must know to count good and bad; None when it counts nothing.
+
+        For an objective by time slice the probe counts packets, and slices are judged by them.
+        """
+        if self.indicator is Indicator.BANDWIDTH:
+            return None
+        return SloThreshold(self.name, self.limit, self.measure, self.direction)
+
+    @property
+    def limit_s(self) -> float | None:
+        """The limit where it is a time in seconds."""
+        return None if self.indicator is Indicator.BANDWIDTH else self.limit
+
+    def known(self, spend: Spend) -> Spend:
+        """Return what a window says of burning: nothing when too little of it was measured.
+
+        What is missing counts as the objective says.
+        """
+        if self.missing_data is MissingData.IGNORE:
+            coverage = spend.coverage
+            return Spend() if coverage is None or coverage < self.coverage_min else spend
+        return spend.taking(self.missing_data)
 
     def covers(self, path: Path, estate: Estate) -> bool:
         """Whether the promise is about `path`; a path of another estate never is."""
@@ -97,8 +135,10 @@ def thresholds_by_path(
     """Return what the prober of each path counts; a path without objectives has none."""
     found: dict[Path, list[SloThreshold]] = {path: [] for path in estate.paths}
     for objective in objectives:
-        for path in objective.paths(estate):
-            found[path].append(objective.threshold)
+        threshold = objective.threshold
+        if threshold is not None:
+            for path in objective.paths(estate):
+                found[path].append(threshold)
     return {path: tuple(thresholds) for path, thresholds in found.items()}
 
 

@@ -40,7 +40,7 @@ def resolve(
             spec.budgeting_method, "is not supported: must be Occurrences"
         )
     reading = _find_indicator(spec, place.at("spec"), indicators, estate)
-    target_text, rtt_s_max = _read_objectives(
+    target_text, limit = _read_objectives(
         spec.objectives, place.at("spec", "objectives"), reading, estate
     )
     window_s, calendar = read_period(spec.time_window, place.at("spec", "timeWindow"))
@@ -52,7 +52,7 @@ def resolve(
         description=spec.description,
         service=spec.service,
         indicator=reading.indicator,
-        rtt_s_max=rtt_s_max,
+        limit=limit,
         target_text=target_text,
         selector=reading.selector,
         window_s=window_s,

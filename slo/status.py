@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -111,7 +111,7 @@ def evaluate(
     """
     ranges = store if isinstance(store, Ranges) else Ranges(store)
     reported_s = {text: _read_window(text) for text in windows}
-    lengths_s = {*reported_s.values(), *WINDOWS_S, *(o.window_s for o in objectives)}
+    lengths_s = {*reported_s.values(), *(s for o in objectives for s in _lengths_s(o))}
     by_length = ranges.read(now_s, lengths_s)
     nothing = Spend()
     return [
@@ -124,6 +124,11 @@ def evaluate(
         for objective in objectives
         for path in objective.paths(estate)
     ]
+
+
+def _lengths_s(objective: Objective) -> Iterator[int]:
+    yield objective.window_s
+    yield from objective.alerts.windows_s
 
 
 def _read_window(text: str) -> int:
@@ -139,23 +144,25 @@ def _judge(
     spends: Mapping[int, Spend],
     reported_s: Mapping[str, int],
 ) -> SloStatus:
-    period = spends[objective.window_s]
+    period = spends[objective.window_s].taking(objective.missing_data)
+    known = {length_s: objective.known(spend) for length_s, spend in spends.items()}
+    alerts = objective.alerts
     return SloStatus(
         slo=objective.name,
         path=path,
         objective=float(objective.target),
-        threshold_s=objective.rtt_s_max,
+        threshold_s=objective.limit_s,
         period_s=objective.window_s,
         events=period.events,
         bad_events=period.bad,
-        unmeasured_events=period.unmeasured,
+        unmeasured_events=spends[objective.window_s].unmeasured,
         budget_events=float(period.budget),
-        coverage=_leave(period.coverage),
+        coverage=_leave(spends[objective.window_s].coverage),
         budget_remaining_ratio=_leave(period.remaining),
         burn_rate={
-            text: _leave(spends[length_s].burn_rate) for text, length_s in reported_s.items()
+            text: _leave(known[length_s].burn_rate) for text, length_s in reported_s.items()
         },
-        firing=firing(objective.window_s, spends),
+        firing=firing(objective.window_s, known, alerts.pairs, alerts.guard),
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slo.budget import Spend, budget_events
+from slo.budget import MissingData, Spend, budget_events
 
 DAY_TARGETS = st.decimals("0.000001", "0.999999", places=6).map(Fraction)
 COUNTS = st.integers(0, 10**12)
@@ -85,3 +85,20 @@ def test_the_burn_rate_of_two_windows_lies_between_theirs(a, b):
     rates = [s.burn_rate for s in (a, b) if s.burn_rate is not None]
     both = (a + b).burn_rate
     assert both is None if not rates else min(rates) <= both <= max(rates)
+
+
+@given(spends(), spends(), st.sampled_from(MissingData))
+def test_what_is_missing_counts_as_the_policy_says_before_or_after_adding(a, b, missing):
+    assert (a + b).taking(missing) == a.taking(missing) + b.taking(missing)
+
+
+@given(DAY_TARGETS, COUNTS, COUNTS, st.data())
+def test_taking_the_missing_for_bad_or_good_is_what_counting_them_so_gives(
+    target, events, unmeasured, data
+):
+    bad = data.draw(st.integers(0, events))
+    spend = Spend.under(target, events, bad, unmeasured)
+    due = events + unmeasured
+    assert spend.taking(MissingData.BAD) == Spend.under(target, due, bad + unmeasured)
+    assert spend.taking(MissingData.GOOD) == Spend.under(target, due, bad)
+    assert spend.taking(MissingData.IGNORE) is spend

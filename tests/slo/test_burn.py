@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -7,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slo.budget import Spend
-from slo.burn import BAD_EVENTS_MIN, PAIRS, WINDOWS_S, BurnPair, Severity, firing
+from slo.burn import (
+    BAD_EVENTS_MIN,
+    PAIRS,
+    WINDOWS_S,
+    BurnPair,
+    Guard,
+    Severity,
+    chance_of_at_least,
+    firing,
+)
 
 DAY_S = 86400
 HOUR_S = 3600
@@ -111,3 +121,36 @@ def test_an_alert_ends_when_its_short_window_recovers():
 def test_a_loose_target_can_need_more_bad_events_than_there_are():
     assert PAGE_1H.error_ratio_min(Fraction("0.9"), 28 * DAY_S) == Fraction("1.344")
     assert isinstance(PAGE_1H, BurnPair)
+
+
+def test_a_pair_may_have_a_short_window_of_its_own():
+    pair = BurnPair(Severity.PAGE, Fraction(2, 100), 3600, 600)
+    assert (pair.long, pair.short) == ("1h", "10m")
+
+
+@given(st.integers(0, 300), st.floats(0.01, 300))
+def test_the_chance_of_a_count_is_the_sum_of_poissons_terms(count, mean):
+    expected = 1 - math.fsum(
+        math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count)
+    )
+    assert chance_of_at_least(count, mean) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("count", "lower"),  # half the 5 % quantile of chi-squared with 2 * count degrees of freedom
+    [(1, 0.0513), (3, 0.8177), (10, 5.4254), (100, 84.139)],
+)
+def test_a_guard_with_confidence_compares_with_garwoods_lower_bound(count, lower):
+    assert (
+        chance_of_at_least(count, lower * 0.999) < 0.05 < chance_of_at_least(count, lower * 1.001)
+    )
+    threshold = Fraction(lower * 1.001) / 10
+    guard = Guard(bad_events_min=1, confidence=0.95)
+    assert not guard.admits(Spend(10_000, count, budget=Fraction(10)), threshold)
+    assert guard.admits(Spend(10_000, count, budget=Fraction(10)), threshold * Fraction("0.99"))
+
+
+def test_no_mean_makes_any_event_more_than_chance():
+    assert chance_of_at_least(0, 0.0) == 1
+    assert chance_of_at_least(1, 0.0) == 0
+    assert chance_of_at_least(10**6, 10.0) == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -70,5 +71,6 @@ def test_totals_of_several_targets_add_up_each_under_its_own():
         SloTotals(NORTH, "b", "0.9", SloCounts(1, 0, 0)),
     ]
     found = add_up(totals)
-    assert found["a", NORTH] == Spend(events=200, bad=10, unmeasured=3, budget=11)
+    more = Fraction("0.12")  # one unmeasured under 0.9, two under 0.99
+    assert found["a", NORTH] == Spend(200, 10, unmeasured=3, budget=11, unmeasured_budget=more)
     assert found["b", NORTH].budget == pytest.approx(0.1)

@@ -130,7 +130,7 @@ def test_no_folder_and_an_empty_folder_promise_nothing(tmp_path, estate):
 def test_the_example_promises_what_its_readme_says(new_estate):
     example = pathlib.Path(__file__).parents[2] / "examples" / "uk"
     found = {o.name: o for o in load_objectives(example, new_estate())}
-    assert {(n, o.target_text, o.rtt_s_max) for n, o in found.items()} == {
+    assert {(n, o.target_text, o.limit) for n, o in found.items()} == {
         ("regional-latency", "0.99", 0.009),
         ("national-latency", "0.999", 0.1),
         ("loss", "0.999", None),

@@ -179,7 +179,7 @@ def test_an_evaluation_agrees_with_counting_events_one_by_one(
             (HOUR_S, status.burn_rate["1h"]),
             (3 * DAY_S, status.burn_rate["3d"]),
         ]:
-            assert burn == naive_burn(mine, length_s)
+            assert burn == naive_burn(mine, length_s, unmeasured_share_max=0.5)
         remaining = naive_burn(mine, 28 * DAY_S)
         if remaining is None:
             assert status.budget_remaining_ratio is None
@@ -187,11 +187,14 @@ def test_an_evaluation_agrees_with_counting_events_one_by_one(
             assert status.budget_remaining_ratio == pytest.approx(1 - remaining)
 
 
-def naive_burn(rows, length_s):
-    bad, budget = 0, Fraction(0)
-    for start_s, _, _, good, bad_here, _, target in rows:
+def naive_burn(rows, length_s, unmeasured_share_max=1.0):
+    bad, due, unmeasured, budget = 0, 0, 0, Fraction(0)
+    for start_s, _, _, good, bad_here, unmeasured_here, target in rows:
         if NOW_S - length_s <= start_s < NOW_S:
             bad += bad_here
+            due += good + bad_here + unmeasured_here
+            unmeasured += unmeasured_here
             for _ in range(good + bad_here):
                 budget += 1 - Fraction(target)
-    return float(bad / budget) if budget else None
+    known = budget and unmeasured <= unmeasured_share_max * due
+    return float(bad / budget) if known else None

@@ -1,0 +1,119 @@
+"""Times that do not count: maintenance declared before or after, with who and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from netslo.model import WINDOW_S, Path
+
+Interval = tuple[int, int]  # half-open [start_s, end_s), Unix seconds
+
+REASON_LENGTH_MAX: Final = 500
+AUTHOR_LENGTH_MAX: Final = 100
+
+
+class ExclusionKind(StrEnum):
+    """When an exclusion became known, next to when it holds."""
+
+    PLANNED = "planned"  # declared before it began: its events are never counted
+    RETROACTIVE = "retroactive"  # declared later: what was counted is taken out again
+
+
+@dataclass(frozen=True, slots=True)
+class Covers:
+    """What an exclusion is about: every field must match; an empty one matches all."""
+
+    slos: frozenset[str] = frozenset()
+    paths: frozenset[Path] = frozenset()
+    sites: frozenset[str] = frozenset()  # at either end of a path
+
+    def matches(self, slo: str, path: Path) -> bool:
+        return (
+            (not self.slos or slo in self.slos)
+            and (not self.paths or path in self.paths)
+            and (not self.sites or path.src in self.sites or path.dst in self.sites)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A time which does not count for some objectives on some paths.
+
+    Times are Unix seconds, UTC, in whole windows of 10 s; [start_s, end_s) is half-open.
+
+    Raises:
+        ValueError: a field is not what it must be, in words for the author of the exclusion.
+    """
+
+    id: str
+    start_s: int
+    end_s: int
+    author: str
+    reason: str
+    declared_s: int
+    covers: Covers = field(default_factory=Covers)
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("id must not be empty")
+        for name, value in (("start", self.start_s), ("end", self.end_s)):
+            if value < 0 or value % WINDOW_S:
+                raise ValueError(f"{name} must be a time in whole windows of {WINDOW_S} s")
+        if self.end_s <= self.start_s:
+            raise ValueError("end must be later than start")
+        if not self.author.strip() or len(self.author) > AUTHOR_LENGTH_MAX:
+            raise ValueError(f"author must say who, in at most {AUTHOR_LENGTH_MAX} characters")
+        if not self.reason.strip() or len(self.reason) > REASON_LENGTH_MAX:
+            raise ValueError(f"reason must say why, in at most {REASON_LENGTH_MAX} characters")
+
+    @property
+    def kind(self) -> ExclusionKind:
+        """Planned when it was declared before it began."""
+        planned = self.declared_s <= self.start_s
+        return ExclusionKind.PLANNED if planned else ExclusionKind.RETROACTIVE
+
+    @property
+    def interval(self) -> Interval:
+        return self.start_s, self.end_s
+
+
+def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
+    """Return the same times sorted, with overlapping and touching intervals made one."""
+    merged: list[Interval] = []
+    for start_s, end_s in sorted(intervals):
+        if merged and start_s <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end_s)
+        else:
+            merged.append((start_s, end_s))
+    return tuple(merged)
+
+
+def clip(intervals: Iterable[Interval], start_s: int, end_s: int) -> tuple[Interval, ...]:
+    """Return the parts of merged intervals within [start_s, end_s)."""
+    parts = ((max(low_s, start_s), min(high_s, end_s)) for low_s, high_s in intervals)
+    return tuple((low_s, high_s) for low_s, high_s in parts if low_s < high_s)
+
+
+def remaining(intervals: Iterable[Interval], start_s: int, end_s: int) -> tuple[Interval, ...]:
+    """Return the parts of [start_s, end_s) that merged intervals leave."""
+    left: list[Interval] = []
+    for low_s, high_s in clip(intervals, start_s, end_s):
+        if start_s < low_s:
+            left.append((start_s, low_s))
+        start_s = high_s
+    if start_s < end_s:
+        left.append((start_s, end_s))
+    return tuple(left)
+
+
+def excluded_times(exclusions: Iterable[Exclusion], slo: str, path: Path) -> tuple[Interval, ...]:
+    """Return when nothing counts for one objective on one path, merged."""
+    return merge(e.interval for e in exclusions if e.covers.matches(slo, path))
+
+
+def is_excluded(exclusions: Iterable[Exclusion], slo: str, path: Path, at_s: float) -> bool:
+    """Whether a moment, in Unix seconds, does not count for one objective on one path."""
+    return any(e.start_s <= at_s < e.end_s and e.covers.matches(slo, path) for e in exclusions)

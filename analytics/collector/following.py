@@ -91,10 +91,12 @@ class Follower:
     @contextmanager
     def up_to_date(self, patience_s: float) -> Iterator[bool]:
         """Hold the table still, with all that was committed; False where it has no figures."""
-        if self._ready.wait(patience_s):
-            self._catch_up()
+        if not self._ready.wait(patience_s):  # the past is being read, and the lock held
+            yield False
+            return
+        self._catch_up()
         with self._lock:
-            yield self._ready.is_set() and self.problem is None
+            yield self.problem is None
 
     def _run(self, history: PointHistory) -> None:
         began_s = time.monotonic()

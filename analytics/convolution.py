@@ -148,16 +148,6 @@ def convolve(a: Delay | Sketch, b: Delay | Sketch, bucket_limit: int = BUCKET_LI
         lost = arrivals[0] * b.lost + a.lost * (arrivals[1] + b.lost)
     error = (1 + max(a.relative_error, b.relative_error)) * (1 + relative_error(scale)) - 1
     offset, weights = _sums(a, b)
-    for one, other in ((a, b), (b, a)):  # nothing and a delay is that delay
-        if one.zero and len(other.weights):
-            start = other.offset - offset
-            weights[start : start + len(other.weights)] += one.zero * other.weights
-    filled = weights != 0
-    if len(filled) and filled[first := int(filled.argmax())]:
-        end = len(filled) - int(filled[::-1].argmax())
-        offset, weights = offset + first, weights[first:end]
-    else:
-        offset, weights = 0, weights[:0]
     whole = Delay(scale, offset, weights, a.zero * b.zero, lost, error)
     steps = 0
     while len(weights) >> steps > bucket_limit - 1 and scale - steps > 1:
@@ -166,34 +156,34 @@ def convolve(a: Delay | Sketch, b: Delay | Sketch, bucket_limit: int = BUCKET_LI
 
 
 def _sums(a: Delay, b: Delay) -> tuple[int, NDArray[np.float64]]:
-    """Return where the sums begin and their weights; room for either summand alone as well."""
-    both = [each for each in (a, b) if len(each.weights)]
-    if not both:
-        return 0, np.zeros(0)
-    low = min(each.offset for each in both)
-    high = max(each.offset + len(each.weights) for each in both)
+    """Return the first bucket of the sums, and the weights from there to the last one."""
+    low = min(a.offset, b.offset)
+    size = max(a.offset + len(a.weights), b.offset + len(b.weights)) - low
+    out = np.zeros(size + (1 << a.scale) + 1)
+    begin, end = 0, -1
+    if len(a.weights) and len(b.weights):
+        begin, end = _add_sums(a, b, low, size, out)
+    for one, other in ((a, b), (b, a)):  # nothing and a delay is that delay
+        if one.zero and len(other.weights):
+            start = other.offset - low
+            out[start : start + len(other.weights)] += one.zero * other.weights
+            end = -1
+    if end < 0:
+        filled = np.flatnonzero(out)
+        begin, end = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
+    return (low + begin, out[begin:end]) if begin < end else (0, out[:0])
+
+
+def _add_sums(a: Delay, b: Delay, low: int, size: int, out: NDArray[np.float64]) -> tuple[int, int]:
+    """Add all sums to `out`; return between which of its buckets they are, (0, -1) if unknown."""
     shifts, firsts = shift_groups(a.scale)
-    out = np.zeros(high - low + (1 << a.scale) + 1)
-    if len(both) == 2:  # noqa: PLR2004 - else there is nothing to add
-        _add_sums(a, b, low, high - low, shifts, firsts, out)
-    return low, out
-
-
-def _add_sums(
-    a: Delay,
-    b: Delay,
-    low: int,
-    size: int,
-    shifts: NDArray[np.int64],
-    firsts: NDArray[np.int64],
-    out: NDArray[np.float64],
-) -> None:
     if _kernels.pays(size * len(shifts)):
         from analytics._kernels import convolution as kernel
 
         places = (a.weights, a.offset - low, b.weights, b.offset - low, size)
-        if kernel.add_whole(*places, shifts, firsts, out):
-            return
+        found = kernel.add_whole(*places, shifts, firsts, out)
+        if found[1] >= 0:
+            return found
     windows = []
     for each in (a, b):
         window = np.zeros(size)
@@ -201,6 +191,7 @@ def _add_sums(
         windows.append(window)
     _add_half(windows[0], windows[1], shifts, firsts, 0, out)
     _add_half(windows[1], windows[0], shifts, firsts, 1, out)
+    return 0, -1
 
 
 @lru_cache(maxsize=16)

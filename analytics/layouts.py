@@ -44,6 +44,7 @@ class Pairs:
     offsets: NDArray[np.int64]  # (rows + 1,) ascending, offsets[0] == 0
     index: NDArray[np.uint16]  # (offsets[-1],) ascending within a row
     counts: Counts  # (offsets[-1],)
+    totals: NDArray[np.int64] | None = None  # (rows,) the sum of each row, where it is known
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

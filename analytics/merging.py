@@ -147,8 +147,8 @@ def _pairs_by_kernel(runs: Runs, base: int, relative: NDArray[np.int64]) -> Pair
     from analytics._kernels import merging as kernel
 
     size = int(np.count_nonzero(runs.counts))
-    offsets = np.empty(len(runs) + 1, dtype=np.int64)
+    offsets, totals = np.empty(len(runs) + 1, dtype=np.int64), np.empty(len(runs), dtype=np.int64)
     index = np.empty(size + 1, dtype=np.uint16)
     counts: Counts = np.empty(size + 1, dtype=runs.counts.dtype)
-    kernel.fill_pairs(relative, runs.offsets, runs.counts, offsets, index, counts)
-    return Pairs(runs.scale, base, offsets, index[:size], counts[:size])
+    kernel.fill_pairs(relative, runs.offsets, runs.counts, offsets, index, counts, totals)
+    return Pairs(runs.scale, base, offsets, index[:size], counts[:size], totals)

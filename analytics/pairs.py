@@ -16,7 +16,8 @@ _INDEX_BITS = 16
 def no_pairs(rows: int, scale: int, base: int) -> Pairs:
     """Return rows without counts."""
     nothing = np.zeros(0, dtype=np.uint16), np.zeros(0, dtype=np.uint32)
-    return Pairs(scale, base, np.zeros(rows + 1, dtype=np.int64), *nothing)
+    totals = np.zeros(rows, dtype=np.int64)
+    return Pairs(scale, base, np.zeros(rows + 1, dtype=np.int64), *nothing, totals)
 
 
 def pairs_of_entries(
@@ -42,7 +43,10 @@ def pairs_of_entries(
 def extended(pairs: Pairs, more: int) -> Pairs:
     """Return the rows with so many empty ones behind them."""
     offsets = np.append(pairs.offsets, np.full(more, pairs.offsets[-1]))
-    return Pairs(pairs.scale, pairs.base, offsets, pairs.index, pairs.counts)
+    totals = (
+        None if pairs.totals is None else np.append(pairs.totals, np.zeros(more, dtype=np.int64))
+    )
+    return Pairs(pairs.scale, pairs.base, offsets, pairs.index, pairs.counts, totals)
 
 
 def added(left: Pairs, right: Pairs) -> Pairs:
@@ -68,7 +72,10 @@ def added(left: Pairs, right: Pairs) -> Pairs:
         index16,
         sums,
     )
-    return Pairs(left.scale, left.base, offsets, index16[:size], sums[:size])
+    totals = None
+    if left.totals is not None and right.totals is not None:
+        totals = left.totals + right.totals
+    return Pairs(left.scale, left.base, offsets, index16[:size], sums[:size], totals)
 
 
 def regrouped(pairs: Pairs, groups: NDArray[np.int32], count: int) -> Pairs:

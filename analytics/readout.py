@@ -61,6 +61,8 @@ class Rows:
 
 def row_sums(pairs: Pairs) -> NDArray[np.int64]:
     """Return the sum of the counts of each row, shape (rows,)."""
+    if pairs.totals is not None:
+        return pairs.totals
     sums = np.zeros(len(pairs), dtype=np.int64)
     if _kernels.pays(len(pairs.counts)):
         from analytics._kernels import readout as kernel

@@ -298,7 +298,7 @@ class SketchTable:
         kernel.partition(keys, magnitudes, np.uint32(shift), starts, *together)
         edges = [parts * k // self._threads for k in range(self._threads + 1)]
         ends = np.zeros(len(self), dtype=np.int64)
-        totals = np.zeros(len(self), dtype=np.uint64)
+        totals = np.zeros(len(self), dtype=np.int64)
         sums = np.zeros(len(self))
         low, high = np.full(len(self), np.inf), np.full(len(self), -np.inf)
         table, scale = slice_table(self.scale), np.uint64(self.scale)
@@ -343,7 +343,7 @@ class SketchTable:
         if len(found) > 1:
             index, counts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), ends])
-        return Pairs(self.scale, self._base, offsets, index, counts), sums, low, high
+        return Pairs(self.scale, self._base, offsets, index, counts, totals), sums, low, high
 
     def _rows(self) -> Rows:
         """Return all counts of the window as one run for each side."""

@@ -68,7 +68,7 @@ def _exercise() -> None:
     walk.enter(slots, octets, 0, 0, 0, 0)
     for counts in (narrow, wide):
         merging.add_runs(edges, counts, whole, wide)
-        merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts)
+        merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts, whole)
         merging.fill_runs(edges, index, counts, edges, counts)
         sliding.add_signed(edges, counts, whole, 1, whole)
         readout.row_totals(edges, counts, whole)

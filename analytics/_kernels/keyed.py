@@ -76,7 +76,7 @@ def count_partitions(
     index: NDArray[np.uint16],  # (n of these partitions,) written
     counts: NDArray[np.uint32],  # likewise
     ends: NDArray[np.int64],  # (keys,) where the entries of each key end; written
-    totals: NDArray[np.uint64],  # (keys,) changed
+    totals: NDArray[np.int64],  # (keys,) changed
     sums: NDArray[np.float64],  # (keys,) changed
     least: NDArray[np.float64],  # (keys,) changed
     most: NDArray[np.float64],  # (keys,) changed
@@ -135,7 +135,7 @@ def count_partitions(
                     row[bucket] = np.uint32(0)
                     at += _ONE
                 here += _ONE
-            totals[key] += np.uint64(end - begin)
+            totals[key] += end - begin
             sums[key] += total
             least[key] = smallest
             most[key] = greatest

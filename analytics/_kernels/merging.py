@@ -32,16 +32,19 @@ def fill_pairs(
     pair_offsets: NDArray[np.int64],  # (rows + 1,) written
     index: NDArray[np.uint16],  # one longer than there are filled buckets; written
     pair_counts: Counts,  # likewise
+    totals: NDArray[np.int64],  # (rows,) the sum of each row; written
 ) -> None:
     at = 0
     pair_offsets[0] = 0
     for row in range(first.shape[0]):
-        begin = offsets[row]
+        begin, total = offsets[row], np.uint64(0)
         for i in range(offsets[row + 1] - begin):
             count = counts[begin + i]
             index[at] = first[row] + i  # overwritten by the next one where it is empty
             pair_counts[at] = count
             at += count != 0
+            total += np.uint64(count)
+        totals[row] = np.int64(total)
         pair_offsets[row + 1] = at
 
 

@@ -19,10 +19,10 @@ def row_totals(
     totals: NDArray[np.int64],  # (rows,) written
 ) -> None:
     for row in range(totals.shape[0]):
-        total = np.int64(0)
-        for count in counts[offsets[row] : offsets[row + 1]]:
-            total += np.int64(count)
-        totals[row] = total
+        total = np.uint64(0)
+        for entry in range(np.uint64(offsets[row]), np.uint64(offsets[row + 1])):
+            total += np.uint64(counts[entry])
+        totals[row] = np.int64(total)
 
 
 @compiled

@@ -20,7 +20,7 @@ from analytics.windows import PacketCounts
 from netslo.model import NS_PER_S
 from probes._kernels.layouts import CAUSES, MUTED, NO_ROOM, NO_TARGET, TOO_LATE
 from probes._kernels.measuring import NEVER_NS, measure
-from probes._kernels.stamp import UNAUTHENTICATED
+from probes._kernels.stamp import AUTHENTICATED, UNAUTHENTICATED
 from probes.address import SocketAddress
 from probes.channel import NO_ADDRESS, NO_SOCKET, REFUSED, Report
 from probes.clock import read_clock_state
@@ -265,7 +265,8 @@ class BatchedEngine:
         """Point a session at an address, in the thread of the loop or before it runs."""
         plan = self._plans[index]
         alone = target if self._one_off and len(self._plans) == 1 else None
-        door = Door(self._sites[index], target.family, plan.dscp, plan.port, UNAUTHENTICATED, alone)
+        kind = UNAUTHENTICATED if plan.secret is None else AUTHENTICATED
+        door = Door(self._sites[index], target.family, plan.dscp, plan.port, kind, alone)
         try:
             self._plant.direct(index, target, door)
         except OSError as error:

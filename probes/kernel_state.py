@@ -31,6 +31,7 @@ from probes._kernels.layouts import (
 )
 from probes._kernels.libc import NAME_SIZE, new_messages
 from probes._kernels.measuring import KEEP_EVERY_NS
+from probes._kernels.sha256 import hmac_key
 from probes._kernels.stamp import AUTHENTICATED, SIZE
 from probes.address import SocketAddress
 from probes.instant import Instant, read_clocks
@@ -69,6 +70,7 @@ class Plant:
     sockets: list[socket.socket] = field(default_factory=list)
     targets: list[SocketAddress | None] = field(default_factory=list)  # by session
     _free_ssid: list[int] = field(default_factory=list)  # by socket
+    _keys: dict[bytes, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         now = read_clocks()
@@ -89,7 +91,7 @@ class Plant:
             numbered=np.zeros((0, NUMBERS, 3), np.int64),
             waiting=np.zeros((0, BATCH, 3), np.int64),
             templates=np.zeros((0, PACKET_SIZE_MAX // 16), np.uint8),
-            keys=np.zeros((1, 16), np.uint32),
+            keys=np.zeros((0, 16), np.uint32),
             discarded=np.zeros((0, len(CAUSES)), np.int64),
             errors=np.zeros((0, 2, ERRNO_MAX), np.int64),
             rows=np.zeros(ROWS, ROW),
@@ -114,7 +116,8 @@ class Plant:
         ring = max(_RING_MIN, 1 << int(kept_ns // plan.interval_ns + 1).bit_length())
         self._grow_records(ring)
         session = np.zeros(1, SESSION)
-        session["socket"] = session["neighbour"] = session["key"] = -1
+        session["socket"] = session["neighbour"] = -1
+        session["key"] = -1 if plan.secret is None else self._key(plan.secret)
         session["error"] = error
         session["first_ns"] = start.mono_ns + phase_ns
         session["interval_ns"] = plan.interval_ns
@@ -228,6 +231,13 @@ class Plant:
             if self.state.of_ssid[s, ssid] < 0:
                 return ssid
         raise OSError(f"more than {SSIDS - 1} sessions of one socket")
+
+    def _key(self, key: bytes) -> int:
+        """Return where a key is; sites that share one share its place."""
+        if key not in self._keys:
+            self._keys[key] = len(self._keys)
+            self._replace(keys=np.vstack([self.state.keys, hmac_key(key)]))
+        return self._keys[key]
 
     def _grow_records(self, ring: int) -> None:
         """Add room for the records of a session; doubling, so that many sessions are cheap."""

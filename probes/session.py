@@ -38,6 +38,10 @@ class SessionPlan:
     port: int = 0  # which of the source ports of a path: each may take another way (ECMP)
     secret: bytes | None = field(default=None, repr=False)  # authenticated mode, by this key
 
+    def __post_init__(self) -> None:
+        if self.secret == b"":
+            raise ValueError("the secret is empty")
+
     @property
     def hold_ns(self) -> int:
         """How long an answer waits to be told when the far end's kernel sent it."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
 
 from numba import njit
 
@@ -39,5 +42,17 @@ def _njit(
 ) -> Callable[_P, _R]:
     cache &= not os.environ.get("NUMBA_BOUNDSCHECK")  # the cache cannot tell them apart
     decorate = njit(cache=cache, nogil=True, error_model="numpy", fastmath=fastmath)
-    kernel: Callable[_P, _R] = decorate(function)
-    return kernel
+    kernel: Any = decorate(function)
+    if cache:
+        # numba looks at the function's own file, but has compiled its neighbours' code into it.
+        stamp = _stamp(Path(function.__code__.co_filename).parent)
+        with suppress(AttributeError):  # a numba that keeps it elsewhere
+            kernel._cache._cache_file._source_stamp = stamp  # noqa: SLF001
+    return cast("Callable[_P, _R]", kernel)
+
+
+@functools.cache
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when a module of a folder is changed."""
+    states = ((module.name, module.stat()) for module in sorted(folder.glob("*.py")))
+    return tuple((name, state.st_mtime_ns, state.st_size) for name, state in states)

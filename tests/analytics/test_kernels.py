@@ -1,6 +1,7 @@
 """The numba kernels against the numpy reference: identical counts, whatever the values."""
 
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -207,3 +208,21 @@ def test_sums_that_overflow_stay_finite() -> None:
         sketch = Sketch()
         sketch.add(np.full(2_500_000, sign * 1e308))
         assert sketch.sum == sign * np.finfo(np.float64).max
+
+
+@needs_compiler
+def test_a_kernel_is_compiled_anew_when_a_module_beside_it_changed(tmp_path, monkeypatch) -> None:
+    part, whole = tmp_path / "kernel_part.py", tmp_path / "kernel_whole.py"
+    head = "from analytics._kernels.compilation import compiled\n"
+    whole.write_text(
+        f"{head}from kernel_part import part\n@compiled\ndef whole():\n    return part()\n"
+    )
+    for answer in (1, 22):
+        part.write_text(f"{head}@compiled\ndef part():\n    return {answer}\n")
+        code = "import kernel_whole; print(kernel_whole.whole())"
+        folders = os.pathsep.join([str(tmp_path), *sys.path])
+        monkeypatch.setenv("PYTHONPATH", folders)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert int(done.stdout) == answer

@@ -64,6 +64,11 @@ class Measured:
         names = ("answered", "lost", "unmeasured", "duplicates", "reordered")
         return PacketCounts(*(int(entry[name]) for name in names))
 
+    @property
+    def source_port(self) -> int | None:
+        """The port which its packets leave from; None before the first has left."""
+        return self._plant.source_port(self.index)
+
     def recent_rtt_s(self, packets: int) -> NDArray[np.float64]:
         """Return the round trips of the last packets sent, as far as they were answered."""
         state = self._plant.state

@@ -85,6 +85,7 @@ class Channel:
     ) -> None:
         self.session = session
         self.sock: socket.socket | None = None
+        self.source_port: int | None = None  # of the latest socket; ICMP has no ports
         self.awaits_close = False  # it is in the engine's list of windows to close
         self._target = target
         self._report = report
@@ -241,7 +242,9 @@ class Channel:
         """Return a socket for the session's kind of probe; nothing is in flight."""
         sender, dscp = self.session.sender, self.session.plan.dscp
         if not isinstance(sender, IcmpSender):
-            return open_probe_socket(target, dscp)
+            probe = open_probe_socket(target, dscp)
+            self.source_port = probe.getsockname()[1]
+            return probe
         sock = open_echo_socket(target, dscp)
         sender.bind(sock.protocol, sock.identifier)
         return sock

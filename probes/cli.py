@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netslo.config.options import json_option
+from netslo.config.options import file_option, json_option
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.units import parse_duration
 
 if TYPE_CHECKING:
+    import pathlib
     from types import FrameType
 
     from netslo.model import Endpoint
-    from probes.measure import Measurements, Measuring
+    from probes.measure import Measuring
+    from probes.measurement import Measurements
+    from probes.noise_floor import NoiseFloor
 
 _DSCP_MAX = 63
+_PORTS_MAX = 64
+_FLOOR_S, _FLOOR_RATE = 2.0, 2000.0  # 4,000 packets bound P99.9 on both sides
 _INTERVAL_S_MIN = 0.001
 _INTERVAL_S_FLOOD = 0.00001
 
@@ -113,6 +118,25 @@ def measure() -> None:
     is_flag=True,
     help="Send ICMP echo instead: most hosts answer, but without timestamps.",
 )
+@click.option(
+    "--source-ports",
+    "ports",
+    type=click.IntRange(1, _PORTS_MAX),
+    default=1,
+    show_default=True,
+    help="Send from so many UDP ports in turn: routers that share load send each its own way.",
+)
+@file_option(
+    "--key-file",
+    "key_file",
+    "Authenticate (RFC 8762) with the key in FILE, which the reflector must have too.",
+)
+@click.option(
+    "--floor/--no-floor",
+    default=True,
+    show_default=True,
+    help="Measure this host's own noise afterwards (2 s), where figures are small.",
+)
 @click.option("-4", "family", flag_value="4", help="Use IPv4 only.")
 @click.option("-6", "family", flag_value="6", help="Use IPv6 only.")
 @json_option
@@ -127,6 +151,9 @@ def rtt(
     family: str | None,
     echo: bool,
     flood: bool,
+    ports: int,
+    key_file: pathlib.Path | None,
+    floor: bool,
     as_json: bool,
 ) -> None:
     """Measure the round trip to STAMP or TWAMP Light reflectors (default port 862), or by ICMP.
@@ -135,23 +162,33 @@ def rtt(
     """
     import socket
 
+    from netslo.config.keys import read_key
     from netslo.model import ProbeKind
     from probes.measure import MeasurePlan, Measuring
     from probes.measure_view import print_measurements, why_nothing
 
     families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: None}
     _check_rate(interval, len(targets), flood=flood)
+    _check_echo(echo=echo, ports=ports, key_file=key_file)
+    packets = _packets(count, duration, interval)
+    if packets < ports:
+        raise ConfigurationError(f"--source-ports {ports}: only {packets} packets to send")
     plan = MeasurePlan(
         targets=tuple(_target(text, echo=echo) for text in targets),
         interval_s=interval,
         timeout_s=timeout,
-        count=_packets(count, duration, interval),
+        count=packets,
         dscp=dscp,
         family=families[family],
         kind=ProbeKind.ICMP if echo else ProbeKind.STAMP,
+        source_ports=ports,
+        secret=None if key_file is None else read_key(key_file),
     )
     measuring = Measuring(plan)
-    result = _run(measuring, live=sys.stderr.isatty() and not as_json)
+    live = sys.stderr.isatty() and not as_json
+    result = _run(measuring, live=live)
+    if floor and result.near_floor and not result.stopped:
+        result.floor = _floor(live=live)
     if as_json:
         click.echo(json.dumps(result.to_json(), allow_nan=False, indent=2))
     else:
@@ -170,6 +207,13 @@ def _check_rate(interval_s: float, targets: int, *, flood: bool) -> None:
             f"--interval {interval_s:g}s: {targets / interval_s:.0f} packets a second in all, "
             f"at most {1 / least_s:.0f}{hint}"
         )
+
+
+def _check_echo(*, echo: bool, ports: int, key_file: pathlib.Path | None) -> None:
+    """Refuse what ICMP does not have."""
+    for option, given in (("--source-ports", ports > 1), ("--key-file", key_file is not None)):
+        if echo and given:
+            raise ConfigurationError(f"{option} and --icmp exclude each other: ICMP has neither")
 
 
 def _target(text: str, *, echo: bool) -> Endpoint:
@@ -211,3 +255,18 @@ def _run(measuring: Measuring, *, live: bool) -> Measurements:
 
     with Live(console=Console(stderr=True), transient=True, refresh_per_second=5) as display:
         return measuring.run(lambda: display.update(live_lines(measuring)))
+
+
+def _floor(*, live: bool) -> NoiseFloor | None:
+    """Measure this host's own noise; None, with a word about it, where that cannot be done."""
+    from probes.noise_floor import measure_noise_floor
+
+    if live:
+        click.echo("measuring this host's own noise ...", err=True)
+    try:
+        return measure_noise_floor(seconds=_FLOOR_S, rate=_FLOOR_RATE)
+    except NetsloError as error:
+        click.echo(f"the noise floor is not known: {error}", err=True)
+    except KeyboardInterrupt:
+        click.echo("the noise floor was not measured", err=True)
+    return None

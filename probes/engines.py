@@ -27,6 +27,10 @@ class Measured(Protocol):
     def totals(self) -> PacketCounts:
         """The packets settled so far."""
 
+    @property
+    def source_port(self) -> int | None:
+        """The UDP port which its packets leave from; None while, or where, there is none."""
+
     def recent_rtt_s(self, packets: int) -> NDArray[np.float64]:
         """Return round trips of the last packets, oldest first, seconds."""
 
@@ -76,14 +80,17 @@ def new_engine(on_report: Callable[[dict[str, Report]], None]) -> MeasuringEngin
         on_report: Called with the reports by source site, about once a second and whenever
             windows were closed, in the thread of `run`; must return quickly.
     """
-    if _tells_when_packets_leave() and warm_up():
+    if tells_when_packets_leave() and warm_up():
         from probes.batched import BatchedEngine
 
         return BatchedEngine(on_report)
     return Engine(on_report)
 
 
-def _tells_when_packets_leave() -> bool:
+def tells_when_packets_leave() -> bool:
     """Whether the kernel does: the fast engine reads answers too late to take times itself."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
-        return enable_timestamps(trial, transmit=True)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+            return enable_timestamps(trial, transmit=True)
+    except OSError:
+        return False

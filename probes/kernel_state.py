@@ -69,6 +69,7 @@ class Plant:
     doors: dict[Door, int] = field(default_factory=dict)
     sockets: list[socket.socket] = field(default_factory=list)
     targets: list[SocketAddress | None] = field(default_factory=list)  # by session
+    ports: list[int] = field(default_factory=list)  # by socket, once they are closed
     _free_ssid: list[int] = field(default_factory=list)  # by socket
     _keys: dict[bytes, int] = field(default_factory=dict, repr=False)
 
@@ -187,7 +188,16 @@ class Plant:
         words[TAIL] = head
         return taken
 
+    def source_port(self, index: int) -> int | None:
+        """Return the port which a session's packets leave from; None before the first has left."""
+        s = int(self.state.sessions[index]["socket"]) if index < len(self.targets) else -1
+        if s < 0:
+            return None
+        ports = self.ports or [sock.getsockname()[1] for sock in self.sockets]
+        return ports[s] or None
+
     def close(self) -> None:
+        self.ports = [sock.getsockname()[1] for sock in self.sockets]
         for sock in self.sockets:
             sock.close()
         self.state.sockets["fd"] = -1

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.figures import window_figures
-from analytics.sketch import Sketch
-from analytics.summary import distribution
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
 from netslo.errors import ConfigurationError
 from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, Window
 from probes.address import SocketAddress, resolve
-from probes.channel import REFUSED, Report
+from probes.channel import Report
 from probes.engine import Engine
-from probes.engines import MeasuringEngine, new_engine
+from probes.engines import (
+    Measured,
+    MeasuringEngine,
+    fits_fast_engine,
+    new_engine,
+    tells_when_packets_leave,
+)
 from probes.icmp.socket import open_echo_socket
+from probes.measurement import Flow, Measurement, Measurements
 from probes.session import RECENT, SessionPlan
 
 _FAMILIES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 _HERE: Final = "here"  # a measurement is of no estate
-LATE_S: Final = 0.001  # a packet that left later is said to be late
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurePlan:
-    """What to measure; `count` packets to each target, None goes on until stopped."""
+    """What to measure; `count` packets to each target, None goes on until stopped.
+
+    The packets to a target leave from `source_ports` ports in turn, `interval_s` apart.
+    """
 
     targets: tuple[Endpoint, ...]
     interval_s: float = 0.2
@@ -41,82 +46,8 @@ class MeasurePlan:
     dscp: int = 0
     family: socket.AddressFamily | None = None
     kind: ProbeKind = ProbeKind.STAMP  # or ICMP: then a target's port means nothing
-
-
-@dataclass(slots=True)
-class Measurement:
-    """What came of one target. `total` holds the sketches only when the measurement is over."""
-
-    target: Endpoint
-    address: SocketAddress
-    total: PathWindow
-
-    @property
-    def kind(self) -> ProbeKind:
-        return self.total.key.probe
-
-    @property
-    def name(self) -> str:
-        """The target as the user wrote it, with its port if it has one."""
-        return self.target.host if self.kind is ProbeKind.ICMP else str(self.target)
-
-    @property
-    def where(self) -> str:
-        """The address measured, with its port if it has one."""
-        echo = self.kind is ProbeKind.ICMP
-        return str(self.address.sockaddr[0]) if echo else str(self.address)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stable shape of a target's figures; what is not known is null."""
-        return {
-            "target": self.name,
-            "address": self.where,
-            "kind": self.kind.value,
-            **window_figures(self.total),
-        }
-
-
-@dataclass(slots=True)
-class Measurements:
-    """What came of all targets, and of the prober itself."""
-
-    targets: list[Measurement]
-    discarded: Counter[str] = field(default_factory=Counter)
-    lateness: Sketch = field(default_factory=Sketch)  # of the packets sent, seconds
-    late: int = 0  # packets that left more than LATE_S after they were due
-
-    @property
-    def packets(self) -> PacketCounts:
-        """The packets of all targets."""
-        whole = PacketCounts()
-        for measurement in self.targets:
-            whole.add(measurement.total.packets)
-        return whole
-
-    @property
-    def refused(self) -> bool:
-        """Whether a target's host said that nothing listens on the port."""
-        return self.discarded[REFUSED] > 0
-
-    def take_in(self, reports: Mapping[str, Report]) -> None:
-        """Add what the engine reports."""
-        for report in reports.values():
-            for window in report.windows:
-                self.targets[int(window.key.path.dst)].total.absorb(window)
-            self.discarded += report.discarded
-            late_s = np.array(report.lateness_s)
-            self.lateness.add(late_s)
-            self.late += int((late_s > LATE_S).sum())
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stable shape of `measure rtt --json`; of several targets, a list of them."""
-        prober = {
-            "send_lateness": distribution(self.lateness),
-            "late": self.late,
-            "discarded": dict(self.discarded),
-        }
-        shapes = [measurement.to_json() for measurement in self.targets]
-        return {**shapes[0], **prober} if len(shapes) == 1 else {"targets": shapes, **prober}
+    source_ports: int = 1
+    secret: bytes | None = field(default=None, repr=False)  # authenticated mode, by this key
 
 
 class Measuring:
@@ -128,30 +59,31 @@ class Measuring:
 
     def __init__(self, plan: MeasurePlan) -> None:
         found = [_resolve(target, plan.family) for target in plan.targets]
-        keys = [SeriesKey(Path(_HERE, str(n), "measure"), plan.kind) for n in range(len(found))]
+        stamps = tells_when_packets_leave()
         self.result = Measurements(
-            [
-                Measurement(target, address, PathWindow(key, Window(0)))
-                for target, address, key in zip(plan.targets, found, keys, strict=True)
-            ]
+            [_measurement(plan, n, at, stamps_leaving=stamps) for n, at in enumerate(found)]
         )
         if plan.kind is ProbeKind.ICMP:
             _try_echo(found[0])
-            self._engine: MeasuringEngine = Engine(self.result.take_in)
-        else:
-            self._engine = new_engine(self.result.take_in)
-        interval_ns, timeout_ns = (
-            round(each_s * NS_PER_S) for each_s in (plan.interval_s, plan.timeout_s)
-        )
-        self._measured = [
-            self._engine.measure(
-                SessionPlan(key, interval_ns, timeout_ns, dscp=plan.dscp),
-                address,
-                phase_ns=place * interval_ns // len(found),  # the first at once: a person waits
-                count=plan.count,
+        self._flows = [flow for target in self.result.targets for flow in target.flows]
+        plans = [_session_plan(plan, flow, n) for n, flow in enumerate(self._flows)]
+        fast = all(fits_fast_engine(each) for each in plans)
+        self._engine: MeasuringEngine = (new_engine if fast else Engine)(self._take_in)
+        interval_ns = plans[0].interval_ns
+        self._measured: list[Measured] = []
+        for place, each in enumerate(plans):
+            target, turn = divmod(place, plan.source_ports)
+            # The first at once, for a person waits; targets and flows evenly between.
+            phase = turn + target / len(found)
+            self._measured.append(
+                self._engine.measure(
+                    each,
+                    found[target],
+                    phase_ns=int(phase * interval_ns / plan.source_ports),
+                    count=_share(plan.count, turn, plan.source_ports),
+                )
             )
-            for place, (key, address) in enumerate(zip(keys, found, strict=True))
-        ]
+        self._ports = plan.source_ports
         self._failure: BaseException | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="measure", daemon=True)
@@ -159,11 +91,15 @@ class Measuring:
     @property
     def counts(self) -> list[PacketCounts]:
         """The packets settled so far, by target."""
-        return [measured.totals for measured in self._measured]
+        found = [PacketCounts() for _ in self.result.targets]
+        for place, measured in enumerate(self._measured):
+            found[place // self._ports].add(measured.totals)
+        return found
 
-    def recent_rtt_s(self, place: int) -> NDArray[np.float64]:
+    def recent_rtt_s(self, target: int) -> NDArray[np.float64]:
         """Return round trips of a target's last answers, at most `RECENT`, seconds."""
-        return self._measured[place].recent_rtt_s(RECENT)
+        flows = self._measured[target * self._ports : (target + 1) * self._ports]
+        return np.concatenate([flow.recent_rtt_s(RECENT // self._ports) for flow in flows])
 
     def run(self, on_tick: Callable[[], None], tick_s: float = 0.1) -> Measurements:
         """Measure to the end, calling `on_tick` meanwhile; KeyboardInterrupt ends it early.
@@ -175,6 +111,7 @@ class Measuring:
         try:
             self._wait(on_tick, tick_s)
         except KeyboardInterrupt:
+            self.result.stopped = True
             self._engine.stop()
             self._wait(on_tick, tick_s)
         if self._failure is not None:
@@ -186,13 +123,45 @@ class Measuring:
         while not self._ended.wait(tick_s):
             on_tick()
 
+    def _take_in(self, reports: Mapping[str, Report]) -> None:
+        self.result.take_in(reports, self._flows)
+
     def _run(self) -> None:
         try:
             self._engine.run()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             self._failure = error
         finally:
+            for flow, measured in zip(self._flows, self._measured, strict=True):
+                flow.source_port = measured.source_port
             self._ended.set()
+
+
+def _measurement(
+    plan: MeasurePlan, place: int, address: SocketAddress, *, stamps_leaving: bool
+) -> Measurement:
+    first = place * plan.source_ports
+    flows = []
+    for number in range(first, first + plan.source_ports):
+        key = SeriesKey(Path(_HERE, str(number), "measure"), plan.kind)
+        flows.append(Flow(PathWindow(key, Window(0))))
+    return Measurement(plan.targets[place], address, flows, plan.secret is not None, stamps_leaving)
+
+
+def _session_plan(plan: MeasurePlan, flow: Flow, place: int) -> SessionPlan:
+    return SessionPlan(
+        flow.total.key,
+        round(plan.interval_s * plan.source_ports * NS_PER_S),
+        round(plan.timeout_s * NS_PER_S),
+        dscp=plan.dscp,
+        port=place % plan.source_ports,
+        secret=plan.secret,
+    )
+
+
+def _share(count: int | None, turn: int, flows: int) -> int | None:
+    """Return how many of `count` packets that leave in turn are a flow's."""
+    return None if count is None else (count - turn + flows - 1) // flows
 
 
 def _try_echo(address: SocketAddress) -> None:

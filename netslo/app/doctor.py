@@ -20,7 +20,8 @@ from netslo.errors import NetsloError
 from netslo.model import Endpoint, Quality
 from netslo.units import format_ms
 from probes.clock import read_clock_state
-from probes.measure import Measurement, MeasurePlan, Measuring
+from probes.measure import MeasurePlan, Measuring
+from probes.measurement import Measurement
 from probes.reflector import ReflectorServer
 from probes.sockets import read_datagram
 from probes.timestamps import enable_timestamps

@@ -11,19 +11,27 @@ import sys
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from analytics.sketch import Sketch
+from analytics.windows import PathWindow, SeriesKey, SketchKey
 from netslo.errors import ConfigurationError, NetsloError
-from netslo.model import Endpoint
+from netslo.metrics import JITTER, RTT
+from netslo.model import Endpoint, Path, ProbeKind, Quality, Window
+from probes.address import SocketAddress
 from probes.cli import measure, reflect
 from probes.measure import MeasurePlan, Measuring
+from probes.measure_view import print_measurements
+from probes.measurement import Flow, Measurement, Measurements
+from probes.noise_floor import Figure, NoiseFloor
 from probes.reflector import ReflectorServer
 
 
 @contextmanager
-def reflecting(host="127.0.0.1"):
-    server, stop = ReflectorServer([Endpoint(host, 0)]), threading.Event()
+def reflecting(host="127.0.0.1", key=None):
+    server, stop = ReflectorServer([Endpoint(host, 0)], key=key), threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,))
     thread.start()
     try:
@@ -39,8 +47,8 @@ def closed_port() -> int:
         return sock.getsockname()[1]
 
 
-def run(*arguments: str):
-    return CliRunner().invoke(measure, ["rtt", *arguments], catch_exceptions=True)
+def run(*arguments: str, floor: str = "--no-floor"):
+    return CliRunner().invoke(measure, ["rtt", floor, *arguments], catch_exceptions=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -70,8 +78,10 @@ def test_the_summary_says_what_a_person_wants_to_know():
     assert result.exit_code == 0, result.exception
     assert f"STAMP to {endpoint}" in result.stdout
     assert "50 due, 50 answered, 0 lost (0.00 %)" in result.stdout
-    for word in ("p50", "p90", "p99", "p99.9", "95 % interval", "jitter (RFC 3550)"):
+    for word in ("p50", "p90", "p99", "p99.9", "95 % interval", "jitter (RFC 3550)", "█"):
         assert word in result.stdout
+    assert "timestamps of class A: all four" in result.stdout
+    assert "not of class A" not in result.stdout
 
 
 def test_a_port_where_nothing_listens_is_said_and_is_bad_news():
@@ -104,6 +114,170 @@ def test_a_target_that_cannot_be_sent_to_is_unmeasured():
     assert "no packet could be sent" in str(result.exception)
 
 
+def test_packets_leave_from_several_ports_in_turn_and_each_flow_has_its_figures():
+    with reflecting() as endpoint:
+        result = run(
+            *(str(endpoint), "--source-ports", "3", "--count", "20", "--interval", "2ms", "--json")
+        )
+        plain = run(str(endpoint), "--source-ports", "3", "--count", "20", "--interval", "2ms")
+    shape = json.loads(result.stdout)
+    flows = shape["flows"]
+    assert (shape["due"], shape["answered"]) == (20, 20)
+    assert [flow["due"] for flow in flows] == [7, 7, 6]
+    assert len({flow["source_port"] for flow in flows} - {None, 0}) == 3
+    assert sum(flow["rtt"]["count"] for flow in flows) == shape["rtt"]["count"]
+    assert max(flow["rtt"]["max"] for flow in flows) == shape["rtt"]["max"]
+    assert shape["jitter"]["rfc3550"] is None  # the state of one flow is not that of another
+    assert all(flow["jitter"]["rfc3550"] >= 0 for flow in flows)
+    lines = plain.stdout.splitlines()
+    first = next(n for n, line in enumerate(lines) if "source port" in line)
+    assert [line.split()[1:3] for line in lines[first + 1 : first + 4]] == [
+        ["7", "7"],
+        ["7", "7"],
+        ["6", "6"],
+    ]
+
+
+def test_the_plain_engine_knows_its_ports_too(monkeypatch):
+    monkeypatch.setattr("probes.measure.fits_fast_engine", lambda plan: False)
+    with reflecting() as endpoint:
+        result = run(str(endpoint), "--source-ports", "2", "--count", "4", "--json")
+    ports = {flow["source_port"] for flow in json.loads(result.stdout)["flows"]}
+    assert len(ports - {None, 0}) == 2
+
+
+def test_several_targets_have_a_line_and_a_shape_each():
+    with reflecting() as one, reflecting() as two:
+        arguments = (str(one), str(two), "--count", "5", "--interval", "2ms")
+        result, plain = run(*arguments, "--json"), run(*arguments)
+    shapes = json.loads(result.stdout)["targets"]
+    assert [(shape["target"], shape["answered"]) for shape in shapes] == [
+        (str(one), 5),
+        (str(two), 5),
+    ]
+    for endpoint in (one, two):
+        [line] = [
+            line for line in plain.stdout.splitlines() if line.strip().startswith(str(endpoint))
+        ]
+        assert line.split()[1:4] == ["5", "5", "0.00"]
+        assert "≥" in line  # five packets bound no p99
+
+
+def test_with_the_same_key_at_both_ends_packets_are_authenticated(tmp_path):
+    file = tmp_path / "key"
+    file.write_bytes(b"sixteen octets..\n")
+    file.chmod(0o600)
+    with reflecting(key=b"sixteen octets..") as endpoint:
+        arguments = (str(endpoint), "--count", "5", "--interval", "2ms", "--timeout", "200ms")
+        result = run(*arguments, "--key-file", str(file))
+        without = run(*arguments)
+        file.write_bytes(b"seventeen octets..")
+        other = run(*arguments, "--key-file", str(file))
+    assert result.exit_code == 0, result.exception
+    assert result.stdout.startswith(f"authenticated STAMP to {endpoint}\n5 due, 5 answered")
+    assert "--key-file" in str(without.exception)
+    assert "one with another key" in str(other.exception)
+
+
+def test_a_key_file_that_is_none_is_a_mistake_and_its_octets_are_not_told(tmp_path):
+    file = tmp_path / "key"
+    result = run("::1", "--key-file", str(file))
+    assert isinstance(result.exception, ConfigurationError)
+    file.write_bytes(b"too short")
+    result = run("::1", "--key-file", str(file))
+    assert str(file) in str(result.exception)
+    assert "too short" not in str(result.exception)
+
+
+A_FLOOR = NoiseFloor(
+    seconds=2.0,
+    rate=2000.0,
+    compiled=True,
+    due=4000,
+    answered=4000,
+    lost=0,
+    unmeasured=0,
+    samples={Quality.A: 4000},
+    rtt={q: Figure(5.0, 4.0, 6.0) for q in ("0.5", "0.9", "0.99", "0.999")},
+    lateness={},
+    discarded={},
+)
+
+
+def test_a_figure_that_the_hosts_own_noise_could_explain_is_marked(monkeypatch):
+    asked = []
+
+    def measured(**options):
+        asked.append(options)
+        return A_FLOOR
+
+    monkeypatch.setattr("probes.noise_floor.measure_noise_floor", measured)
+    with reflecting() as endpoint:
+        arguments = (str(endpoint), "--count", "60", "--interval", "2ms")
+        result = run(*arguments, floor="--floor")
+        shape = json.loads(run(*arguments, "--json", floor="--floor").stdout)
+        assert len(asked) == 2
+        unasked = json.loads(run(*arguments, "--json").stdout)
+    assert len(asked) == 2
+    assert re.search(r"p50 +[\d.]+ \*", result.stdout)
+    assert "this host's noise floor: p50 5000.000, p99 5000.000" in result.stdout
+    assert "* less than three times that floor" in result.stdout
+    assert shape["could_be_floor"] == {"0.5": True, "0.9": True, "0.99": None, "0.999": None}
+    assert shape["noise_floor"] == json.loads(json.dumps(A_FLOOR.to_json()))
+    assert unasked["noise_floor"] is None
+    assert set(unasked["could_be_floor"].values()) == {None}
+
+
+def test_a_floor_that_cannot_be_measured_costs_the_figures_nothing(monkeypatch):
+    def fail(**_):
+        raise NetsloError("no loopback")
+
+    monkeypatch.setattr("probes.noise_floor.measure_noise_floor", fail)
+    with reflecting() as endpoint:
+        result = run(str(endpoint), "--count", "3", "--interval", "2ms", floor="--floor")
+    assert result.exit_code == 0
+    assert "the noise floor is not known: no loopback" in result.stderr
+    assert "noise floor" not in result.stdout
+
+
+def a_measurement(quality: Quality, kind=ProbeKind.STAMP, *, leaving=True) -> Measurement:
+    window = PathWindow(SeriesKey(Path("here", "0", "measure"), kind), Window(0))
+    window.packets.answered = 10
+    for metric in (RTT, JITTER):
+        sketch = Sketch()
+        sketch.add(np.linspace(0.01, 0.02, 10))
+        window.sketches[SketchKey(metric, quality)] = sketch
+    address = SocketAddress(socket.AF_INET, ("192.0.2.1", 862))
+    endpoint = Endpoint("192.0.2.1", 862)
+    return Measurement(endpoint, address, [Flow(window)], stamps_leaving=leaving)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "reason"),
+    [
+        (a_measurement(Quality.A), None),
+        (a_measurement(Quality.B), "sends no follow-up"),
+        (a_measurement(Quality.C), "does not say that its kernel takes T2"),
+        (a_measurement(Quality.B, ProbeKind.ICMP), "an echo"),
+        (a_measurement(Quality.C, leaving=False), "does not tell when a packet leaves"),
+    ],
+    ids=["A", "no follow-up", "a far end of RFC 8762 only", "echo", "this host"],
+)
+def test_the_class_of_the_figures_is_said_and_why_it_is_not_a(measurement, reason, capsys):
+    print_measurements(Measurements([measurement]))
+    said = capsys.readouterr().out
+    assert f"timestamps of class {measurement.total.quality}: " in said
+    if reason is None:
+        assert "not of class A" not in said
+        assert measurement.to_json()["why_not_a"] is None
+    else:
+        [line] = [line for line in said.splitlines() if line.startswith("not of class A: ")]
+        assert reason in line
+        assert reason in measurement.to_json()["why_not_a"]
+    print_measurements(Measurements([measurement, a_measurement(Quality.A)]))
+    assert ("not of class A: 192.0.2.1" in capsys.readouterr().out) == (reason is not None)
+
+
 MISTAKES = {
     "a name that does not resolve": (["a..b"], "a..b does not resolve"),
     "an address of the other family": (
@@ -116,6 +290,9 @@ MISTAKES = {
     "a count and a duration": (["::1", "--count", "1", "--duration", "1s"], "exclude each other"),
     "a flood": (["::1", "--interval", "0.1ms"], "10000 packets a second in all, at most 1000;"),
     "a flood by many": (["::1"] * 20 + ["--interval", "10ms"], "2000 packets a second in all"),
+    "more ports than packets": (["::1", "--count", "2", "--source-ports", "3"], "only 2 packets"),
+    "ports of ICMP": (["::1", "--icmp", "--source-ports", "2"], "ICMP has neither"),
+    "a key for ICMP": (["::1", "--icmp", "--key-file", "/nonexistent"], "ICMP has neither"),
     "too much of a flood": (["::1", "--flood", "--interval", "0.001ms"], "at most 100000"),
 }
 
@@ -128,7 +305,15 @@ def test_a_mistake_is_named_and_nothing_is_sent(arguments, message):
 
 
 @pytest.mark.parametrize(
-    "option", [["--interval", "-1s"], ["--timeout", "5"], ["--dscp", "64"], ["--count", "0"]]
+    "option",
+    [
+        ["--interval", "-1s"],
+        ["--timeout", "5"],
+        ["--dscp", "64"],
+        ["--count", "0"],
+        ["--source-ports", "0"],
+        ["--source-ports", "65"],
+    ],
 )
 def test_a_bad_option_is_a_usage_error(option):
     assert run("::1", *option).exit_code == 2

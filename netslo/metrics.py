@@ -23,6 +23,9 @@ SEND_LATENESS: Final = "netslo.probe.send.lateness"  # histogram, s
 SPOOL_BATCHES: Final = "netslo.probe.spool.batches"  # gauge, {batch}
 DISCARDED: Final = "netslo.probe.discarded"  # sum, {packet}; reason
 CLOCK_ERROR: Final = "netslo.probe.clock.error"  # gauge, s
+LACKS: Final = "netslo.probe.lacks"  # gauge, always 1; notice
+FLOW_RTT: Final = "netslo.probe.flow.rtt"  # gauge, s; path, flow: the median of 10 s
+FLOW_LOSS: Final = "netslo.probe.flow.loss"  # gauge, 1; path, flow: the ratio of 10 s
 
 # Resource and data-point attributes
 ATTR_SERVICE_NAME: Final = "service.name"
@@ -60,6 +63,9 @@ PROM_PROBE_LATENESS: Final = "netslo_probe_send_lateness_max_seconds"
 PROM_PROBE_SPOOL: Final = "netslo_probe_spool_batches"
 PROM_PROBE_DISCARDED: Final = "netslo_probe_discarded_total"
 PROM_PROBE_CLOCK_ERROR: Final = "netslo_probe_clock_error_seconds"
+PROM_PROBE_LACKS: Final = "netslo_probe_lacks"
+PROM_PROBE_FLOW_RTT: Final = "netslo_probe_flow_rtt_median_seconds"
+PROM_PROBE_FLOW_LOSS: Final = "netslo_probe_flow_loss_ratio"
 PROM_COLLECTOR_REQUESTS: Final = "netslo_collector_requests_total"
 PROM_COLLECTOR_BYTES: Final = "netslo_collector_received_bytes_total"
 PROM_COLLECTOR_WINDOWS: Final = "netslo_collector_windows_total"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from netslo.model import Endpoint
 
+ADDRESSES_MAX: Final = 8  # of one name; a name with more is measured at the first of them
+
 _PORT_MAX = 65535
+_DISCARD_PORT: Final = 9
+_NO_WAY: Final = frozenset(
+    {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +62,46 @@ def resolve(endpoint: Endpoint, family: socket.AddressFamily | None = None) -> S
     Raises:
         OSError: the name does not resolve (socket.gaierror), in `family` if one is given.
     """
+    return _ask(endpoint, family or socket.AF_UNSPEC)[0]
+
+
+def resolve_all(endpoint: Endpoint) -> tuple[SocketAddress, ...]:
+    """Return every address of a name, IPv6 too, in an order that does not depend on the answer's.
+
+    Addresses to which this host has no route are left out, unless it has one to none of them.
+    Blocks while it asks.
+
+    Raises:
+        OSError: the name does not resolve (socket.gaierror).
+    """
+    found = sorted(set(_ask(endpoint)), key=lambda each: (each.family, each.sockaddr))
+    routed = [address for address in found if has_route(address)]
+    return tuple((routed or found)[:ADDRESSES_MAX])
+
+
+def read_address(endpoint: Endpoint) -> SocketAddress | None:
+    """Return the address an endpoint is written as; None when it has a name. Asks nobody."""
+    with contextlib.suppress(OSError):
+        return _ask(endpoint, flags=socket.AI_NUMERICHOST)[0]
+    return None
+
+
+def has_route(address: SocketAddress) -> bool:
+    """Whether this host knows a way to an address, as far as its routing table tells."""
     try:
-        found = socket.getaddrinfo(
-            endpoint.host,
-            endpoint.port,
-            family=family or socket.AF_UNSPEC,
-            type=socket.SOCK_DGRAM,
+        with socket.socket(address.family, socket.SOCK_DGRAM) as sock:
+            host, _, *rest = address.sockaddr
+            sock.connect((host, _DISCARD_PORT, *rest))  # nothing is sent
+    except OSError as error:
+        return error.errno not in _NO_WAY
+    return True
+
+
+def _ask(endpoint: Endpoint, family: int = socket.AF_UNSPEC, flags: int = 0) -> list[SocketAddress]:
+    try:
+        found: Iterable[Any] = socket.getaddrinfo(
+            endpoint.host, endpoint.port, family=family, type=socket.SOCK_DGRAM, flags=flags
         )
     except UnicodeError as error:  # a label too long or empty, found by the IDNA codec
         raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {error}") from error
-    chosen, _, _, _, sockaddr = found[0]
-    return SocketAddress(chosen, sockaddr)
+    return [SocketAddress(kind, sockaddr) for kind, _, _, _, sockaddr in found]

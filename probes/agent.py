@@ -5,62 +5,86 @@ from __future__ import annotations
 import asyncio
 import logging
 import pathlib
-import random
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
-from analytics.windows import SeriesKey
-from netslo.estate import Estate
-from netslo.model import NS_PER_S, Endpoint, Path, SloThreshold
-from probes.address import SocketAddress, resolve
+from netslo.model import Endpoint
 from probes.channel import Report
-from probes.engines import Measured, MeasuringEngine, new_engine
-from probes.instant import read_clocks
+from probes.flows import FlowSet
+from probes.names import Addresses, Names
 from probes.outbox import Outbox
-from probes.session import SessionPlan
+from probes.plan import PathPlan
 
 _log = logging.getLogger(__name__)
 
 RESOLVE_WAIT_S: Final = 5.0  # before the start; names that take longer join later
-RESOLVE_RETRY_S: Final = 30.0
 LINGER_S: Final = 0.25  # windows end together: what closes in this time is one batch
 DRAIN_S: Final = 5.0
+LOOK_S: Final = 1.0  # how often targets that have fallen silent are looked for
+FIGURES_S: Final = 10.0
+SILENCE_S: Final = 10.0  # of engines that report every second
 
 
 class ProbeAgent:
-    """Measures every path of `endpoints` that starts at one of `sites`.
+    """Measures paths that start at one of `sites`, until told otherwise.
 
-    One thread measures for all of them; each site has its own instance id, batches and spool
-    (`spool_dir/SITE`). A target whose name does not resolve is unmeasured until it does.
+    Engines measure in threads of their own; each site has its own instance id, batches and spool
+    (`spool_dir/SITE`). A target whose name does not resolve is unmeasured until it does; one
+    whose name leads elsewhere is followed.
 
     Args:
-        estate: Classes and probing plan.
         sites: The sites this process stands at.
-        thresholds: What to count good and bad at, by path.
-        endpoints: Where each path is probed.
+        plans: What to measure; each path starts at one of `sites`.
         collector_url: The collector's base URL, `http://HOST:PORT`.
         spool_dir: Where batches wait for the collector.
+        notices: What this host cannot do for a measurement; part of its health.
     """
 
     def __init__(
         self,
-        estate: Estate,
         sites: Sequence[str],
-        thresholds: Mapping[Path, tuple[SloThreshold, ...]],
-        endpoints: Mapping[Path, Endpoint],
+        plans: Iterable[PathPlan],
         collector_url: str,
         spool_dir: pathlib.Path,
+        *,
+        notices: Sequence[str] = (),
     ) -> None:
-        self._estate = estate
         self._sites = tuple(sites)
-        self._thresholds = thresholds
-        self._endpoints = {path: at for path, at in endpoints.items() if path.src in self._sites}
+        self._plans = tuple(plans)
         self._collector_url = collector_url
         self._spool_dir = spool_dir
+        self._notices = tuple(notices)
         self._outboxes: dict[str, Outbox] = {}
         self._arrived = asyncio.Event()  # windows to ship, or the end
+        self._flows: FlowSet | None = None  # while it runs
+        self._names = Names(self._follow)
+        self._heard_s = time.monotonic()  # of an engine
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the engines were heard of lately, as far as there is anything to measure."""
+        silent_s = time.monotonic() - self._heard_s
+        return self._flows is None or not self._plans or silent_s < SILENCE_S
+
+    @property
+    def batches_waiting(self) -> int:
+        """Batches that the collector has not acknowledged."""
+        return sum(outbox.depth for outbox in self._outboxes.values())
+
+    def reload(self, plans: Iterable[PathPlan]) -> None:
+        """Measure these paths instead, without a pause; in the thread of the loop.
+
+        What is the same in both goes on untouched. What is not is retired, and its last window
+        is delivered like every other; what is new joins.
+        """
+        self._plans = tuple(plans)
+        if self._flows is not None:
+            self._names.follow(plan.endpoint for plan in self._plans)
+            self._flows.arrange(self._plans, self._names.addresses)
 
     async def run(self, stop: asyncio.Event, *, on_ready: Callable[[], None] | None = None) -> None:
         """Measure until `stop` is set, then deliver what is left, for a few seconds at most.
@@ -74,8 +98,9 @@ class ProbeAgent:
             for site in self._sites:
                 outbox = Outbox(site, self._collector_url, self._spool_dir / site)
                 self._outboxes[site] = outbox
-            # Not the loop's own threads: names that resolve slowly may occupy all of those.
-            with ThreadPoolExecutor(2, thread_name_prefix="probe") as threads:
+                outbox.health.set_notices(self._notices)
+            # Not the loop's own threads: an engine occupies one for ever.
+            with ThreadPoolExecutor(3, thread_name_prefix="probe") as threads:
                 async with asyncio.TaskGroup() as tasks:
                     await self._work(tasks, threads, stop, on_ready)
             await asyncio.gather(*(x.deliverer.drain(DRAIN_S) for x in self._outboxes.values()))
@@ -92,59 +117,57 @@ class ProbeAgent:
     ) -> None:
         """Measure, ship and deliver side by side; `ended` says that the last report is in."""
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        engine = new_engine(lambda reports: _post(loop, self._take_in, reports))
-        joining = await self._add_sessions(engine, tasks)
+        self._names.follow(plan.endpoint for plan in self._plans)
+        await self._names.settle(RESOLVE_WAIT_S)
+        flows = FlowSet(lambda reports: _post(loop, self._take_in, reports))
+        flows.arrange(self._plans, self._names.addresses)
+        self._flows = flows
         tasks.create_task(self._ship(threads, ended))
         for outbox in self._outboxes.values():
             tasks.create_task(outbox.deliverer.run(ended))
-        measuring = loop.run_in_executor(threads, engine.run)
+        looking = tasks.create_task(self._look_on(flows))
+        measuring = [
+            loop.run_in_executor(threads, partial(engine.run, until_stopped=True))
+            for engine in flows.engines
+        ]
         try:
             if on_ready is not None:
                 on_ready()
             stopping = tasks.create_task(stop.wait())
-            either: list[asyncio.Future[Any]] = [measuring, stopping]
+            either: list[asyncio.Future[Any]] = [*measuring, stopping]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not measuring.done() or measuring.exception() is None:
-                await stopping  # an engine without a session has nothing to do
         finally:
-            for task in joining:
-                task.cancel()
-            engine.stop()
-            await asyncio.wait([measuring])
+            looking.cancel()
+            await self._names.close()
+            self._flows = None
+            flows.stop()
+            await asyncio.wait(measuring)
             ended.set()
             self._arrived.set()
-        measuring.result()
+        for engine in measuring:
+            engine.result()
 
-    async def _add_sessions(
-        self, engine: MeasuringEngine, tasks: asyncio.TaskGroup
-    ) -> list[asyncio.Task[None]]:
-        """Resolve the targets and add a session for each path; return the tasks still resolving."""
-        attempts = {at: tasks.create_task(_attempt(at)) for at in set(self._endpoints.values())}
-        if attempts:
-            await asyncio.wait(attempts.values(), timeout=RESOLVE_WAIT_S)
-        channels: dict[Endpoint, list[Measured]] = {at: [] for at in attempts}
-        start = read_clocks()
-        for path, at in self._endpoints.items():
-            address = attempts[at].result() if attempts[at].done() else None
-            channel = engine.measure(self._session_plan(path), address, start=start)
-            if address is None:
-                channels[at].append(channel)
-        return [
-            tasks.create_task(_join(engine, at, attempts[at], waiting))
-            for at, waiting in channels.items()
-            if waiting
-        ]
+    def _follow(self, endpoint: Endpoint, addresses: Addresses) -> None:
+        if self._flows is not None:
+            self._flows.redirect(endpoint, addresses)
 
-    def _session_plan(self, path: Path) -> SessionPlan:
-        return SessionPlan(
-            key=SeriesKey(path),
-            interval_ns=round(self._estate.plan.interval_s * NS_PER_S),
-            timeout_ns=round(self._estate.plan.timeout_s * NS_PER_S),
-            thresholds=self._thresholds.get(path, ()),
-            dscp=self._estate.classes[path.traffic_class].dscp,
-        )
+    async def _look_on(self, flows: FlowSet) -> None:
+        """Have names asked again whose targets fell silent; keep the figures of flows."""
+        loop = asyncio.get_running_loop()
+        figures_s = loop.time() + FIGURES_S
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for endpoint in flows.doubtful():
+                self._names.doubt(endpoint)
+            if loop.time() >= figures_s:
+                figures_s += FIGURES_S
+                figures = list(flows.figures())
+                for site, outbox in self._outboxes.items():
+                    own = [each for each in figures if each.path.startswith(f"{site}:")]
+                    outbox.health.set_flows(own)
 
     def _take_in(self, reports: Mapping[str, Report]) -> None:
+        self._heard_s = time.monotonic()
         for site, report in reports.items():
             self._outboxes[site].take_in(report)
             if report.windows:
@@ -174,27 +197,3 @@ def _post(
     """Hand reports to the loop's thread; a loop that has been closed wants none."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(take_in, reports)
-
-
-async def _attempt(endpoint: Endpoint) -> SocketAddress | None:
-    """Resolve once; None when it does not resolve."""
-    try:
-        return await asyncio.to_thread(resolve, endpoint)
-    except OSError as error:
-        _log.warning("%s does not resolve: %s", endpoint.host, error.strerror)
-        return None
-
-
-async def _join(
-    engine: MeasuringEngine,
-    endpoint: Endpoint,
-    attempt: asyncio.Task[SocketAddress | None],
-    channels: Sequence[Measured],
-) -> None:
-    """Give channels their target as soon as its name resolves."""
-    address = await attempt
-    while address is None:
-        await asyncio.sleep(RESOLVE_RETRY_S * random.uniform(0.5, 1.5))
-        address = await _attempt(endpoint)
-    for channel in channels:
-        engine.retarget(channel, address)

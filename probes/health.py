@@ -7,7 +7,7 @@ repeated. What matters for a measurement (lost, unmeasured) travels in the windo
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,12 +29,18 @@ from opentelemetry.sdk.resources import Resource
 
 from netslo import __version__, metrics
 from probes.export import metrics_url
+from probes.flows import FlowFigures
 
 INTERVAL_S: Final = 10.0
 POST_TIMEOUT_S: Final = 2.0
 _LATENESS_MAX: Final = 1000  # values counted at a time: the SDK takes microseconds for each
 
+FLOWS_MAX: Final = 256  # of one site, in its health
+
 _ATTR_REASON: Final = "reason"
+_ATTR_NOTICE: Final = "notice"
+_ATTR_PATH: Final = "path"
+_ATTR_FLOW: Final = "flow"
 
 
 class ProbeHealth:
@@ -81,6 +87,17 @@ class ProbeHealth:
         )
         self._spool_depth: int | None = None
         self._clock_error_s: float | None = None
+        self._notices: tuple[str, ...] = ()
+        self._flows: Sequence[FlowFigures] = ()
+        meter.create_observable_gauge(
+            metrics.LACKS, [self._observe_notices], "1", "What the host lacks for a measurement"
+        )
+        meter.create_observable_gauge(
+            metrics.FLOW_RTT, [self._observe_flow_rtt], "s", "Median round trip of a path's flow"
+        )
+        meter.create_observable_gauge(
+            metrics.FLOW_LOSS, [self._observe_flow_loss], "1", "Loss ratio of a path's flow"
+        )
         meter.create_observable_gauge(
             metrics.SPOOL_BATCHES, [self._observe_spool], "{batch}", "Batches waiting for delivery"
         )
@@ -120,6 +137,14 @@ class ProbeHealth:
         """Count packets that arrived and could not be used; `reason` is one of a few."""
         self._discarded.add(packets, {_ATTR_REASON: reason})
 
+    def set_notices(self, notices: Sequence[str]) -> None:
+        """State what this host cannot do for a measurement."""
+        self._notices = tuple(notices)
+
+    def set_flows(self, figures: Sequence[FlowFigures]) -> None:
+        """State how the flows of paths with several did; of very many, the most unequal paths."""
+        self._flows = most_unequal(figures)
+
     def report(self) -> None:
         """Report now, and wait for it."""
         self._provider.force_flush()
@@ -131,8 +156,48 @@ class ProbeHealth:
     def _observe_spool(self, _options: CallbackOptions) -> Iterable[Observation]:
         return () if self._spool_depth is None else (Observation(self._spool_depth),)
 
+    def _observe_notices(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(1, {_ATTR_NOTICE: notice}) for notice in self._notices]
+
+    def _observe_flow_rtt(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return [
+            Observation(each.rtt_s, {_ATTR_PATH: each.path, _ATTR_FLOW: each.flow})
+            for each in self._flows
+            if each.rtt_s is not None
+        ]
+
+    def _observe_flow_loss(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return [
+            Observation(each.loss_ratio, {_ATTR_PATH: each.path, _ATTR_FLOW: each.flow})
+            for each in self._flows
+            if each.loss_ratio is not None
+        ]
+
     def _observe_clock(self, _options: CallbackOptions) -> Iterable[Observation]:
         return () if self._clock_error_s is None else (Observation(self._clock_error_s),)
+
+
+def most_unequal(figures: Sequence[FlowFigures]) -> list[FlowFigures]:
+    """Return the flows of as many paths as fit, first those whose flows differ most."""
+    by_path: dict[str, list[FlowFigures]] = {}
+    for each in figures:
+        by_path.setdefault(each.path, []).append(each)
+    chosen: list[FlowFigures] = []
+    for flows in sorted(by_path.values(), key=_inequality, reverse=True):
+        if len(chosen) + len(flows) > FLOWS_MAX:
+            break
+        chosen += flows
+    return chosen
+
+
+def _inequality(flows: Sequence[FlowFigures]) -> tuple[float, float]:
+    """Return how much the flows of a path differ, in loss and then in delay."""
+    losses = [each.loss_ratio for each in flows if each.loss_ratio is not None]
+    rtts_s = [each.rtt_s for each in flows if each.rtt_s is not None]
+    return (
+        max(losses, default=0.0) - min(losses, default=0.0),
+        max(rtts_s, default=0.0) - min(rtts_s, default=0.0),
+    )
 
 
 class _PostingExporter(MetricExporter):

@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Iterable
 
 from analytics.otlp import encode_batch
-from analytics.windows import Batch, PathWindow
+from analytics.windows import Batch, PathWindow, SeriesKey
+from netslo.model import Window
 from probes.channel import Report
 from probes.export import Deliverer
 from probes.health import ProbeHealth
@@ -43,10 +44,15 @@ class Outbox:
         for reason, packets in report.discarded.items():
             self.health.count_discarded(reason, packets)
 
+    @property
+    def depth(self) -> int:
+        """Batches that wait for the collector."""
+        return self._spool.depth
+
     def take_windows(self) -> tuple[PathWindow, ...]:
-        """Return the gathered windows for `put`, and begin to gather anew."""
-        windows, self._gathered = tuple(self._gathered), []
-        return windows
+        """Return the gathered windows for `put`, each series' flows added up; gather anew."""
+        gathered, self._gathered = self._gathered, []
+        return tuple(_added_up(gathered))
 
     def put(self, windows: Iterable[PathWindow]) -> None:
         """Make one batch of the windows and spool it; blocks until it is on the disk."""
@@ -60,3 +66,13 @@ class Outbox:
         """Release the spool and send the last health figures; blocks."""
         self._spool.close()
         self.health.shutdown()
+
+
+def _added_up(windows: Iterable[PathWindow]) -> Iterable[PathWindow]:
+    """Make one of what several flows of a path counted in the same window; exact in any order."""
+    whole: dict[tuple[SeriesKey, Window], PathWindow] = {}
+    for window in windows:
+        first = whole.setdefault((window.key, window.window), window)
+        if first is not window:
+            first.absorb(window)
+    return whole.values()

@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from analytics.collector.live import Live, Recent
-from analytics.collector.state import HealthBoard
+from analytics.collector.state import LABELS, HealthBoard
 from analytics.horizons import HORIZONS
 from analytics.store import WindowStore
 from analytics.windows import SeriesKey
@@ -119,11 +119,8 @@ class HealthCollector(Collector):
         """Return the families."""
         families = _health_families()
         for report in self._board.reports(self._clock()):
-            for (name, reason), value in report.values.items():
-                labels = [report.site, report.instance]
-                if name == metrics.DISCARDED:
-                    labels.append(reason)
-                families[name].add_metric(labels, value)
+            for (name, *labels), value in report.values.items():
+                families[name].add_metric([report.site, report.instance, *labels], value)
         return families.values()
 
 
@@ -183,7 +180,22 @@ def _health_families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
         metrics.DISCARDED: CounterMetricFamily(
             metrics.PROM_PROBE_DISCARDED,
             "Packets that arrived and could not be used",
-            labels=[*_PROBE_LABELS, "reason"],
+            labels=[*_PROBE_LABELS, *LABELS[metrics.DISCARDED]],
+        ),
+        metrics.LACKS: GaugeMetricFamily(
+            metrics.PROM_PROBE_LACKS,
+            "What the probe's host lacks for a better measurement; always 1",
+            labels=[*_PROBE_LABELS, *LABELS[metrics.LACKS]],
+        ),
+        metrics.FLOW_RTT: GaugeMetricFamily(
+            metrics.PROM_PROBE_FLOW_RTT,
+            "Median round trip of each flow of a path with several: they may take other ways",
+            labels=[*_PROBE_LABELS, *LABELS[metrics.FLOW_RTT]],
+        ),
+        metrics.FLOW_LOSS: GaugeMetricFamily(
+            metrics.PROM_PROBE_FLOW_LOSS,
+            "Loss of each flow of a path with several",
+            labels=[*_PROBE_LABELS, *LABELS[metrics.FLOW_LOSS]],
         ),
         metrics.CLOCK_ERROR: GaugeMetricFamily(
             metrics.PROM_PROBE_CLOCK_ERROR,

@@ -13,13 +13,21 @@ from analytics.frame import Frame
 from analytics.otlp import HealthPoint
 from analytics.streams import Streams
 from analytics.windows import SeriesKey
-from netslo.metrics import DISCARDED
+from netslo.metrics import DISCARDED, FLOW_LOSS, FLOW_RTT, LACKS
 
 HEALTH_STALE_S: Final = 600.0
+FLOW_STALE_S: Final = 60.0  # flows come and go while their probe stays
 REASONS_MAX: Final = 32  # of discarded packets, of one probe
-_REASON: Final = "reason"
+FLOWS_MAX: Final = 256
+LABELS: Final = {  # of an instrument, beside the probe's own
+    DISCARDED: ("reason",),
+    LACKS: ("notice",),
+    FLOW_RTT: ("path", "flow"),
+    FLOW_LOSS: ("path", "flow"),
+}
+_OF_FLOWS: Final = (FLOW_RTT, FLOW_LOSS)
 
-Instrument = tuple[str, str]  # (metric name, reason or empty)
+Instrument = tuple[str, ...]  # the metric's name, and the values of its labels
 
 
 @dataclass(slots=True)
@@ -30,6 +38,23 @@ class ProbeReport:
     instance: str
     received_s: float
     values: dict[Instrument, float] = field(default_factory=dict)
+    received: dict[Instrument, float] = field(default_factory=dict)  # when each came last
+
+    def note(self, instrument: Instrument, value: float, now_s: float) -> None:
+        """Remember a figure; surplus ones are ignored."""
+        self.received_s = now_s
+        if instrument not in self.values:
+            self.forget_flows(now_s)
+            most = FLOWS_MAX if instrument[0] in _OF_FLOWS else REASONS_MAX
+            if sum(known[0] == instrument[0] for known in self.values) >= most:
+                return
+        self.values[instrument], self.received[instrument] = value, now_s
+
+    def forget_flows(self, now_s: float) -> None:
+        """Forget flows that are not heard of any more."""
+        for instrument, at_s in list(self.received.items()):
+            if instrument[0] in _OF_FLOWS and at_s < now_s - FLOW_STALE_S:
+                del self.values[instrument], self.received[instrument]
 
 
 class HealthBoard:
@@ -45,11 +70,10 @@ class HealthBoard:
         key = (point.site, point.instance)
         with self._lock:
             report = self._reports.pop(key, None) or ProbeReport(*key, received_s)
-            report.received_s = received_s
             self._reports[key] = report
-            reason = dict(point.attributes).get(_REASON, "") if point.name == DISCARDED else ""
-            if (point.name, reason) in report.values or len(report.values) < REASONS_MAX:
-                report.values[point.name, reason] = point.value
+            attributes = dict(point.attributes)
+            labels = (attributes.get(label, "") for label in LABELS.get(point.name, ()))
+            report.note((point.name, *labels), point.value, received_s)
             while len(self._reports) > self._probes_max:
                 del self._reports[next(iter(self._reports))]
 
@@ -59,6 +83,7 @@ class HealthBoard:
             for key, report in list(self._reports.items()):
                 if report.received_s < now_s - HEALTH_STALE_S:
                     del self._reports[key]
+                report.forget_flows(now_s)
             return [
                 ProbeReport(*key, report.received_s, dict(report.values))
                 for key, report in sorted(self._reports.items())

@@ -41,7 +41,15 @@ from netslo.model import Window
 
 DELTA: Final = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 _HEALTH: Final = frozenset(
-    {metrics.SEND_LATENESS, metrics.SPOOL_BATCHES, metrics.DISCARDED, metrics.CLOCK_ERROR}
+    {
+        metrics.SEND_LATENESS,
+        metrics.SPOOL_BATCHES,
+        metrics.DISCARDED,
+        metrics.CLOCK_ERROR,
+        metrics.LACKS,
+        metrics.FLOW_RTT,
+        metrics.FLOW_LOSS,
+    }
 )
 
 

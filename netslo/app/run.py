@@ -11,7 +11,7 @@ from typing import Any, Self
 from netslo.app.children import Child, stop_all
 from netslo.app.parts.collector import collector_part
 from netslo.app.parts.emulator import emulator_part
-from netslo.app.parts.probes import probes_part
+from netslo.app.parts.probes import plan_estate, probes_part
 from netslo.app.parts.reflectors import reflectors_part
 from netslo.config.options import SPOOL_DIR, STORE_FILE
 from netslo.errors import NetsloError
@@ -76,13 +76,12 @@ class Run:
         self, sites: Sequence[str], endpoints: Mapping[Path, Endpoint], collector: Endpoint
     ) -> Child:
         """Start probing from `sites`; return the process, which is ended before the others."""
+        thresholds = thresholds_by_path(self.objectives, self.estate)
         child = Child(
             "probes",
             probes_part,
-            self.estate,
+            plan_estate(self.estate, sites, thresholds, endpoints),
             tuple(sites),
-            thresholds_by_path(self.objectives, self.estate),
-            dict(endpoints),
             f"http://{collector}",
             self.data_dir / SPOOL_DIR,
         )

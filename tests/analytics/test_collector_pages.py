@@ -17,7 +17,14 @@ from some_windows import PATHS, T0, make_batch, make_window, sketch_of
 
 from analytics.collector.query import BadQuery, read_duration, read_time
 from analytics.collector.scrape import CACHE_S, Scrape
-from analytics.collector.state import HEALTH_STALE_S, REASONS_MAX, HealthBoard, LastWindows
+from analytics.collector.state import (
+    FLOW_STALE_S,
+    FLOWS_MAX,
+    HEALTH_STALE_S,
+    REASONS_MAX,
+    HealthBoard,
+    LastWindows,
+)
 from analytics.frame import Frame
 from analytics.otlp import HealthPoint
 from analytics.streams import Streams
@@ -289,7 +296,7 @@ class TestHealthBoard:
         board.note(self.point(value=1.0), 100)
         board.note(self.point(value=2.0), 110)
         [report] = board.reports(110)
-        assert report.values == {(metrics.SPOOL_BATCHES, ""): 2.0}
+        assert report.values == {(metrics.SPOOL_BATCHES,): 2.0}
 
     def test_a_silent_probe_is_forgotten_after_a_while(self) -> None:
         board = HealthBoard(10)
@@ -304,7 +311,20 @@ class TestHealthBoard:
             board.note(self.point(99, metrics.DISCARDED, reason=f"r{number}"), 100)
         reports = board.reports(100)
         assert len(reports) == 10
-        assert max(len(report.values) for report in reports) == REASONS_MAX
+        assert max(len(report.values) for report in reports) == REASONS_MAX + 1  # and its spool
+
+    def test_flows_are_bounded_and_forgotten_when_they_have_gone(self) -> None:
+        board = HealthBoard(10)
+        board.note(self.point(), 100)
+        for number in range(2 * FLOWS_MAX):
+            board.note(self.point(name=metrics.FLOW_RTT, path="p", flow=f"a#{number}"), 100)
+        assert len(board.reports(100)[0].values) == FLOWS_MAX + 1
+        board.note(self.point(name=metrics.FLOW_RTT, path="p", flow="b#0"), 101 + FLOW_STALE_S)
+        [report] = board.reports(101 + FLOW_STALE_S)
+        assert report.values == {
+            (metrics.SPOOL_BATCHES,): 1.0,
+            (metrics.FLOW_RTT, "p", "b#0"): 1.0,
+        }
 
     def test_a_late_window_does_not_make_a_path_look_stale(self) -> None:
         streams = Streams()

@@ -14,10 +14,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 import probes.agent
+import probes.flows
+import probes.names
 from netslo.errors import NetsloError
 from netslo.estate import Estate, ProbingPlan
 from netslo.model import Endpoint, Location, Path, Site, SloThreshold, Tier, TrafficClass
+from probes.address import resolve_all
 from probes.agent import ProbeAgent
+from probes.plan import plan_paths
 from probes.reflector import ReflectorServer
 
 NAMES = ("london", "leeds", "dundee")
@@ -107,8 +111,8 @@ async def collecting():
 def make_agent(estate, reflectors, url, spool_dir, sites=NAMES, **options) -> ProbeAgent:
     endpoints = {path: reflectors[path.dst] for path in estate.paths if path.dst in reflectors}
     thresholds = {path: (SloThreshold("fast", 0.1),) for path in estate.paths}
-    options = {"endpoints": endpoints, "thresholds": thresholds} | options
-    return ProbeAgent(estate=estate, sites=sites, collector_url=url, spool_dir=spool_dir, **options)
+    options = {"endpoints": endpoints, "thresholds": thresholds, "keys": {}} | options
+    return ProbeAgent(sites, plan_paths(estate, sites, **options), url, spool_dir)
 
 
 async def run_for(agent: ProbeAgent, seconds: float) -> None:
@@ -175,18 +179,17 @@ async def test_what_an_absent_collector_missed_is_delivered_after_the_next_start
 async def test_a_name_that_does_not_resolve_is_unmeasured_until_it_does(
     reflectors, tmp_path, monkeypatch
 ):
-    real, asked = probes.agent.resolve, []
+    asked = []
 
     def resolve(endpoint: Endpoint):
-        if endpoint.host == "leeds.invalid":
-            asked.append(endpoint)
-            if len(asked) < 3:
-                raise OSError(1, "no such name")
-            endpoint = reflectors["leeds"]
-        return real(endpoint)
+        asked.append(endpoint)
+        if len(asked) < 3:
+            raise OSError(1, "no such name")
+        return resolve_all(reflectors["leeds"])
 
-    monkeypatch.setattr(probes.agent, "resolve", resolve)
-    monkeypatch.setattr(probes.agent, "RESOLVE_RETRY_S", 0.15)
+    monkeypatch.setattr(probes.names, "resolve_all", resolve)
+    monkeypatch.setattr(probes.names, "ASK_SPACING_S", 0.05)
+    monkeypatch.setattr(probes.names, "RETRY_S", 0.15)
     estate = make_estate()
     endpoints = {path: reflectors[path.dst] for path in estate.paths if path.src == "london"}
     endpoints[Path("london", "leeds", "ef")] = Endpoint("leeds.invalid", 862)
@@ -220,11 +223,11 @@ async def test_a_spool_in_use_stops_the_start(reflectors, tmp_path):
 async def test_a_fault_in_the_engine_ends_the_agent_and_is_not_swallowed(
     reflectors, tmp_path, monkeypatch
 ):
-    def fault(_engine) -> None:
+    def fault(_engine, *, until_stopped: bool) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(probes.agent, "DRAIN_S", 0.1)
-    monkeypatch.setattr(type(probes.agent.new_engine(print)), "run", fault)
+    monkeypatch.setattr(type(probes.flows.new_engine(print)), "run", fault)
     agent = make_agent(make_estate(), reflectors, NOWHERE, tmp_path)
     with pytest.raises(ExceptionGroup) as failed:
         await asyncio.wait_for(agent.run(asyncio.Event()), 20)

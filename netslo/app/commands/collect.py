@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
-import sys
 
 import click
 
@@ -32,7 +31,7 @@ def collect(config_dir: pathlib.Path, listen: Endpoint, store_file: pathlib.Path
     """
     from netslo.app.commands.options import make_directory
     from netslo.app.parts.collector import run_collector
-    from netslo.app.signals import stop_on_signals
+    from netslo.app.service import Service
     from netslo.config.estate_file import load_estate
     from slo.spec import load_objectives
 
@@ -41,11 +40,13 @@ def collect(config_dir: pathlib.Path, listen: Endpoint, store_file: pathlib.Path
     if store_file is None:
         store_file = make_directory(config_dir / DATA_DIR, "data") / STORE_FILE
 
-    def announce(bound: Endpoint) -> None:
-        click.echo(f"netslo collect: listening on http://{bound}, store {store_file}")
-        sys.stdout.flush()
-
     async def run() -> None:
-        await run_collector(estate, objectives, store_file, listen, stop_on_signals(), announce)
+        service = Service("collect")
+        service.listen()
+
+        def announce(bound: Endpoint) -> None:
+            service.ready(f"listening on http://{bound}, store {store_file}")
+
+        await run_collector(estate, objectives, store_file, listen, service.stop, announce)
 
     asyncio.run(run())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ from netslo.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from netslo.estate import Estate
+    from probes.plan import PathPlan
 
 
 @click.command()
@@ -45,31 +45,46 @@ def probe(
     collector_url: str,
     spool_dir: pathlib.Path | None,
 ) -> None:
-    """Measure every path that starts at a site, and deliver its windows."""
+    """Measure every path that starts at a site, and deliver its windows.
+
+    SIGHUP reads the configuration again: what is the same goes on untouched. Under systemd use
+    Type=notify-reload.
+    """
     from netslo.app.commands.options import make_directory
-    from netslo.app.parts.probes import run_probes
-    from netslo.app.signals import stop_on_signals
+    from netslo.app.parts.probes import new_agent, plan_estate
+    from netslo.app.service import Service
     from netslo.config.estate_file import load_estate
     from slo.spec import load_objectives, thresholds_by_path
 
-    estate = load_estate(config_dir)
-    check_sites(estate, sites)
+    def plan() -> tuple[PathPlan, ...]:
+        estate = load_estate(config_dir)
+        check_sites(estate, sites)
+        thresholds = thresholds_by_path(load_objectives(config_dir, estate), estate)
+        return plan_estate(estate, sites, thresholds, {})
+
+    plans = plan()
     check_url(collector_url)
-    thresholds = thresholds_by_path(load_objectives(config_dir, estate), estate)
     if spool_dir is None:
         spool_dir = config_dir / DATA_DIR / SPOOL_DIR
-    make_directory(spool_dir, "spool")
-
-    def announce(paths: int) -> None:
-        click.echo(f"netslo probe: measuring {paths} paths from {', '.join(sites)}")
-        sys.stdout.flush()
+    directory = make_directory(spool_dir, "spool")
 
     async def run() -> None:
-        await run_probes(
-            estate, sites, thresholds, {}, collector_url, spool_dir, stop_on_signals(), announce
-        )
+        async def reload() -> str:
+            plans = await asyncio.to_thread(plan)
+            agent.reload(plans)
+            return _status(len(plans), sites)
+
+        service = Service("probe", reload)
+        agent = new_agent(sites, plans, collector_url, directory, service.say)
+        service.healthy = lambda: agent.measuring
+        service.listen()
+        await agent.run(service.stop, on_ready=lambda: service.ready(_status(len(plans), sites)))
 
     asyncio.run(run())
+
+
+def _status(paths: int, sites: tuple[str, ...]) -> str:
+    return f"measuring {paths} paths from {', '.join(sites)}"
 
 
 def check_sites(estate: Estate, sites: tuple[str, ...]) -> None:

@@ -7,46 +7,69 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from netslo.app.children import Link
+from netslo.config.keys import read_keys
 from netslo.estate import Estate
-from netslo.model import Endpoint, Path, SloThreshold
+from netslo.model import Endpoint, Path, ProbeKind, SloThreshold
+from probes.abilities import lacking
 from probes.agent import ProbeAgent
+from probes.plan import PathPlan, plan_paths
 
 
-async def run_probes(
+def plan_estate(
     estate: Estate,
     sites: Sequence[str],
     thresholds: Mapping[Path, tuple[SloThreshold, ...]],
     endpoints: Mapping[Path, Endpoint],
-    collector_url: str,
-    spool_dir: pathlib.Path,
-    stop: asyncio.Event,
-    on_ready: Callable[[int], None],
-) -> None:
-    """Measure every path that starts at one of `sites` until `stop` is set.
+) -> tuple[PathPlan, ...]:
+    """Plan every path that starts at one of `sites`, and read the keys for it.
 
     A path is probed at its far site's first address, unless `endpoints` gives another.
+
+    Raises:
+        ConfigurationError: a key file is no good.
     """
-    paths = [path for path in estate.paths if path.src in sites]
-    targets = {path: endpoints.get(path) or estate.sites[path.dst].addresses[0] for path in paths}
-    agent = ProbeAgent(estate, sites, thresholds, targets, collector_url, spool_dir)
-    await agent.run(stop, on_ready=lambda: on_ready(len(paths)))
+    far = {path.dst for path in estate.paths if path.src in sites}
+    keys = read_keys({file for site, file in estate.key_files.items() if site in far})
+    return plan_paths(estate, sites, thresholds, endpoints, keys)
+
+
+def new_agent(
+    sites: Sequence[str],
+    plans: Sequence[PathPlan],
+    collector_url: str,
+    spool_dir: pathlib.Path,
+    say: Callable[[str], None],
+) -> ProbeAgent:
+    """Return an agent, having said what this host lacks."""
+    notices = lacking(echo=any(plan.key.probe is ProbeKind.ICMP for plan in plans))
+    for notice in notices:
+        say(f"this host has {notice}")
+    return ProbeAgent(sites, plans, collector_url, spool_dir, notices=notices)
 
 
 def probes_part(
     link: Link,
-    estate: Estate,
+    plans: Sequence[PathPlan],
     sites: Sequence[str],
-    thresholds: Mapping[Path, tuple[SloThreshold, ...]],
-    endpoints: Mapping[Path, Endpoint],
     collector_url: str,
     spool_dir: pathlib.Path,
 ) -> None:
-    """Probe from several sites as part of one run; ready with the number of paths."""
+    """Probe from several sites as part of one run; ready with the number of paths.
+
+    Answers a request: `("reload", plans)`.
+    """
 
     async def run() -> None:
-        stop = link.stop_event()
-        await run_probes(
-            estate, sites, thresholds, endpoints, collector_url, spool_dir, stop, link.ready
-        )
+        loop, stop = asyncio.get_running_loop(), link.stop_event()
+        agent = new_agent(sites, plans, collector_url, spool_dir, lambda _: None)
+
+        def reload(request: tuple[str, Sequence[PathPlan]]) -> None:
+            loop.call_soon_threadsafe(agent.reload, request[1])
+
+        def ready() -> None:
+            link.ready(len(plans))
+            link.answer_requests(reload)
+
+        await agent.run(stop, on_ready=ready)
 
     asyncio.run(run())

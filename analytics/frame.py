@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from analytics.grouping import Mask, merged_counters, merged_distributions, merged_gauges
 from analytics.sketch import Sketch
-from analytics.streams import EVENT_FIELDS, PACKET_FIELDS, Events, Gauge, Packets, Streams
+from analytics.streams import (
+    EVENT_FIELDS,
+    GAUGE_FIELDS,
+    PACKET_FIELDS,
+    Events,
+    Gauge,
+    Packets,
+    Streams,
+)
 from analytics.tables import (
     Distributions,
     Numbers,
@@ -26,7 +34,7 @@ from analytics.tables import (
     joined_numbers,
     numbers_of,
 )
-from analytics.windows import PathWindow, SeriesKey, SketchKey
+from analytics.windows import CountKey, PathWindow, SeriesKey, SketchKey
 from netslo.model import WINDOW_S, Window
 
 __all__ = ["Distributions", "Frame", "Numbers", "Side", "concatenated"]
@@ -173,11 +181,13 @@ class Frame:
             _places(counters), counters.value.tolist(), strict=True
         ):
             counter = streams[stream].about
-            assert isinstance(counter, Packets | Events)
+            assert isinstance(counter, Packets | Events | CountKey)
             counter.add_to(place(stream, start_s), value)
         gauges = merged.gauges
         for (stream, start_s), value in zip(_places(gauges), gauges.value.tolist(), strict=True):
-            place(stream, start_s).interarrival_jitter_s = value
+            gauge = streams[stream].about
+            assert isinstance(gauge, Gauge)
+            setattr(place(stream, start_s), GAUGE_FIELDS[gauge], value)
         return [found[key] for key in sorted(found)]
 
     def _keys(
@@ -240,9 +250,13 @@ class _Writer:
                 count = getattr(counts, field)
                 if count or field == "good":
                     self._counters.append((number(series, Events(slo, field)), start_s, count))
-        if window.interarrival_jitter_s is not None:
-            stream = number(series, Gauge.INTERARRIVAL_JITTER)
-            self._gauges.append((stream, start_s, window.interarrival_jitter_s))
+        self._counters += [
+            (number(series, key), start_s, n) for key, n in window.counts.items() if n
+        ]
+        for gauge, field in GAUGE_FIELDS.items():
+            state = getattr(window, field)
+            if state is not None:
+                self._gauges.append((number(series, gauge), start_s, state))
 
     def frame(self) -> Frame:
         places = [(stream, start_s) for stream, start_s, _ in self._sketches]

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.windows import PathWindow, SeriesKey, SketchKey, SloCounts
+from analytics.windows import STATES, CountKey, PathWindow, SeriesKey, SketchKey, SloCounts
 
 
 @unique
@@ -23,6 +23,9 @@ class Gauge(Enum):
     """Gauges, of which the latest counts."""
 
     INTERARRIVAL_JITTER = "jitter"
+    DELAY_ERROR = "delay_error"
+    CLOCK_OFFSET = "clock_offset"
+    CLOCK_OFFSET_ERROR = "clock_offset_error"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,11 +50,12 @@ class Events:
         setattr(counts, self.field, getattr(counts, self.field) + value)
 
 
-Counter = Packets | Events
+Counter = Packets | Events | CountKey
 About = SketchKey | Counter | Gauge
 
 PACKET_FIELDS: Final = ("answered", "lost", "unmeasured", "duplicates", "reordered")
 EVENT_FIELDS: Final = ("good", "bad", "unmeasured")
+GAUGE_FIELDS: Final = dict(zip(Gauge, STATES, strict=True))  # of `PathWindow`
 
 
 @dataclass(frozen=True, slots=True)

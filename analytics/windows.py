@@ -6,10 +6,12 @@ the store keeps and merges them. Merging is exact and does not depend on the ord
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 from analytics.sketch import Sketch
-from netslo.metrics import JITTER, RTT
+from netslo.metrics import DELAY, DELAY_VARIATION, IPDV, JITTER, RTT
 from netslo.model import Path, ProbeKind, Quality, Window
 
 
@@ -21,13 +23,46 @@ class SeriesKey:
     probe: ProbeKind = ProbeKind.STAMP
 
 
+FORWARD: Final = "forward"  # from our site to the far one
+REVERSE: Final = "reverse"
+DIRECTIONS: Final = (FORWARD, REVERSE)
+
+# What followed what among packets next to each other (the states of Gilbert's model).
+KEPT: Final = "answered-answered"
+BROKE: Final = "answered-lost"
+STAYED_LOST: Final = "lost-lost"
+MENDED: Final = "lost-answered"
+TRANSITION_NAMES: Final = (KEPT, BROKE, STAYED_LOST, MENDED)
+
+# Why one-way delays of a window are not told as facts.
+UNSYNCHRONISED: Final = "unsynchronised"  # one of the two clocks does not follow UTC
+IMPRECISE: Final = "imprecise"  # the clocks' error is not below every delay
+WITHHELD_REASONS: Final = (UNSYNCHRONISED, IMPRECISE)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SketchKey:
-    """Which distribution of a series a sketch holds; timestamp qualities never mix."""
+    """Which distribution of a series a sketch holds; timestamp qualities never mix.
 
-    metric: str  # netslo.metrics.RTT, DELAY or JITTER
-    quality: Quality
-    direction: str = ""  # "forward" or "reverse" for DELAY, else empty
+    Delays and their variations are in seconds and have a quality. Loss periods, loss distances
+    and reordering extents are in packets and have none.
+    """
+
+    metric: str  # of netslo.metrics
+    quality: Quality | None = None
+    direction: str = ""  # of DIRECTIONS for DELAY and DELAY_VARIATION, else empty
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CountKey:
+    """Which count of a series beside the ledger; `analytics.otlp.instruments` lists them all."""
+
+    metric: str  # of netslo.metrics
+    what: str = ""  # a transition, a reason, a DSCP
+    direction: str = ""
+
+    def add_to(self, window: PathWindow, value: int) -> None:
+        window.counts[self] += value
 
 
 @dataclass(slots=True)
@@ -74,12 +109,26 @@ class SloCounts:
         self.unmeasured += other.unmeasured
 
 
+# Of a window; not sums. The latest counts.
+STATES: Final = (
+    "interarrival_jitter_s",
+    "delay_error_s",
+    "clock_offset_s",
+    "clock_offset_error_s",
+)
+
+
 @dataclass(slots=True)
 class PathWindow:
     """Everything one series counted in one window.
 
-    `interarrival_jitter_s` is the RFC 3550 estimate where the window ended (None if fewer
-    than two answers came); it is a state, not a sum, so a merge keeps the later window's.
+    `counts` are those beside the ledger: of directions, bursts, marks and clocks; what is not
+    there is 0. docs/metrics.md defines every one.
+
+    The last four are states, not sums, so a merge keeps the later window's: the RFC 3550 estimate
+    where the window ended (None if fewer than two answers came), how far any one-way delay may be
+    off by the clocks' own words (None unless both follow UTC), the far clock minus ours, and how
+    far that may be off.
     """
 
     key: SeriesKey
@@ -88,6 +137,10 @@ class PathWindow:
     sketches: dict[SketchKey, Sketch] = field(default_factory=dict)
     slo: dict[str, SloCounts] = field(default_factory=dict)
     interarrival_jitter_s: float | None = None
+    counts: Counter[CountKey] = field(default_factory=Counter)
+    delay_error_s: float | None = None
+    clock_offset_s: float | None = None
+    clock_offset_error_s: float | None = None
 
     def absorb(self, other: PathWindow) -> None:
         """Add the counts of another window of the same series; `self.window` stays.
@@ -106,14 +159,17 @@ class PathWindow:
                 mine.merge(sketch)
         for slo, counts in other.slo.items():
             self.slo.setdefault(slo, SloCounts()).add(counts)
-        if other.interarrival_jitter_s is not None and (
-            self.interarrival_jitter_s is None or other.window.end_s >= self.window.end_s
-        ):
-            self.interarrival_jitter_s = other.interarrival_jitter_s
+        self.counts.update(other.counts)
+        for state in STATES:
+            told = getattr(other, state)
+            later = other.window.end_s >= self.window.end_s
+            if told is not None and (later or getattr(self, state) is None):
+                setattr(self, state, told)
 
-    def samples(self, metric: str = RTT) -> dict[Quality, int]:
+    def samples(self, metric: str = RTT, direction: str = "") -> dict[Quality, int]:
         """The samples of a metric by the quality of their timestamps, every class."""
-        found = {quality: self.sketches.get(SketchKey(metric, quality)) for quality in Quality}
+        keys = {quality: SketchKey(metric, quality, direction) for quality in Quality}
+        found = {quality: self.sketches.get(key) for quality, key in keys.items()}
         return {quality: 0 if each is None else each.count for quality, each in found.items()}
 
     @property
@@ -133,14 +189,26 @@ class PathWindow:
         """The RFC 5481 packet delay variation of its own leading class."""
         return self._of_leading(JITTER)
 
-    def _leading(self, metric: str) -> Quality | None:
-        samples = self.samples(metric)
+    def ipdv(self) -> Sketch | None:
+        """The RFC 3393 variation, signed, of its own leading class."""
+        return self._of_leading(IPDV)
+
+    def delay(self, direction: str) -> Sketch | None:
+        """The one-way delays of their leading class; None where they are no facts."""
+        return self._of_leading(DELAY, direction)
+
+    def delay_variation(self, direction: str) -> Sketch | None:
+        """The one-way RFC 5481 variation, which there is where the delays are no facts."""
+        return self._of_leading(DELAY_VARIATION, direction)
+
+    def _leading(self, metric: str, direction: str = "") -> Quality | None:
+        samples = self.samples(metric, direction)
         best = max(Quality, key=samples.__getitem__)
         return best if samples[best] else None
 
-    def _of_leading(self, metric: str) -> Sketch | None:
-        quality = self._leading(metric)
-        return None if quality is None else self.sketches[SketchKey(metric, quality)]
+    def _of_leading(self, metric: str, direction: str = "") -> Sketch | None:
+        quality = self._leading(metric, direction)
+        return None if quality is None else self.sketches[SketchKey(metric, quality, direction)]
 
 
 @dataclass(frozen=True, slots=True)

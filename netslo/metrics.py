@@ -11,7 +11,21 @@ from typing import Final
 SERVICE_NAME: Final = "netslo-probe"
 RTT: Final = "network.probe.rtt"  # exponential histogram, s
 DELAY: Final = "network.probe.delay"  # exponential histogram, s; direction=forward|reverse
+DELAY_VARIATION: Final = "network.probe.delay.variation"  # as DELAY; RFC 5481 PDV one way
 JITTER: Final = "network.probe.jitter"  # exponential histogram, s; RFC 5481 PDV
+IPDV: Final = "network.probe.ipdv"  # exponential histogram, s, signed; RFC 3393
+LOSS_PERIOD: Final = "network.probe.loss.period"  # exponential histogram, {packet}; RFC 3357
+LOSS_DISTANCE: Final = "network.probe.loss.distance"  # exponential histogram, {packet}; RFC 3357
+REORDERING_EXTENT: Final = "network.probe.reordering.extent"  # exp. histogram, {packet}; RFC 4737
+DIRECTED_LOSS: Final = "network.probe.packets.lost"  # sum, {packet}; direction
+TRANSITIONS: Final = "network.probe.loss.transitions"  # sum, {packet}; transition
+NEGATIVE_DELAYS: Final = "network.probe.delay.negative"  # sum, {packet}; direction
+WITHHELD_DELAYS: Final = "network.probe.delay.withheld"  # sum, {packet}; direction, reason
+REMARKED: Final = "network.probe.packets.remarked"  # sum, {packet}; dscp
+TTL_CHANGES: Final = "network.probe.ttl.changes"  # sum, {change}; direction
+DELAY_ERROR: Final = "network.probe.delay.error"  # gauge, s
+CLOCK_OFFSET: Final = "network.probe.clock.offset"  # gauge, s; the far clock minus ours
+CLOCK_OFFSET_ERROR: Final = "network.probe.clock.offset.error"  # gauge, s
 INTERARRIVAL_JITTER: Final = "network.probe.jitter.interarrival"  # gauge, s; RFC 3550
 PACKETS: Final = "network.probe.packets"  # sum, {packet}; outcome
 DUPLICATES: Final = "network.probe.packets.duplicate"  # sum, {packet}; RFC 5560
@@ -39,6 +53,9 @@ ATTR_PROBE: Final = "probe"
 ATTR_QUALITY: Final = "quality"
 ATTR_DIRECTION: Final = "direction"
 ATTR_OUTCOME: Final = "outcome"
+ATTR_TRANSITION: Final = "transition"
+ATTR_REASON: Final = "reason"
+ATTR_DSCP: Final = "dscp"
 ATTR_SLO: Final = "slo"
 ATTR_RESULT: Final = "result"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from analytics.collector.limits import Limits
-from analytics.windows import Batch, PathWindow
+from analytics.windows import STATES, Batch, PathWindow
 from netslo.estate import Estate
 
 
@@ -98,7 +98,8 @@ def data_points(window: PathWindow) -> int:
         packets.unmeasured,
         packets.duplicates,
         packets.reordered,
-        window.interarrival_jitter_s is not None,
+        *(getattr(window, state) is not None for state in STATES),
+        *window.counts.values(),
         *(count for slo in window.slo.values() for count in (slo.bad, slo.unmeasured)),
     )
     return 1 + len(window.sketches) + len(window.slo) + sum(map(bool, optional))
@@ -126,6 +127,7 @@ def _largest_count(window: PathWindow) -> int:
         packets.due,
         packets.duplicates,
         packets.reordered,
+        *window.counts.values(),
         *(slo.events + slo.unmeasured for slo in window.slo.values()),
         *(sketch.count for sketch in window.sketches.values()),
     )

@@ -28,7 +28,7 @@ _OUTCOMES: Final = ("answered", "lost", "unmeasured")
 class _Index:
     """Where the streams of one series are in the table."""
 
-    sketches: dict[tuple[str, Quality], int] = field(default_factory=dict)
+    sketches: dict[SketchKey, int] = field(default_factory=dict)
     packets: dict[str, int] = field(default_factory=dict)
 
 
@@ -50,28 +50,32 @@ class Recent:
             setattr(counts, name, self._counter(stream))
         return counts
 
-    def streams(self, metric: str) -> dict[SeriesKey, int]:
+    def streams(self, metric: str, direction: str = "") -> dict[SeriesKey, int]:
         """Return for each series the stream of the class with most values, if it has any."""
         counts = self.view.counts().tolist()
         found = {}
-        for series, index in self._index.items():
-            streams = (index.sketches.get((metric, quality)) for quality in Quality)
-            there = [stream for stream in streams if stream is not None and stream < len(counts)]
+        for series in self._index:
+            there = [n for n in self._classes(series, metric, direction) if n < len(counts)]
             best = max(there, key=counts.__getitem__, default=None)  # in doubt the better class
             if best is not None and counts[best]:
                 found[series] = best
         return found
 
-    def sketch(self, series: SeriesKey, metric: str) -> Sketch | None:
+    def sketch(self, series: SeriesKey, metric: str, direction: str = "") -> Sketch | None:
         """Return the distribution of the class with most values, of one series."""
-        streams = (self._index[series].sketches.get((metric, quality)) for quality in Quality)
         found = [
             self.view.sketch(stream)
-            for stream in streams
-            if stream is not None and stream < len(self.view.rows)
+            for stream in self._classes(series, metric, direction)
+            if stream < len(self.view.rows)
         ]
         best = max(found, key=lambda sketch: sketch.count, default=None)
         return best if best is not None and best.count else None
+
+    def _classes(self, series: SeriesKey, metric: str, direction: str) -> list[int]:
+        """Return the streams of a metric, the better class of timestamps first."""
+        known = self._index[series].sketches
+        keys = [SketchKey(metric, quality, direction) for quality in (*Quality, None)]
+        return [known[key] for key in keys if key in known]
 
     def _counter(self, stream: int) -> int:
         return int(self.view.counters[stream]) if stream < len(self.view.counters) else 0
@@ -115,7 +119,7 @@ class _Recents:
         about = stream.about
         index = self.index.setdefault(stream.series, _Index())
         if isinstance(about, SketchKey) and about.metric in (RTT, JITTER):
-            index.sketches[about.metric, about.quality] = number
+            index.sketches[about] = number
             return True
         if isinstance(about, Packets) and about.field in _OUTCOMES:
             index.packets[about.field] = number

@@ -33,8 +33,16 @@ from analytics.otlp.fields import (
     without_numbers,
 )
 from analytics.otlp.histogram import read_point
-from analytics.otlp.subjects import events_subject, packets_subject, sketch_subject
+from analytics.otlp.instruments import COUNTS, GAUGE, GAUGES, HISTOGRAM, INSTRUMENTS, SIGNED
+from analytics.otlp.subjects import (
+    count_subject,
+    events_subject,
+    gauge_subject,
+    packets_subject,
+    sketch_subject,
+)
 from analytics.sketch import COUNT_MAX, Sketch
+from analytics.streams import GAUGE_FIELDS
 from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
 from netslo import metrics
 from netslo.model import Window
@@ -200,13 +208,13 @@ class _Reader:
                 self.rejected[f"histogram: {without_numbers(str(error))}"] += 1
 
     def _read_point(self, metric: Metric, point: Any, windows: _Windows) -> None:
-        reader = _READERS.get(metric.name)
-        if reader is None:
+        read = _READERS.get(metric.name)
+        if read is None:
             raise Refused("unknown metric")
-        kind, read = reader
+        kind = INSTRUMENTS[metric.name].kind
         if metric.WhichOneof("data") != kind:
             raise Refused(f"{metric.name} is not of type {kind}")
-        if kind != "gauge" and getattr(metric, kind).aggregation_temporality != DELTA:
+        if kind != GAUGE and getattr(metric, kind).aggregation_temporality != DELTA:
             raise Refused("only delta temporality adds up; cumulative is refused")
         attributes = read_attributes(point.attributes, self.limits.attributes_max)
         key, window = read_series(attributes), read_window(point)
@@ -259,6 +267,13 @@ def _read_packets(
     setattr(place.packets, field, _added(getattr(place.packets, field), count))
 
 
+def _read_other_count(
+    place: PathWindow, name: str, point: Any, attributes: Mapping[str, Any], _: Limits
+) -> None:
+    key, count = count_subject(name, attributes), read_count(point)
+    place.counts[key] = _added(place.counts[key], count)
+
+
 def _read_slo_events(
     place: PathWindow, name: str, point: Any, attributes: Mapping[str, Any], limits: Limits
 ) -> None:
@@ -271,23 +286,22 @@ def _read_slo_events(
     setattr(counts, subject.field, _added(getattr(counts, subject.field), count))
 
 
-def _read_interarrival_jitter(
-    place: PathWindow, _name: str, point: Any, _attributes: Mapping[str, Any], _: Limits
+def _read_gauge(
+    place: PathWindow, name: str, point: Any, attributes: Mapping[str, Any], _: Limits
 ) -> None:
     value = read_number(point)
-    if value < 0:
-        raise Refused("jitter is negative")
-    place.interarrival_jitter_s = value
+    if value < 0 and name not in SIGNED:
+        raise Refused(f"{name} is negative")
+    setattr(place, GAUGE_FIELDS[gauge_subject(name, attributes)], value)
 
 
 _Read = Callable[[PathWindow, str, Any, Mapping[str, Any], Limits], None]
-_READERS: Final[Mapping[str, tuple[str, _Read]]] = {
-    metrics.RTT: ("exponential_histogram", _read_sketch),
-    metrics.DELAY: ("exponential_histogram", _read_sketch),
-    metrics.JITTER: ("exponential_histogram", _read_sketch),
-    metrics.PACKETS: ("sum", _read_packets),
-    metrics.DUPLICATES: ("sum", _read_packets),
-    metrics.REORDERED: ("sum", _read_packets),
-    metrics.SLO_EVENTS: ("sum", _read_slo_events),
-    metrics.INTERARRIVAL_JITTER: ("gauge", _read_interarrival_jitter),
+_READERS: Final[Mapping[str, _Read]] = {
+    **{name: _read_sketch for name, it in INSTRUMENTS.items() if it.kind == HISTOGRAM},
+    **dict.fromkeys(COUNTS, _read_other_count),
+    **dict.fromkeys(GAUGES, _read_gauge),
+    metrics.PACKETS: _read_packets,
+    metrics.DUPLICATES: _read_packets,
+    metrics.REORDERED: _read_packets,
+    metrics.SLO_EVENTS: _read_slo_events,
 }

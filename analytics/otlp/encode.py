@@ -17,7 +17,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 
 from analytics.otlp.histogram import fill_point
-from analytics.windows import Batch, PathWindow, SketchKey
+from analytics.otlp.instruments import COUNTS, GAUGE, GAUGES, HISTOGRAM, INSTRUMENTS
+from analytics.streams import GAUGE_FIELDS
+from analytics.windows import Batch, CountKey, PathWindow, SketchKey
 from netslo import __version__, metrics
 from netslo.model import NS_PER_S, Outcome, Window
 
@@ -67,28 +69,31 @@ class _Writer:
             metrics.ATTR_PROBE: window.key.probe.value,
         }
         for key, sketch in window.sketches.items():
-            histogram = self._metric(key.metric, "s").exponential_histogram.data_points.add()
+            histogram = self._metric(key.metric).exponential_histogram.data_points.add()
             fill_point(histogram, sketch)
             histogram.attributes.extend(_strings(series | _sketch_attributes(key)))
             _set_times(histogram, window.window)
-        for name, unit, attributes, value in _sums(window):
-            point = self._metric(name, unit).sum.data_points.add()
+        for name, attributes, value in _sums(window):
+            point = self._metric(name).sum.data_points.add()
             point.as_int = value
             point.attributes.extend(_strings(series | attributes))
             _set_times(point, window.window)
-        if window.interarrival_jitter_s is not None:
-            gauge = self._metric(metrics.INTERARRIVAL_JITTER, "s").gauge.data_points.add()
-            gauge.as_double = window.interarrival_jitter_s
-            gauge.attributes.extend(_strings(series))
-            _set_times(gauge, window.window)
+        for name, about in GAUGES.items():
+            state = getattr(window, GAUGE_FIELDS[about])
+            if state is not None:
+                gauge = self._metric(name).gauge.data_points.add()
+                gauge.as_double = state
+                gauge.attributes.extend(_strings(series))
+                _set_times(gauge, window.window)
 
-    def _metric(self, name: str, unit: str) -> Metric:
+    def _metric(self, name: str) -> Metric:
         metric = self._metrics.get(name)
         if metric is None:
+            kind, unit = INSTRUMENTS[name].kind, INSTRUMENTS[name].unit
             metric = self._metrics[name] = self._scope.metrics.add(name=name, unit=unit)
-            if name == metrics.INTERARRIVAL_JITTER:
+            if kind == GAUGE:
                 metric.gauge.SetInParent()
-            elif unit == "s":
+            elif kind == HISTOGRAM:
                 metric.exponential_histogram.aggregation_temporality = DELTA
             else:
                 metric.sum.aggregation_temporality = DELTA
@@ -97,13 +102,21 @@ class _Writer:
 
 
 def _sketch_attributes(key: SketchKey) -> Attributes:
-    attributes = {metrics.ATTR_QUALITY: key.quality.value}
+    attributes = {metrics.ATTR_QUALITY: key.quality.value} if key.quality else {}
     if key.direction:
         attributes[metrics.ATTR_DIRECTION] = key.direction
     return attributes
 
 
-def _sums(window: PathWindow) -> Iterator[tuple[str, str, Attributes, int]]:
+def _count_attributes(key: CountKey) -> Attributes:
+    attribute, _ = COUNTS[key.metric]
+    attributes = {attribute: key.what} if attribute else {}
+    if key.direction:
+        attributes[metrics.ATTR_DIRECTION] = key.direction
+    return attributes
+
+
+def _sums(window: PathWindow) -> Iterator[tuple[str, Attributes, int]]:
     """Yield the counts of a window; zeros say nothing, but `answered` marks the window itself."""
     packets = window.packets
     outcomes = (
@@ -113,17 +126,20 @@ def _sums(window: PathWindow) -> Iterator[tuple[str, str, Attributes, int]]:
     )
     for outcome, count in outcomes:
         if count or outcome is Outcome.ANSWERED:
-            yield metrics.PACKETS, "{packet}", {metrics.ATTR_OUTCOME: outcome.value}, count
+            yield metrics.PACKETS, {metrics.ATTR_OUTCOME: outcome.value}, count
     if packets.duplicates:
-        yield metrics.DUPLICATES, "{packet}", {}, packets.duplicates
+        yield metrics.DUPLICATES, {}, packets.duplicates
     if packets.reordered:
-        yield metrics.REORDERED, "{packet}", {}, packets.reordered
+        yield metrics.REORDERED, {}, packets.reordered
     for slo, counts in window.slo.items():
         results = (("good", counts.good), ("bad", counts.bad), ("unmeasured", counts.unmeasured))
         for result, count in results:
             if count or result == "good":
                 attributes = {metrics.ATTR_SLO: slo, metrics.ATTR_RESULT: result}
-                yield metrics.SLO_EVENTS, "{event}", attributes, count
+                yield metrics.SLO_EVENTS, attributes, count
+    for key, count in window.counts.items():
+        if count:
+            yield key.metric, _count_attributes(key), count
 
 
 def _set_times(point: NumberDataPoint | ExponentialHistogramDataPoint, window: Window) -> None:

@@ -29,6 +29,7 @@ from analytics.frame import Frame
 from analytics.otlp.decode import DELTA, Limits, MalformedRequest, decode_request
 from analytics.otlp.fields import Refused, read_attributes, read_site, read_text
 from analytics.otlp.histogram import SPECIAL_COUNTS
+from analytics.otlp.instruments import FIELDS, HISTOGRAM, INSTRUMENTS, SIGNED
 from analytics.otlp.keys import KeyTable
 from analytics.otlp.subjects import read_subject
 from analytics.otlp.walked import Walked, frame_of
@@ -42,19 +43,10 @@ _OCTETS_PER_POINT: Final = 40  # at least: times and a value alone take as many
 _SITES_MAX: Final = 10_000
 
 # What the known metrics are: the field of Metric that holds their points.
-_FIELDS: Final = {
-    metrics.RTT: 10,
-    metrics.DELAY: 10,
-    metrics.JITTER: 10,
-    metrics.PACKETS: 7,
-    metrics.DUPLICATES: 7,
-    metrics.REORDERED: 7,
-    metrics.SLO_EVENTS: 7,
-    metrics.INTERARRIVAL_JITTER: 5,
-}
+_FIELDS: Final = {name: FIELDS[instrument.kind] for name, instrument in INSTRUMENTS.items()}
 _NAMES: Final = tuple(_FIELDS)
 _KIND: Final = {name.encode(): kind for kind, name in enumerate(_NAMES)}
-_GAUGE_FIELD: Final = 5
+_SIGNED: Final = np.array([name in SIGNED for name in _NAMES])
 
 Known = Callable[[str, SeriesKey, About], bool]
 
@@ -125,7 +117,8 @@ class FrameReader:
         of_numbers = self._streams_of(walked, walked.numbers, kinds, identity[0])
         if of_sketches is None or of_numbers is None:
             return None
-        frame = frame_of(walked, of_sketches, of_numbers)
+        signed = _SIGNED[kinds % len(_NAMES)]
+        frame = frame_of(walked, of_sketches, of_numbers, signed)
         total = walked.total()
         if frame is None or total > COUNT_MAX:
             return None
@@ -159,7 +152,7 @@ class FrameReader:
             kind = _KIND.get(walked.body[begin:end])
             if kind is None or _FIELDS[_NAMES[kind]] != field:
                 return None
-            if field != _GAUGE_FIELD and temporality != DELTA:
+            if field != columns.GAUGE_FIELD and temporality != DELTA:
                 return None
             kinds.append(offset + kind)
         return np.array(kinds, dtype=np.int64)
@@ -187,7 +180,8 @@ class FrameReader:
 
     def _stream(self, name: str, key: bytes, site: str) -> int | None:
         """Return the stream that attributes spell, the careful way; None where it is refused."""
-        point: Any = ExponentialHistogramDataPoint if _FIELDS[name] == 10 else NumberDataPoint  # noqa: PLR2004
+        histogram = INSTRUMENTS[name].kind == HISTOGRAM
+        point: Any = ExponentialHistogramDataPoint if histogram else NumberDataPoint
         try:
             pairs = point.FromString(key).attributes
             attributes = read_attributes(pairs, self._limits.attributes_max)

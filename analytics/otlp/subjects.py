@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from analytics.otlp.fields import Refused, read_member, read_series, read_text
+from analytics.otlp.instruments import COUNTS, DIRECTED, GAUGES, HISTOGRAM, INSTRUMENTS
 from analytics.streams import EVENT_FIELDS, About, Events, Gauge, Packets
-from analytics.windows import SeriesKey, SketchKey
+from analytics.windows import DIRECTIONS, CountKey, SeriesKey, SketchKey
 from netslo import metrics
 from netslo.model import Outcome, Quality, is_name
-
-_DIRECTIONS: Final = ("forward", "reverse")
 
 
 def read_subject(name: str, attributes: Mapping[str, Any]) -> tuple[SeriesKey, About]:
@@ -27,11 +26,25 @@ def read_subject(name: str, attributes: Mapping[str, Any]) -> tuple[SeriesKey, A
 
 
 def sketch_subject(name: str, attributes: Mapping[str, Any]) -> SketchKey:
-    quality = read_member(Quality, attributes, metrics.ATTR_QUALITY, default=Quality.C)
+    quality = None
+    if INSTRUMENTS[name].has_quality:
+        quality = read_member(Quality, attributes, metrics.ATTR_QUALITY, default=Quality.C)
+    return SketchKey(name, quality, _direction(name, attributes))
+
+
+def count_subject(name: str, attributes: Mapping[str, Any]) -> CountKey:
+    attribute, values = COUNTS[name]
+    what = read_text(attributes, attribute) if attribute else ""
+    if attribute and what not in values:
+        raise Refused(f"attribute {attribute} says nothing that is known")
+    return CountKey(name, what, _direction(name, attributes))
+
+
+def _direction(name: str, attributes: Mapping[str, Any]) -> str:
     direction = read_text(attributes, metrics.ATTR_DIRECTION, default="")
-    if (name == metrics.DELAY) != (direction in _DIRECTIONS):
-        raise Refused(f"direction {'missing' if name == metrics.DELAY else 'not expected'}")
-    return SketchKey(name, quality, direction)
+    if (name in DIRECTED) != (direction in DIRECTIONS):
+        raise Refused(f"direction {'missing' if name in DIRECTED else 'not expected'}")
+    return direction
 
 
 def packets_subject(name: str, attributes: Mapping[str, Any]) -> Packets:
@@ -52,17 +65,16 @@ def events_subject(_name: str, attributes: Mapping[str, Any]) -> Events:
     return Events(slo, result)
 
 
-def _jitter_subject(_name: str, _attributes: Mapping[str, Any]) -> Gauge:
-    return Gauge.INTERARRIVAL_JITTER
+def gauge_subject(name: str, _attributes: Mapping[str, Any]) -> Gauge:
+    return GAUGES[name]
 
 
 _ABOUT: Final[Mapping[str, Callable[[str, Mapping[str, Any]], About]]] = {
-    metrics.RTT: sketch_subject,
-    metrics.DELAY: sketch_subject,
-    metrics.JITTER: sketch_subject,
+    **{name: sketch_subject for name, it in INSTRUMENTS.items() if it.kind == HISTOGRAM},
+    **dict.fromkeys(COUNTS, count_subject),
+    **dict.fromkeys(GAUGES, gauge_subject),
     metrics.PACKETS: packets_subject,
     metrics.DUPLICATES: packets_subject,
     metrics.REORDERED: packets_subject,
     metrics.SLO_EVENTS: events_subject,
-    metrics.INTERARRIVAL_JITTER: _jitter_subject,
 }

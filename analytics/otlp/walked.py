@@ -48,14 +48,18 @@ def frame_of(
     walked: Walked,
     sketch_streams: NDArray[np.int32],
     number_streams: NDArray[np.int32],
+    signed: NDArray[np.bool_],
 ) -> Frame | None:
-    """Return the points as a frame; None where a number contradicts another or a limit."""
+    """Return the points as a frame; None where a number contradicts another or a limit.
+
+    `signed` says by metric whether a gauge may be negative.
+    """
     gauge = walked.metrics[:, 2][walked.numbers[:, at.METRIC]] == at.GAUGE_FIELD
     if not (
         _times_sound(walked.sketches)
         and _times_sound(walked.numbers)
         and _sketches_sound(walked)
-        and _numbers_sound(walked.numbers, gauge)
+        and _numbers_sound(walked.numbers, gauge, signed[walked.numbers[:, at.METRIC]])
     ):
         return None
     numbers = walked.numbers
@@ -78,10 +82,10 @@ def _times_sound(rows: Rows) -> bool:
     return bool(good.all())
 
 
-def _numbers_sound(rows: Rows, gauge: NDArray[np.bool_]) -> bool:
+def _numbers_sound(rows: Rows, gauge: NDArray[np.bool_], signed: NDArray[np.bool_]) -> bool:
     value, is_double = rows[:, at.VALUE], rows[:, at.IS_DOUBLE] != 0
-    jitter = value.view(np.float64)
-    good_gauge = is_double & np.isfinite(jitter) & (jitter >= 0)
+    state = value.view(np.float64)
+    good_gauge = is_double & np.isfinite(state) & (signed | (state >= 0))
     good_count = ~is_double & (value >= 0) & (value <= COUNT_MAX)
     return bool(np.where(gauge, good_gauge, good_count).all())
 

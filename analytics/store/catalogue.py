@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from analytics.streams import About, Events, Gauge, Packets, Stream, Streams
-from analytics.windows import SeriesKey, SketchKey
+from analytics.windows import CountKey, SeriesKey, SketchKey
 from netslo.errors import NetsloError
 from netslo.model import Path, ProbeKind, Quality
 
@@ -62,7 +62,9 @@ def save(connection: sqlite3.Connection, streams: Streams, known: int) -> int:
 def _row(stream: Stream) -> _Row:
     match stream.about:
         case SketchKey(metric, quality, direction):
-            return ("sketch", metric, quality.value, direction)
+            return ("sketch", metric, quality.value if quality else "", direction)
+        case CountKey(metric, what, direction):
+            return ("count", metric, what, direction)
         case Packets(field):
             return ("packets", field, "", "")
         case Events(slo, field):
@@ -74,7 +76,9 @@ def _row(stream: Stream) -> _Row:
 def _about(kind: str, name: str, detail: str, direction: str) -> About:
     match kind:
         case "sketch":
-            return SketchKey(name, Quality(detail), direction)
+            return SketchKey(name, Quality(detail) if detail else None, direction)
+        case "count":
+            return CountKey(name, detail, direction)
         case "packets":
             return Packets(name)
         case "events":

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from hypothesis import strategies as st
 
+from analytics.otlp.instruments import COUNTS, DIRECTED
 from analytics.sketch import Sketch
-from analytics.windows import Batch, PacketCounts, PathWindow, SeriesKey, SketchKey, SloCounts
-from netslo.metrics import DELAY, JITTER, RTT
+from analytics.windows import (
+    DIRECTIONS,
+    Batch,
+    CountKey,
+    PacketCounts,
+    PathWindow,
+    SeriesKey,
+    SketchKey,
+    SloCounts,
+)
+from netslo.metrics import DELAY, DELAY_VARIATION, IPDV, JITTER, LOSS_PERIOD, RTT
 from netslo.model import Path, ProbeKind, Quality, Window
 
 T0 = 1_800_000_000  # a Unix time that is a multiple of 300
@@ -18,6 +30,14 @@ PATHS = [
     Path("leeds", "dundee", "ef"),
 ]
 COUNT = st.integers(0, 50)
+COUNT_KEYS = [
+    CountKey(metric, what, direction)
+    for metric, (_, values) in COUNTS.items()
+    for what in values or ("",)
+    for direction in (DIRECTIONS if metric in DIRECTED else ("",))
+]
+OTHER_COUNTS = st.dictionaries(st.sampled_from(COUNT_KEYS), st.integers(1, 50), max_size=3)
+CLOCK_STATES = st.sampled_from([(None, None, None), (0.001, -0.002, 0.003), (0.5, 7.25, 0.0)])
 
 
 def sketch_of(values) -> Sketch:
@@ -51,6 +71,9 @@ def windows(draw, starts=st.integers(0, 90).map(lambda k: T0 + 10 * k)) -> PathW
         SketchKey(RTT, Quality.A),
         SketchKey(JITTER, Quality.C),
         SketchKey(DELAY, Quality.B, "forward"),
+        SketchKey(IPDV, Quality.A),
+        SketchKey(DELAY_VARIATION, Quality.A, "reverse"),
+        SketchKey(LOSS_PERIOD),
     ]
     values = st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=8)
     return PathWindow(
@@ -63,6 +86,8 @@ def windows(draw, starts=st.integers(0, 90).map(lambda k: T0 + 10 * k)) -> PathW
             for slo in draw(st.sets(st.sampled_from(["latency", "loss"])))
         },
         draw(st.none() | st.floats(0, 10)),
+        Counter(draw(OTHER_COUNTS)),
+        *draw(CLOCK_STATES),
     )
 
 

@@ -60,6 +60,8 @@ ATTR_SLO: Final = "slo"
 ATTR_RESULT: Final = "result"
 
 # Prometheus, from the collector's /metrics
+PROM_RTT: Final = "network_probe_rtt_seconds"  # native histogram
+PROM_DELAY: Final = "network_probe_delay_seconds"  # native histogram; direction
 PROM_RTT_QUANTILE: Final = "network_probe_rtt_quantile_seconds"
 PROM_JITTER: Final = "network_probe_jitter_seconds"
 PROM_PACKETS: Final = "network_probe_packets_total"
@@ -90,3 +92,6 @@ PROM_COLLECTOR_DUPLICATES: Final = "netslo_collector_duplicate_batches_total"
 PROM_COLLECTOR_REFUSED: Final = "netslo_collector_refused_points_total"
 PROM_COLLECTOR_COMMIT: Final = "netslo_collector_commit_seconds"
 PROM_COLLECTOR_LAST_COMMIT: Final = "netslo_collector_last_commit_timestamp_seconds"
+PROM_REMOTE_WRITE_SENT: Final = "netslo_remote_write_requests_total"
+PROM_REMOTE_WRITE_DROPPED: Final = "netslo_remote_write_dropped_requests_total"
+PROM_REMOTE_WRITE_QUEUE: Final = "netslo_remote_write_queue_bytes"

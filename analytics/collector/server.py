@@ -7,18 +7,20 @@ import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Protocol
 
 from aiohttp import web
 from prometheus_client.registry import Collector
 
 from analytics.collector.api import Api
+from analytics.collector.cumulative import Cumulative
 from analytics.collector.exposition import HealthCollector, PathCollector
 from analytics.collector.ingest import Ingest
 from analytics.collector.limits import Limits
 from analytics.collector.live import Live
 from analytics.collector.receive import Receiver
+from analytics.collector.remote_writer import RemoteWrite, RemoteWriter
 from analytics.collector.scrape import Scrape
 from analytics.collector.state import HealthBoard, LastWindows
 from analytics.collector.telemetry import Telemetry
@@ -58,6 +60,7 @@ def create_app(
     routes: Iterable[web.RouteDef] = (),
     collectors: Iterable[Collector] = (),
     companions: Sequence[Companion] = (),
+    remote_write: RemoteWrite | None = None,
     clock: Callable[[], float] = time.time,
 ) -> web.Application:
     """Return the application: /v1/metrics, /metrics, /healthz and /api/v1/.
@@ -70,27 +73,40 @@ def create_app(
         routes: What other floors add to the API.
         collectors: What other floors add to /metrics.
         companions: What other floors keep up beside the store.
+        remote_write: Where to send all of /metrics, besides answering who asks.
         clock: Unix time in seconds.
     """
     limits = limits or Limits()
     telemetry, board = Telemetry(), HealthBoard(limits.probes_max)
     last_windows = LastWindows(store.streams)
     live = Live(store.streams, clock)
-    listeners = (last_windows.note_frame, live.note, *(each.note for each in companions))
+    cumulative = Cumulative(store.streams, estate, clock)
+    own_listeners = (last_windows.note_frame, live.note, cumulative.note)
+    listeners = (*own_listeners, *(each.note for each in companions))
     ingest = Ingest(store, estate, limits, telemetry, board, clock, listeners)
     writer = Writer(ingest)
     own = [PathCollector(store, estate, live), HealthCollector(board, clock)]
     for collector in [*own, *collectors]:
         telemetry.registry.register(collector)
 
+    sender = (
+        None
+        if remote_write is None
+        else RemoteWriter(remote_write, telemetry.registry, cumulative, clock)
+    )
+
     async def running(_app: web.Application) -> AsyncIterator[None]:
         recent = store.windows(Selector(), int(clock()) - _RECENT_S, int(clock()) + 1)
         last_windows.note_frame(Frame.of(await asyncio.to_thread(list, recent), store.streams))
+        cumulative.start(await asyncio.to_thread(store.distribution_totals))
         live.start(store.history())  # before the first batch is committed
         for companion in companions:
             companion.start(writer.between)
         try:
-            async with writer:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(writer)
+                if sender is not None:
+                    await stack.enter_async_context(sender.running())
                 yield
         finally:
             for stop in (live.stop, *(companion.stop for companion in companions)):
@@ -106,7 +122,7 @@ def create_app(
     )
     app.cleanup_ctx.append(running)
     app.router.add_post("/v1/metrics", Receiver(writer.take, limits, telemetry).handle)
-    app.router.add_get("/metrics", Scrape(telemetry.registry).handle)
+    app.router.add_get("/metrics", Scrape(telemetry.registry, cumulative).handle)
     app.router.add_get("/healthz", writer.healthz)
     app.add_routes([*Api(store, estate, last_windows, live, clock).routes(), *routes])
     return app

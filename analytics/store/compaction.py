@@ -21,7 +21,7 @@ from analytics.store import catalogue
 from analytics.store.bodies import Body, BodyReader
 from analytics.store.connection import Connection
 from analytics.store.eras import read_eras
-from analytics.store.tiers import HOT, TIERS, Row, Tier, added_to, opened, put_rows, read_rows
+from analytics.store.tiers import EVER, HOT, TIERS, Row, Tier, added_to, opened, put_rows, read_rows
 from analytics.store.totals import add_totals
 from analytics.store.watermarks import Watermarks, read_watermarks
 from analytics.streams import Streams
@@ -114,4 +114,6 @@ def _existing(
 
 def _oldest(tier: Tier, marks: Watermarks) -> int:
     """Return from when on a tier keeps windows."""
+    if tier is EVER:
+        return 0
     return marks.hot_from_s if tier is HOT else marks.warm_from_s

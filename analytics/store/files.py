@@ -10,7 +10,7 @@ import sqlite3
 import stat
 from typing import Final
 
-from analytics.store.schema import APPLICATION_ID, SCHEMA, VERSION
+from analytics.store.schema import APPLICATION_ID, SCHEMA, UPGRADES, VERSION
 from netslo.errors import NetsloError
 
 BALLAST_BYTES: Final = 4 * 1024 * 1024
@@ -70,7 +70,11 @@ def _prepare(connection: sqlite3.Connection, file: pathlib.Path, *, readonly: bo
         return
     if application != APPLICATION_ID:
         raise NetsloError(f"{file}: not a netslo store")
-    if version != VERSION:
+    if version in UPGRADES and not readonly:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {UPGRADES[version]} PRAGMA user_version = {VERSION}; COMMIT;"
+        )
+    elif version != VERSION:
         raise NetsloError(
             f"{file}: is of store version {version}, this netslo knows version {VERSION}"
         )

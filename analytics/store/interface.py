@@ -16,6 +16,7 @@ from netslo.model import Path
 HOT_S = 10
 WARM_S = 300
 DAY_S = 86400
+EVER_S = 2**40  # one window for all times
 
 
 class StoreFull(NetsloError):
@@ -139,6 +140,9 @@ class WindowStore(Protocol):
 
     def packet_totals(self) -> dict[SeriesKey, PacketCounts]:
         """The packets since the store was made: these never go back, nor expire."""
+
+    def distribution_totals(self) -> Frame:
+        """The distributions since the store was made: these never go back, nor expire."""
 
     def history(self) -> PointHistory:
         """Return the state of the store at this moment; the caller closes it."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from analytics.store.connection import Connection
 from analytics.store.interface import WARM_S
-from analytics.store.tiers import DAY, HOT, TIERS, WARM, Tier
+from analytics.store.tiers import DAY, EVER, HOT, TIERS, WARM, Tier
 from analytics.store.watermarks import Watermarks, move_watermark, read_watermarks
 
 _DELETED_AT_ONCE: Final = 2000  # rows per transaction, so that nobody waits long
@@ -47,6 +47,8 @@ def expire(store: Connection, retention: Retention, now_s: int) -> None:
             move_watermark(connection, "hot", moved.hot_from_s)
             move_watermark(connection, "warm", moved.warm_from_s)
     for tier in TIERS:
+        if tier is EVER:
+            continue
         _delete_before(store, tier.name, "start_s", _gone_before(tier, moved))
     # A batch's identity outlives its windows: sent again, it finds itself or no place in time.
     _delete_before(store, "batches", "received_s", moved.warm_from_s - _SKEW_S)

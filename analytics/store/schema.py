@@ -1,9 +1,9 @@
 """The tables of the SQLite store.
 
 A received body is kept as it came until it is compacted; then its points stand, packed, in the
-three tiers: 10 s windows by series and 5 min (`hot`), 5 min windows (`warm`), days (`day`). A
-body goes in the transaction that writes its points, so at any time each point is either in a
-body or in all three tiers. Totals hold what was compacted, and only ever grow.
+tiers: 10 s windows by series and 5 min (`hot`), 5 min windows (`warm`), days (`day`), and all
+that ever came (`ever`). A body goes in the transaction that writes its points, so at any time each
+point is either in a body or in all tiers. Totals and `ever` hold what was compacted, and only grow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 APPLICATION_ID: Final = 0x6E736C6F  # "nslo", so that a foreign file is told from ours
-VERSION: Final = 2
+VERSION: Final = 3
 
 _TIER = """
 CREATE TABLE {tier} (
@@ -21,6 +21,7 @@ CREATE TABLE {tier} (
 );
 CREATE INDEX {tier}_by_time ON {tier}(start_s);
 """
+_EVER = _TIER.format(tier="ever")
 
 SCHEMA: Final = (
     """
@@ -59,4 +60,8 @@ CREATE TABLE totals (
     + _TIER.format(tier="hot")
     + _TIER.format(tier="warm")
     + _TIER.format(tier="day")
+    + _EVER
 )
+
+# What an older store lacks, by its version.
+UPGRADES: Final = {2: _EVER}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Self
 
-from analytics.frame import concatenated
+from analytics.frame import Frame, concatenated
 from analytics.store import bodies, catalogue
 from analytics.store.arrivals import arrival_of, without_older
 from analytics.store.compaction import ROUND_BYTES, ROUND_BYTES_SMALL, compact
@@ -20,6 +20,7 @@ from analytics.store.files import Ballast, connect
 from analytics.store.history import History
 from analytics.store.interface import (
     DAY_S,
+    EVER_S,
     HOT_S,
     WARM_S,
     Appended,
@@ -30,6 +31,7 @@ from analytics.store.interface import (
 from analytics.store.maintenance import Retention, expire
 from analytics.store.points import chosen_by_site, read_counters, read_points
 from analytics.store.query import fine_pieces, pieces
+from analytics.store.tiers import EVER, opened, read_sketches
 from analytics.store.totals import read_totals, summed
 from analytics.store.watermarks import read_watermarks
 from analytics.streams import Events, Packets, Streams
@@ -188,6 +190,14 @@ class SqliteStore:
             if isinstance(about, Packets):
                 about.add_to(found.setdefault(series, PathWindow(series, Window(0))), value)
         return {series: window.packets for series, window in sorted(found.items())}
+
+    def distribution_totals(self) -> Frame:
+        with self._snapshot() as connection:
+            compacted = opened([(row, b"") for row in read_sketches(connection, EVER)], EVER)
+            fresh = bodies.overlapping(connection, *_EVER)
+        frames = [compacted, *self._bodies.frames(fresh)]
+        whole = concatenated([frame.only_distributions() for frame in frames])
+        return whole.summed(0, EVER_S)
 
     def history(self) -> History:
         return History(connect(self._file, readonly=True), self._streams)

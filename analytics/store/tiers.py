@@ -1,4 +1,4 @@
-"""Packed points by series and time, in three tiers which hold the same counts."""
+"""Packed points by series and time, in tiers which hold the same counts, some of them longer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from analytics.blobs import pack, unpack
 from analytics.frame import Frame, concatenated
-from analytics.store.interface import DAY_S, HOT_S, WARM_S
+from analytics.store.interface import DAY_S, EVER_S, HOT_S, WARM_S
 
 _EMPTY: Final = b""
 
@@ -27,7 +27,8 @@ class Tier:
 HOT: Final = Tier("hot", WARM_S, HOT_S)
 WARM: Final = Tier("warm", WARM_S, WARM_S)
 DAY: Final = Tier("day", DAY_S, DAY_S)
-TIERS: Final = (HOT, WARM, DAY)
+EVER: Final = Tier("ever", EVER_S, EVER_S)
+TIERS: Final = (HOT, WARM, DAY, EVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,16 @@ def read_numbers(
     return [row[0] for row in rows]
 
 
+def read_sketches(connection: sqlite3.Connection, tier: Tier) -> list[bytes]:
+    """Return the packed sketches of all rows, without their numbers."""
+    rows = connection.execute(f"SELECT sketches FROM {tier.name}")  # noqa: S608
+    return [row[0] for row in rows if row[0]]
+
+
 def opened(rows: Sequence[tuple[bytes, bytes]], tier: Tier) -> Frame:
     """Return the points of packed rows."""
     blobs = [sketches for sketches, _ in rows if sketches]
-    blobs += [numbers for _, numbers in rows]
+    blobs += [numbers for _, numbers in rows if numbers]
     return unpack(blobs, tier.window_s)
 
 

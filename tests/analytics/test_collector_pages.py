@@ -148,7 +148,7 @@ class TestMetrics:
         registry = CollectorRegistry()
         registry.register(Counting())
         computed.clear()
-        scrape = Scrape(registry, lambda: now_s)
+        scrape = Scrape(registry, monotonic=lambda: now_s)
 
         for _ in range(3):
             await scrape.handle(make_mocked_request("GET", "/metrics"))

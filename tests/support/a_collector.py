@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from some_windows import T0
 
 from analytics.collector.limits import Limits
+from analytics.collector.remote_writer import RemoteWrite
 from analytics.collector.server import create_app, serve
 from analytics.otlp import encode_batch
 from analytics.store.sqlite import SqliteStore
@@ -104,6 +105,7 @@ async def collector(
     routes: Iterable[Any] = (),
     collectors: Iterable[Any] = (),
     companions: Sequence[Any] = (),
+    remote_write: RemoteWrite | None = None,
 ) -> AsyncIterator[Room]:
     """Run a collector; its clock stands at `NOW_S` unless one is given."""
     with (
@@ -117,6 +119,7 @@ async def collector(
             routes=routes,
             collectors=collectors,
             companions=companions,
+            remote_write=remote_write,
             clock=clock or (lambda: NOW_S),
         )
         async with (

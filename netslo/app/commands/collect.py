@@ -7,7 +7,7 @@ import pathlib
 
 import click
 
-from netslo.app.commands.options import read_endpoint
+from netslo.app.commands.options import read_endpoint, read_url
 from netslo.config.options import DATA_DIR, STORE_FILE, config_option, file_option
 from netslo.model import Endpoint
 
@@ -23,12 +23,35 @@ from netslo.model import Endpoint
     help="Where probes deliver and people look; port 0 takes a free one.",
 )
 @file_option("--store", "store_file", f"The window store.  [default: DIR/{DATA_DIR}/{STORE_FILE}]")
-def collect(config_dir: pathlib.Path, listen: Endpoint, store_file: pathlib.Path | None) -> None:
+@click.option(
+    "--remote-write",
+    "remote_write_url",
+    callback=read_url,
+    metavar="URL",
+    help="Send all of /metrics to a Prometheus, too, such as http://HOST:9090/api/v1/write.",
+)
+@click.option(
+    "--remote-write-interval",
+    "interval_s",
+    type=click.FloatRange(min=1.0),
+    default=15.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often.",
+)
+def collect(
+    config_dir: pathlib.Path,
+    listen: Endpoint,
+    store_file: pathlib.Path | None,
+    remote_write_url: str | None,
+    interval_s: float,
+) -> None:
     """Receive windows from probes, keep them and publish what they say.
 
     Probes POST OTLP to /v1/metrics. People and Prometheus read /metrics, /healthz,
     /api/v1/paths, /api/v1/windows and /api/v1/slos.
     """
+    from analytics.collector.remote_writer import RemoteWrite
     from netslo.app.commands.options import make_directory
     from netslo.app.parts.collector import run_collector
     from netslo.app.service import Service
@@ -40,6 +63,10 @@ def collect(config_dir: pathlib.Path, listen: Endpoint, store_file: pathlib.Path
     if store_file is None:
         store_file = make_directory(config_dir / DATA_DIR, "data") / STORE_FILE
 
+    remote_write = None
+    if remote_write_url is not None:
+        remote_write = RemoteWrite(remote_write_url, interval_s, instance=str(listen))
+
     async def run() -> None:
         service = Service("collect")
         service.listen()
@@ -47,6 +74,14 @@ def collect(config_dir: pathlib.Path, listen: Endpoint, store_file: pathlib.Path
         def announce(bound: Endpoint) -> None:
             service.ready(f"listening on http://{bound}, store {store_file}")
 
-        await run_collector(estate, objectives, store_file, listen, service.stop, announce)
+        await run_collector(
+            estate,
+            objectives,
+            store_file,
+            listen,
+            service.stop,
+            announce,
+            remote_write=remote_write,
+        )
 
     asyncio.run(run())

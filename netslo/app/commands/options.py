@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -21,6 +22,15 @@ def read_endpoint(_context: click.Context, _parameter: click.Parameter, value: s
         return parse_endpoint(value, OTLP_PORT)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def read_url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Read an option's `http://` or `https://` URL."""
+    if value is not None:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise click.BadParameter(f"{value!r} is not a URL such as http://host:9090/path")
+    return value
 
 
 def make_directory(directory: pathlib.Path, purpose: str) -> pathlib.Path:

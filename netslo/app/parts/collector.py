@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
+from analytics.collector.remote_writer import RemoteWrite
 from analytics.collector.server import create_app, serve
 from analytics.store.sqlite import SqliteStore
 from analytics.warm_up import warm_up_behind
@@ -26,6 +27,7 @@ async def run_collector(
     listen: Endpoint,
     stop: asyncio.Event,
     on_ready: Callable[[Endpoint], None],
+    remote_write: RemoteWrite | None = None,
 ) -> None:
     """Receive, keep and publish until `stop` is set; `on_ready` hears the bound address.
 
@@ -40,6 +42,7 @@ async def run_collector(
             estate,
             routes=routes(store, objectives, estate),
             collectors=[SloCollector(store, objectives, estate)],
+            remote_write=remote_write,
         )
         async with serve(app, listen.host, listen.port) as (host, port):
             on_ready(Endpoint(host, port))

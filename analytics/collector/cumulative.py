@@ -1,0 +1,108 @@
+"""Every distribution since the store was made, for native histograms: counters never go back.
+
+Kept in memory as batches are committed, for what a store holds is read once at the start. So
+after a kill a scrape finds at least what the scrape before it found.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from analytics.frame import Frame, concatenated
+from analytics.prometheus.families import NativeFamily
+from analytics.prometheus.native import NativeHistogram, native_histograms
+from analytics.store.interface import DAY_S, EVER_S
+from analytics.streams import Streams
+from analytics.windows import SketchKey
+from netslo import metrics
+from netslo.estate import Estate
+from netslo.metrics import DELAY, RTT
+from netslo.model import WINDOW_S
+
+_POINTS_MAX: Final = 200_000  # that wait to be added up
+# What is nearly past its retention may be dropped by the store: it counts from the next start on.
+_AGE_S: Final = 34 * DAY_S
+_NAMES: Final = {
+    RTT: (metrics.PROM_RTT, "Round-trip time of answered probe packets"),
+    DELAY: (metrics.PROM_DELAY, "One-way delay of answered probe packets"),
+}
+
+
+class Cumulative:
+    """Publishes round-trip times and one-way delays as native histograms. Thread-safe.
+
+    A path whose values span more than Prometheus' coarsest schema has none: see `native`.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        estate: Estate,
+        clock: Callable[[], float],
+    ) -> None:
+        self._streams = streams
+        self._estate = estate
+        self._clock = clock
+        self._total = Frame.empty(EVER_S)
+        self._waiting: list[Frame] = []
+        self._points = 0
+        self._lock = threading.Lock()
+
+    def start(self, total: Frame) -> None:
+        """Begin with what a store holds, before anything else is noted."""
+        with self._lock:
+            self._total = total.only_distributions()
+
+    def note(self, frame: Frame) -> None:
+        """Take what was committed."""
+        oldest_s = int(self._clock()) // WINDOW_S * WINDOW_S - _AGE_S
+        with self._lock:
+            self._waiting.append(frame.only_distributions().between(oldest_s, EVER_S))
+            self._points += len(frame.distributions.stream)
+            if self._points > _POINTS_MAX:
+                self._add_up()
+
+    def collect_native(self) -> Iterable[NativeFamily]:
+        """Return the families."""
+        with self._lock:
+            self._add_up()
+            table = self._total.distributions
+        found: dict[str, list[tuple[Mapping[str, str], NativeHistogram]]] = {m: [] for m in _NAMES}
+        rows = list(self._known(table.stream.tolist()))
+        histograms = native_histograms(table.taken(np.array([row for row, _, _ in rows], np.int64)))
+        for (_, about, labels), histogram in zip(rows, histograms, strict=True):
+            if histogram is not None:
+                found[about.metric].append((labels, histogram))
+        return [
+            NativeFamily(name, text, tuple(found[metric]))
+            for metric, (name, text) in _NAMES.items()
+        ]
+
+    def _known(self, streams: list[int]) -> Iterator[tuple[int, SketchKey, dict[str, str]]]:
+        for row, number in enumerate(streams):
+            stream = self._streams[number]
+            about, path = stream.about, stream.series.path
+            if not isinstance(about, SketchKey) or about.metric not in _NAMES:
+                continue
+            if self._estate.knows(path):
+                labels = {
+                    "path": path.id,
+                    "src_site": path.src,
+                    "dst_site": path.dst,
+                    "class": path.traffic_class,
+                    "scope": self._estate.scope(path).value,
+                    "probe": stream.series.probe.value,
+                    "quality": about.quality.value,
+                }
+                if about.direction:
+                    labels["direction"] = about.direction
+                yield row, about, labels
+
+    def _add_up(self) -> None:
+        if self._waiting:
+            self._total = concatenated([self._total, *self._waiting]).summed(0, EVER_S)
+            self._waiting, self._points = [], 0

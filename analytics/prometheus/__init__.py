@@ -1,0 +1,1 @@
+"""What Prometheus reads: native histograms, its protobuf exposition and remote write."""

@@ -1,6 +1,8 @@
 """The agent from socket to collector: what it counted is what arrives, whatever happens."""
 
 import asyncio
+import dataclasses
+import socket
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -15,11 +17,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 import probes.agent
 import probes.flows
+import probes.health
 import probes.names
 from netslo.errors import NetsloError
 from netslo.estate import Estate, ProbingPlan
 from netslo.model import Endpoint, Location, Path, Site, SloThreshold, Tier, TrafficClass
-from probes.address import resolve_all
+from probes.address import SocketAddress, resolve_all
 from probes.agent import ProbeAgent
 from probes.plan import plan_paths
 from probes.reflector import ReflectorServer
@@ -115,13 +118,18 @@ def make_agent(estate, reflectors, url, spool_dir, sites=NAMES, **options) -> Pr
     return ProbeAgent(sites, plan_paths(estate, sites, **options), url, spool_dir)
 
 
-async def run_for(agent: ProbeAgent, seconds: float) -> None:
-    stop = asyncio.Event()
-    ready = asyncio.Event()
+async def started(agent: ProbeAgent) -> tuple[asyncio.Task[None], asyncio.Event]:
+    """Return the agent's task and what stops it, once it measures."""
+    stop, ready = asyncio.Event(), asyncio.Event()
     running = asyncio.create_task(agent.run(stop, on_ready=ready.set))
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    return running, stop
+
+
+async def run_for(agent: ProbeAgent, seconds: float) -> None:
+    running, stop = await started(agent)
     if not running.done():
         await asyncio.sleep(seconds)
     stop.set()
@@ -232,3 +240,177 @@ async def test_a_fault_in_the_engine_ends_the_agent_and_is_not_swallowed(
     with pytest.raises(ExceptionGroup) as failed:
         await asyncio.wait_for(agent.run(asyncio.Event()), 20)
     assert failed.group_contains(ZeroDivisionError)
+
+
+async def test_dead_targets_and_a_resolver_that_hangs_delay_nobody(
+    reflectors, tmp_path, monkeypatch
+):
+    """200 targets: of each sixth, nothing can be known, reached or heard."""
+    hung = threading.Event()
+
+    def resolve(endpoint: Endpoint):
+        if endpoint.host.startswith("hangs"):
+            hung.wait(60)
+        raise OSError(1, "no such name")
+
+    monkeypatch.setattr(probes.names, "resolve_all", resolve)
+    monkeypatch.setattr(probes.agent, "RESOLVE_WAIT_S", 0.1)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hole,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken,
+    ):
+        hole.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", 0))
+        closed = taken.getsockname()[1]
+        taken.close()
+        kinds = {
+            "hangs": lambda n: Endpoint(f"hangs-{n}.example", 862),
+            "unknown": lambda n: Endpoint(f"unknown-{n}.example", 862),
+            "refuses": lambda _: Endpoint("127.0.0.1", closed),
+            "hole": lambda _: Endpoint("127.0.0.1", hole.getsockname()[1]),
+            "good": lambda _: reflectors["leeds"],
+            "fine": lambda _: reflectors["dundee"],
+        }
+        names = [f"{kind}-{n}" for n in range(34) for kind in kinds][:200]
+        sites = {
+            name: Site(name, Tier.EDGE, "x", "gb", Location(0, 0), ()) for name in ("home", *names)
+        }
+        plan = ProbingPlan(0.25, 0.2)
+        estate = Estate("many", "GBP", sites, {"be": TrafficClass("be", 0)}, (), plan)
+        endpoints = {
+            Path("home", name, "be"): kinds[name.partition("-")[0]](name.partition("-")[2])
+            for name in names
+        }
+        async with collecting() as collector:
+            agent = make_agent(
+                estate, {}, collector.url, tmp_path, sites=["home"], endpoints=endpoints
+            )
+            await run_for(agent, 1.5)
+    hung.set()
+    packets = collector.packets()
+    for name in names:
+        kind, path = name.partition("-")[0], f"home:{name}/be"
+        found = {x: packets[path, x] for x in ("answered", "lost", "unmeasured")}
+        assert sum(found.values()) >= 3, name
+        if kind in ("hangs", "unknown"):
+            assert found["answered"] == found["lost"] == 0, (name, found)
+        elif kind in ("refuses", "hole"):
+            assert found["lost"] >= 1, (name, found)
+            assert found["answered"] == 0, (name, found)
+        else:
+            assert found["answered"] >= 1, (name, found)
+
+
+async def test_a_name_that_moves_is_followed_when_its_target_falls_silent(
+    reflectors, tmp_path, monkeypatch
+):
+    """From a hole to two addresses that answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hole:
+        hole.bind(("127.0.0.1", 0))
+        where = [(SocketAddress(socket.AF_INET, hole.getsockname()),)]
+        monkeypatch.setattr(probes.names, "resolve_all", lambda _: where[-1])
+        monkeypatch.setattr(probes.names, "ASK_SPACING_S", 0.05)
+        monkeypatch.setattr(probes.agent, "LOOK_S", 0.05)
+        estate = make_estate()
+        path = Path("london", "leeds", "be")
+        async with collecting() as collector:
+            agent = make_agent(
+                estate,
+                {},
+                collector.url,
+                tmp_path,
+                sites=["london"],
+                endpoints={path: Endpoint("leeds.example", 862)},
+            )
+            running, stop = await started(agent)
+            await asyncio.sleep(0.3)
+            where.append(
+                tuple(
+                    SocketAddress(socket.AF_INET, (reflectors[name].host, reflectors[name].port))
+                    for name in ("leeds", "dundee")
+                )
+            )
+            await asyncio.sleep(1.2)
+            stop.set()
+            await running
+    packets = collector.packets()
+    assert packets[path.id, "lost"] >= 4
+    assert packets[path.id, "answered"] >= 10
+
+
+async def test_a_reload_keeps_every_packet_and_what_is_the_same(reflectors, tmp_path):
+    estate = make_estate()
+    kept, changed = Path("london", "leeds", "be"), Path("london", "dundee", "be")
+    gone, new = Path("leeds", "london", "be"), Path("leeds", "dundee", "be")
+
+    def plans(slo: str, paths, **options):
+        return [
+            dataclasses.replace(plan, **options) if plan.key.path == changed else plan
+            for plan in plan_paths(
+                estate,
+                NAMES,
+                {path: (SloThreshold(slo if path == changed else "fast", 0.1),) for path in paths},
+                {path: reflectors[path.dst] for path in paths},
+                {},
+            )
+            if plan.key.path in paths
+        ]
+
+    async with collecting() as collector:
+        first = [kept, changed, gone]
+        agent = ProbeAgent(NAMES, plans("fast", first), collector.url, tmp_path)
+        agent.reload(plans("fast", first))  # before the start, too
+        running, stop = await started(agent)
+        await asyncio.sleep(0.4)
+        agent.reload(plans("strict", [kept, changed, new]))
+        await asyncio.sleep(0.4)
+        agent.reload(plans("strict", [kept, changed, new], source_ports=1))
+        await asyncio.sleep(0.4)
+        stop.set()
+        await running
+    packets = collector.packets()
+    due = {
+        path: sum(packets[path.id, x] for x in ("answered", "lost", "unmeasured"))
+        for path in (kept, changed, gone, new)
+    }
+    assert due[kept] >= 50
+    assert abs(due[changed] - due[kept]) <= 6  # a packet or so at each border and at the ends
+    assert 15 <= due[gone] <= due[kept] - 15
+    assert 15 <= due[new] <= due[kept] - 5
+    events = Counter()
+    for name, attributes, point in collector.points():
+        if name.endswith("slo_events"):
+            events[path_of(attributes), attributes["slo"]] += point.as_int
+    assert events[changed.id, "fast"] + events[changed.id, "strict"] == due[changed]
+    assert events[changed.id, "fast"] >= 15
+    assert events[changed.id, "strict"] >= 25
+    assert events[kept.id, "fast"] == due[kept]
+
+
+async def test_flows_of_a_path_are_one_series_in_a_batch(reflectors, tmp_path):
+    estate = make_estate()  # 20 ms: four source ports
+    async with collecting() as collector:
+        await run_for(make_agent(estate, reflectors, collector.url, tmp_path), 0.3)
+    for batch in collector.batches.values():
+        single = Collector()
+        single.batches = {("", 0): batch}
+        seen = Counter(
+            (name, tuple(sorted(attributes.items())), point.start_time_unix_nano)
+            for name, attributes, point in single.points()
+        )
+        assert max(seen.values()) == 1
+
+
+async def test_a_host_says_what_it_lacks_in_its_health(reflectors, tmp_path, monkeypatch):
+    said = []
+    real = probes.health.ProbeHealth.set_notices
+
+    def set_notices(health, notices):
+        said.append(notices)
+        real(health, notices)
+
+    monkeypatch.setattr(probes.health.ProbeHealth, "set_notices", set_notices)
+    async with collecting() as collector:
+        agent = ProbeAgent(["leeds"], [], collector.url, tmp_path, notices=["no luck"])
+        await run_for(agent, 0.05)
+    assert said == [("no luck",)]

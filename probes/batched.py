@@ -29,6 +29,7 @@ from probes.kernel_state import Door, Plant
 from probes.outcome import State
 from probes.schedule import random_phase_ns
 from probes.session import SessionPlan
+from probes.timestamps import keep_stamping
 from probes.windowing import WindowBook
 
 _log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class BatchedEngine:
     """
 
     def __init__(self, on_report: Callable[[dict[str, Report]], None]) -> None:
+        keep_stamping()
         self._on_report = on_report
         self._reports: dict[str, Report] = {}
         self._plant = Plant()

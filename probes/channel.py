@@ -140,8 +140,9 @@ class Channel:
         """Read what the kernel says of packets that have left."""
         if self.sock is None or not self._numbered:
             return
-        now = read_clocks()
-        for number, left_ns in read_transmitted(self.sock):
+        stamps = list(read_transmitted(self.sock))
+        now = read_clocks()  # not before: a packet may have left in between
+        for number, left_ns in stamps:
             seq = self._numbered.pop(number, None)
             if seq is not None and 0 <= now.wall_ns - left_ns <= KERNEL_STAMP_AGE_NS_MAX:
                 self.session.transmitted(seq, left_ns)

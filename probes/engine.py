@@ -21,6 +21,7 @@ from probes.clock import read_clock_state
 from probes.instant import Instant, read_clocks
 from probes.schedule import Timetable
 from probes.session import Session, SessionPlan
+from probes.timestamps import keep_stamping
 
 _REPORT_NS: Final = NS_PER_S
 _CLOCK_READ_NS: Final = 16 * NS_PER_S
@@ -38,6 +39,7 @@ class Engine:
     """
 
     def __init__(self, on_report: Callable[[dict[str, Report]], None]) -> None:
+        keep_stamping()
         self._on_report = on_report
         self._reports: dict[str, Report] = {}
         self._reported_ns = self._clock_read_ns = -(1 << 63)  # long ago

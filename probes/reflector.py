@@ -24,7 +24,12 @@ from probes.stamp.packet import SEQUENCE_SPAN
 from probes.stamp.rate_limit import TokenBuckets
 from probes.stamp.reflector import Accepted, Reflector, Refused, RequestFault
 from probes.stamp.tlv import Address, Method, Synchronisation, TimestampInformation
-from probes.timestamps import enable_timestamps, number_from_zero, read_transmitted
+from probes.timestamps import (
+    enable_timestamps,
+    keep_stamping,
+    number_from_zero,
+    read_transmitted,
+)
 
 _STOP_POLL_S: Final = 0.2  # how soon `stop` is noticed while nothing arrives
 _BURST_MAX: Final = 256  # datagrams of one socket before the others have their turn
@@ -120,6 +125,7 @@ class ReflectorServer:
         self._buckets: TokenBuckets[str] = TokenBuckets(limit.per_second, limit.burst)
         self._doors: list[_Door] = []
         with ExitStack() as opened:
+            keep_stamping()
             for endpoint in endpoints:
                 sock = opened.enter_context(_bind(endpoint))
                 self._doors.append(_Door(sock, Reflector(stateful=stateful, key=key)))

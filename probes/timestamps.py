@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
+from functools import cache
 from struct import Struct
 from typing import Final
 
@@ -39,6 +41,12 @@ RECEIVED: Final = (
     (socket.SOL_SOCKET, _SO_TIMESTAMPNS_NEW),
 )
 
+# How long the kernel may take to begin, and for how long stamps must come until they are believed
+# to stay: another program's last socket may just have closed. A busy host needed 30 ms.
+_BEGIN_S: Final = 1.0
+_STEADY_S: Final = 0.03
+_TRY_S: Final = 0.001
+
 
 def enable_timestamps(sock: socket.socket, *, transmit: bool = False) -> bool:
     """Ask for stamps of what comes, and of what leaves; return whether the latter will be there.
@@ -54,6 +62,51 @@ def enable_timestamps(sock: socket.socket, *, transmit: bool = False) -> bool:
             sock.setsockopt(socket.SOL_SOCKET, option, value)
             break
     return False
+
+
+@cache
+def keep_stamping() -> bool:
+    """Have the kernel stamp what arrives from now on, as long as this process lives.
+
+    When the first socket of a host asks for such stamps, the kernel leaves it to a worker to
+    begin, and when the last one closes, to end (`net_enable_timestamp`); packets that come
+    meanwhile have none. So whoever opens sockets to measure calls this before. It returns when
+    datagrams to ourselves come with a stamp; False: they do not, or there is no loopback.
+    """
+    try:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    try:
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)  # noqa: FBT003
+        enable_timestamps(sock)
+        return _stamps_steadily(sock)
+    except OSError:
+        return False
+    finally:
+        sock.detach()  # never closed: that is what keeps the kernel at it
+
+
+def _stamps_steadily(sock: socket.socket) -> bool:
+    began_s = unstamped_s = time.monotonic()
+    while unstamped_s - began_s < _BEGIN_S:
+        if not _stamps_now(sock):
+            unstamped_s = time.monotonic()
+        elif time.monotonic() - unstamped_s >= _STEADY_S:
+            return True
+        time.sleep(_TRY_S)
+    return False
+
+
+def _stamps_now(sock: socket.socket) -> bool:
+    """Whether a datagram from a socket to itself has a stamp; one that does not come has none."""
+    sock.sendto(b"", sock.getsockname())
+    try:
+        _, ancillary, _, _ = sock.recvmsg(0, _ANCILLARY_SIZE)
+    except BlockingIOError:
+        return False
+    return any((level, kind) in RECEIVED and stamp_of(value) for level, kind, value in ancillary)
 
 
 def number_from_zero(sock: socket.socket) -> None:

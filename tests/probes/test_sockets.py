@@ -7,7 +7,17 @@ import probes.timestamps
 from netslo.model import Endpoint
 from probes.address import SocketAddress, resolve
 from probes.sockets import open_probe_socket, open_reflector_socket, read_datagram
-from probes.timestamps import enable_timestamps, number_from_zero, read_transmitted
+from probes.timestamps import (
+    enable_timestamps,
+    keep_stamping,
+    number_from_zero,
+    read_transmitted,
+)
+
+
+@pytest.fixture(autouse=True)
+def the_kernel_stamps():
+    assert keep_stamping()
 
 
 def pair(host: str, dscp: int = 0) -> tuple[socket.socket, socket.socket]:
@@ -74,6 +84,28 @@ def test_the_kernel_says_when_each_datagram_left(host):
         probe.send(b"test")
         assert [number for number, _ in read_transmitted(probe)] == [0]
         assert not list(read_transmitted(probe))
+
+
+def test_a_kernel_that_begins_to_stamp_late_is_waited_for(monkeypatch):
+    stamps = iter([False, True, False, *[True] * 100])
+    monkeypatch.setattr(probes.timestamps, "_stamps_now", lambda sock: next(stamps))
+    assert keep_stamping.__wrapped__()
+    assert len(list(stamps)) < 100  # the first that came were not believed to stay
+
+
+def test_a_kernel_that_stamps_nothing_is_not_waited_for_long(monkeypatch):
+    for option in ("_SO_TIMESTAMPING_NEW", "_SO_TIMESTAMPNS_NEW"):
+        monkeypatch.setattr(probes.timestamps, option, 9999)
+    monkeypatch.setattr(probes.timestamps, "_BEGIN_S", 0.01)
+    assert not keep_stamping.__wrapped__()
+
+
+def test_a_host_that_refuses_sockets_stamps_nothing(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert not keep_stamping.__wrapped__()
 
 
 @pytest.mark.parametrize(("size", "truncated"), [(9000, False), (9001, True)])

@@ -6,8 +6,6 @@ out costs its own key only: the scale of the others does not fall.
 
 from __future__ import annotations
 
-import itertools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any, Final
 
@@ -16,14 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from analytics import _kernels
 from analytics.layouts import Pairs, Statistics
-from analytics.mapping import (
-    EXPONENT_BIAS,
-    MANTISSA_BITS,
-    SMALLEST_NORMAL,
-    bucket_index,
-    relative_error,
-    slice_table,
-)
+from analytics.mapping import SMALLEST_NORMAL, bucket_index, relative_error
 from analytics.pairs import (
     added,
     extended,
@@ -32,15 +23,11 @@ from analytics.pairs import (
     regrouped,
     spans,
 )
+from analytics.parted import INDEX_SPAN, Counted, Keys, Parted, Values, count_parted, part
 from analytics.readout import Rows, cdf, intervals, quantiles
 from analytics.sketch import BUCKET_LIMIT, SCALE_DEFAULT, Sketch
 
-_SPAN: Final = 1 << 16  # buckets that an index of 16 bits tells apart
-_KEYS_TOGETHER: Final = 256  # of one partition: its values fit the L2 cache
 _LARGEST: Final = float(np.finfo(np.float64).max)
-
-Keys = NDArray[np.int32]
-Values = NDArray[np.float64]
 
 
 class SketchTable:
@@ -72,7 +59,7 @@ class SketchTable:
         self.scale = scale
         self._limit = bucket_limit
         self._threads = threads
-        self._base = -(_SPAN // 2)
+        self._base = -(INDEX_SPAN // 2)
         self._sides: tuple[list[Pairs], list[Pairs]] = ([], [])  # the largest run first
         self._outside: dict[int, Sketch] = {}  # values that the window has no bucket for
         self._s = Statistics.none(keys)
@@ -142,13 +129,16 @@ class SketchTable:
             raise ValueError(f"keys {key_array.shape} and values {array.shape} must be alike, (n,)")
         if not len(array):
             return
-        least_key, most_key, least, most = _extremes(key_array, array)
-        if least_key < 0 or most_key >= len(self):
+        parted = None
+        if _kernels.pays(len(array)):
+            parted = part(key_array, array, len(self))
+        if parted is None and (key_array.min() < 0 or key_array.max() >= len(self)):
             wrong = key_array[(key_array < 0) | (key_array >= len(self))]
             raise ValueError(f"key {wrong[0]} is not from 0 to {len(self) - 1}")
+        least, most = _extremes(array if parted is None else parted.bits.view(np.float64))
         low, high = self._bounds()
         if low < least and most <= high:
-            self._count(0, key_array, array)
+            self._count(0, key_array, array, parted)
         else:
             self._add_odd(key_array, array, low, high)
 
@@ -237,7 +227,7 @@ class SketchTable:
 
     def _bounds(self) -> tuple[float, float]:
         """Return between which positive values there is a bucket for each."""
-        binades = _SPAN // 2 >> self.scale
+        binades = INDEX_SPAN // 2 >> self.scale
         return 2.0**-binades, 2.0**binades
 
     def _add_odd(self, keys: Keys, values: Values, low: float, high: float) -> None:
@@ -260,90 +250,40 @@ class SketchTable:
                 self._count(side, keys[mask], magnitude[mask])
         rest = np.flatnonzero(np.isfinite(values) & ~zero & ~inside)
         order = rest[np.argsort(keys[rest], kind="stable")]
-        for part in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
-            if len(part):
-                key = int(keys[part[0]])
+        for mine in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+            if len(mine):
+                key = int(keys[mine[0]])
                 sketch = self._outside.setdefault(key, Sketch(self.scale, self._limit))
-                sketch.add(values[part])
+                sketch.add(values[mine])
 
-    def _count(self, side: int, keys: Keys, magnitudes: Values) -> None:
+    def _count(
+        self, side: int, keys: Keys, magnitudes: Values, parted: Parted | None = None
+    ) -> None:
         """Count magnitudes between the bounds on one side, with their statistics."""
-        if _kernels.pays(len(keys)):
-            pairs, sums, low, high = self._count_by_kernel(keys, magnitudes)
+        if parted is None and _kernels.pays(len(keys)):
+            parted = part(keys, magnitudes, len(self))
+        if parted is not None:
+            found = count_parted(parted, len(self), self.scale, self._base, self._threads)
         else:
-            index = bucket_index(magnitudes, self.scale) - self._base
-            empty = no_pairs(len(self), self.scale, self._base)
-            pairs = pairs_of_entries(keys.astype(np.int64), index, None, empty)
-            sums = np.zeros(len(self))
-            np.add.at(sums, keys, magnitudes)
-            low, high = np.full(len(self), np.inf), np.full(len(self), -np.inf)
-            np.minimum.at(low, keys, magnitudes)
-            np.maximum.at(high, keys, magnitudes)
+            found = self._count_plainly(keys, magnitudes)
+        sums, low, high = found.sum, found.min, found.max
         if side:
             sums, low, high = -sums, -high, -low
         self._s.sum[:] = np.clip(self._s.sum + sums, -_LARGEST, _LARGEST)
         np.minimum(self._s.min, low, out=self._s.min)
         np.maximum(self._s.max, high, out=self._s.max)
-        _push(self._sides[side], pairs)
+        _push(self._sides[side], found.pairs)
 
-    def _count_by_kernel(
-        self, keys: Keys, magnitudes: Values
-    ) -> tuple[Pairs, Values, Values, Values]:
-        from analytics._kernels import keyed as kernel
-
-        shift = _KEYS_TOGETHER.bit_length() - 1
-        parts = -(-len(self) // _KEYS_TOGETHER)
-        starts = np.zeros(parts + 1, dtype=np.int64)
-        together = np.empty_like(keys), np.empty_like(magnitudes)
-        kernel.partition(keys, magnitudes, np.uint32(shift), starts, *together)
-        edges = [parts * k // self._threads for k in range(self._threads + 1)]
-        ends = np.zeros(len(self), dtype=np.int64)
-        totals = np.zeros(len(self), dtype=np.int64)
+    def _count_plainly(self, keys: Keys, magnitudes: Values) -> Counted:
+        index = bucket_index(magnitudes, self.scale) - self._base
+        empty = no_pairs(len(self), self.scale, self._base)
+        pairs = pairs_of_entries(keys.astype(np.int64), index, None, empty)
         sums = np.zeros(len(self))
         low, high = np.full(len(self), np.inf), np.full(len(self), -np.inf)
-        table, scale = slice_table(self.scale), np.uint64(self.scale)
-        carry = (table.first.astype(np.uint64) << np.uint64(MANTISSA_BITS)) + (
-            np.uint64(1 << MANTISSA_BITS) - table.boundary.astype(np.uint64)
-        )
-        base = np.uint64(self._base + (EXPONENT_BIAS << self.scale))
-
-        def count(span: tuple[int, int]) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
-            room = int(starts[span[1]] - starts[span[0]])
-            index, counts = np.empty(room, dtype=np.uint16), np.empty(room, dtype=np.uint32)
-            size = kernel.count_partitions(
-                *together,
-                starts,
-                np.array(span, dtype=np.int64),
-                shift,
-                carry,
-                np.array([scale, table.shift], dtype=np.uint64),
-                base,
-                np.zeros(_SPAN, dtype=np.uint32),
-                index,
-                counts,
-                ends,
-                totals,
-                sums,
-                low,
-                high,
-            )
-            return index[:size], counts[:size]
-
-        spans_of_threads = list(itertools.pairwise(edges))
-        if self._threads == 1:
-            found = [count(span) for span in spans_of_threads]
-        else:
-            with ThreadPoolExecutor(self._threads) as pool:
-                found = list(pool.map(count, spans_of_threads))
-        done = 0
-        for (first, last), (index, _) in zip(spans_of_threads, found, strict=True):
-            ends[first * _KEYS_TOGETHER : last * _KEYS_TOGETHER] += done
-            done += len(index)
-        index, counts = found[0]
-        if len(found) > 1:
-            index, counts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-        offsets = np.concatenate([np.zeros(1, dtype=np.int64), ends])
-        return Pairs(self.scale, self._base, offsets, index, counts, totals), sums, low, high
+        np.add.at(sums, keys, magnitudes)
+        np.minimum.at(low, keys, magnitudes)
+        np.maximum.at(high, keys, magnitudes)
+        return Counted(pairs, sums, low, high)
 
     def _rows(self) -> Rows:
         """Return all counts of the window as one run for each side."""
@@ -375,19 +315,13 @@ class SketchTable:
         return values
 
 
-def _extremes(keys: Keys, values: Values) -> tuple[int, int, float, float]:
-    """Return the smallest and largest key and value; a value that is none of a delay shows."""
+def _extremes(values: Values) -> tuple[float, float]:
+    """Return the smallest and the largest value; one that is none of a delay shows."""
     bits = values.view(np.int64)
-    if _kernels.pays(len(keys)):
-        from analytics._kernels import keyed as kernel
-
-        found = np.empty(4, dtype=np.int64)
-        kernel.extremes(keys, bits, found)
-    else:
-        found = np.array([keys.min(), keys.max(), bits.min(), bits.max()])
     # Negative values and NaN lie outside the positive numbers as integers, too.
-    low, high = found[2:].view(np.float64).tolist()
-    return int(found[0]), int(found[1]), low if found[2] >= 0 else -np.inf, _or_inf(high)
+    found = np.array([bits.min(), bits.max()])
+    low, high = found.view(np.float64).tolist()
+    return low if found[0] >= 0 else -np.inf, _or_inf(high)
 
 
 def _or_inf(value: float) -> float:

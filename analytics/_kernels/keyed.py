@@ -1,4 +1,4 @@
-"""Counting (key, value) pairs into many sketches: partition by key, then a key at a time."""
+"""Counting (key, value) pairs into many sketches: parted by key, then a key at a time."""
 
 from __future__ import annotations
 
@@ -7,73 +7,72 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics._kernels.compilation import compiled
+from analytics._kernels.bits import trailing_zeros
+from analytics._kernels.compilation import compiled, compiled_for_sums, inlined
 from analytics.layouts import Counts
 
+_KEY_BITS = np.uint32(8)  # of a key within its part
+_KEYS_TOGETHER = 1 << 8
+_LOW_KEY = np.int32(_KEYS_TOGETHER - 1)
 _MANTISSA = np.uint64((1 << 52) - 1)
 _MANTISSA_BITS = np.uint64(52)
 _ONE = np.uint64(1)
 _SIX = np.uint64(6)
 _SIX_BITS = np.uint64(63)
-_TOP_SIX = np.uint64(58)
-# Which bit a power of two is: its product with this number has another six highest bits for each.
-_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
-_BIT_OF = np.zeros(64, dtype=np.uint64)
-for _bit in range(64):
-    _BIT_OF[(int(_DE_BRUIJN) << _bit & 0xFFFFFFFFFFFFFFFF) >> 58] = _bit
+_LARGEST = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
 @compiled
-def extremes(
-    keys: NDArray[np.int32],  # (n,) n > 0
-    bits: NDArray[np.int64],  # (n,) of the values: as integers, positive ones are in order
-    found: NDArray[np.int64],  # (4,) smallest and largest key, then bits; written
+def count_keys(
+    keys: NDArray[np.int32],  # (n,) n > 0, any
+    starts: NDArray[np.int64],  # (parts + 2,) zeros; where each part begins, if all are known
+    found: NDArray[np.int64],  # (2,) the smallest and the largest key; written
 ) -> None:
-    least_key, most_key = keys[0], keys[0]
-    least, most = bits[0], bits[0]
+    least, most = keys[0], keys[0]
+    beyond = np.uint32(starts.shape[0] - 2)  # where keys are counted that are of no part
     for key in keys:
-        least_key = min(least_key, key)
-        most_key = max(most_key, key)
-    for each in bits:
-        least = min(least, each)
-        most = max(most, each)
-    found[0], found[1], found[2], found[3] = least_key, most_key, least, most
+        least = min(least, key)
+        most = max(most, key)
+        starts[np.uint64(min(np.uint32(key) >> _KEY_BITS, beyond)) + _ONE] += 1
+    for part in range(starts.shape[0] - 1):
+        starts[part + 1] += starts[part]
+    found[0], found[1] = least, most
 
 
 @compiled
 def partition(
-    keys: NDArray[np.int32],  # (n,) from 0
-    values: NDArray[np.float64],  # (n,)
-    shift: np.uint32,  # key >> shift is the partition
-    starts: NDArray[np.int64],  # (partitions + 1,) zeros; written
-    out_keys: NDArray[np.int32],  # (n,) written
+    keys: NDArray[np.int32],  # (n,) n > 0, all of a part
+    values: NDArray[np.float64],  # (n,) any
+    starts: NDArray[np.int64],  # (parts + 1,) as `count_keys` has it
+    extremes: NDArray[np.int64],  # (2,) bits of the smallest and the largest value; written
+    out_keys: NDArray[np.uint8],  # (n,) within the part; written
     out_values: NDArray[np.float64],  # (n,) written
 ) -> None:
-    for key in keys:
-        starts[(np.uint32(key) >> shift) + _ONE] += 1
-    for part in range(starts.shape[0] - 1):
-        starts[part + 1] += starts[part]
     places = starts.copy()
+    signed = values.view(np.int64)  # as integers, positive values are in order
+    least, most = signed[0], signed[0]
     for i in range(keys.shape[0]):
-        cell = np.uint32(keys[i]) >> shift
-        place = np.uint64(places[cell])
-        places[cell] += 1
-        out_keys[place] = keys[i]
+        part = np.uint32(keys[i]) >> _KEY_BITS
+        place = np.uint64(places[part])
+        places[part] += 1
+        out_keys[place] = np.uint8(keys[i] & _LOW_KEY)
         out_values[place] = values[i]
+        least = min(least, signed[i])
+        most = max(most, signed[i])
+    extremes[0], extremes[1] = least, most
 
 
-@compiled
+@compiled_for_sums
 def count_partitions(
-    keys: NDArray[np.int32],  # (n,) as partitioned
+    keys: NDArray[np.uint8],  # (n,) as partitioned
     values: NDArray[np.float64],  # (n,) positive, normal, inside the index range
-    starts: NDArray[np.int64],  # (partitions + 1,)
-    parts: NDArray[np.int64],  # (2,) the first partition and the one behind the last
-    shift: int,
-    carry: NDArray[np.uint64],  # see analytics.table
+    starts: NDArray[np.int64],  # (parts + 1,)
+    parts: NDArray[np.int64],  # (2,) the first part and the one behind the last
+    carry: NDArray[np.uint64],  # see analytics.parted
     scale_and_slice: NDArray[np.uint64],  # (2,) scale, and how far the mantissa is shifted
     base: np.uint64,  # the biased bucket of index 0
     row: NDArray[np.uint32],  # (65536,) zeros; zeros again at the end
-    index: NDArray[np.uint16],  # (n of these partitions,) written
+    index: NDArray[np.uint16],  # (n of these parts,) written
     counts: NDArray[np.uint32],  # likewise
     ends: NDArray[np.int64],  # (keys,) where the entries of each key end; written
     totals: NDArray[np.int64],  # (keys,) changed
@@ -82,66 +81,74 @@ def count_partitions(
     most: NDArray[np.float64],  # (keys,) changed
 ) -> int:
     scale, slice_shift = scale_and_slice[0], scale_and_slice[1]
-    mask = np.uint64(carry.shape[0] - 1)
-    per = 1 << shift
-    touched = np.zeros(row.shape[0] // 64, dtype=np.uint64)
-    begins = np.zeros(per + 1, dtype=np.int64)
+    touched = np.zeros(row.shape[0] // 64, dtype=np.uint64)  # a bit for each filled bucket
+    begins = np.zeros(_KEYS_TOGETHER + 1, dtype=np.int64)
+    extremes = np.zeros(2, dtype=np.int64)
+    as_values = extremes.view(np.float64)
     largest: Any = 0
     for part in range(parts[0], parts[1]):
         largest = max(largest, starts[part + 1] - starts[part])
     grouped = np.empty(largest, dtype=np.float64)
     at = np.uint64(0)
     for part in range(parts[0], parts[1]):
-        first_key = part * per
+        first_key = part * _KEYS_TOGETHER
         low, high = starts[part], starts[part + 1]
         begins[:] = 0
         for i in range(low, high):
-            begins[np.uint64(keys[i] - first_key) + _ONE] += 1
-        for k in range(per):
+            begins[np.uint64(keys[i]) + _ONE] += 1
+        for k in range(_KEYS_TOGETHER):
             begins[k + 1] += begins[k]
         for i in range(low, high):  # moves each begin to where the key's values end
-            cell = np.uint64(keys[i] - first_key)
+            cell = np.uint64(keys[i])
             grouped[np.uint64(begins[cell])] = values[i]
             begins[cell] += 1
         begin = 0
-        for k in range(min(per, ends.shape[0] - first_key)):
+        for k in range(min(_KEYS_TOGETHER, ends.shape[0] - first_key)):
             key, end = first_key + k, begins[k]
-            mine = grouped[begin:end]
-            total, smallest, greatest = 0.0, least[key], most[key]
-            first_word, last_word = np.uint64(touched.shape[0]), np.uint64(0)
-            for value in mine:
-                total += value
-                smallest = min(smallest, value)
-                greatest = max(greatest, value)
-            for bits in mine.view(np.uint64):
-                below = bits - _ONE
-                inside = (below & _MANTISSA) + carry[(below >> slice_shift) & mask]
-                bucket = ((below >> _MANTISSA_BITS) << scale) + (inside >> _MANTISSA_BITS) - base
-                row[bucket] += np.uint32(1)
-                word = bucket >> _SIX
-                touched[word] |= _ONE << (bucket & _SIX_BITS)
-                first_word = min(first_word, word)
-                last_word = max(last_word, word)
-            here: Any = first_word
-            while here <= last_word:
-                rest = touched[here]
-                touched[here] = np.uint64(0)
-                while rest:
-                    lowest = rest & (~rest + _ONE)
-                    rest ^= lowest
-                    bucket = (here << _SIX) + _BIT_OF[(lowest * _DE_BRUIJN) >> _TOP_SIX]
-                    index[at] = np.uint16(bucket)
-                    counts[at] = row[bucket]
-                    row[bucket] = np.uint32(0)
-                    at += _ONE
-                here += _ONE
-            totals[key] += end - begin
-            sums[key] += total
-            least[key] = smallest
-            most[key] = greatest
+            if begin < end:
+                mine = grouped[begin:end]
+                signed = mine.view(np.int64)
+                total, smallest, greatest = 0.0, _LARGEST, np.int64(0)
+                for i in range(mine.shape[0]):
+                    total += mine[i]
+                    smallest = min(smallest, signed[i])
+                    greatest = max(greatest, signed[i])
+                for bits in mine.view(np.uint64):
+                    bucket = _bucket(bits, carry, slice_shift, scale) - base
+                    row[bucket] += np.uint32(1)
+                    touched[bucket >> _SIX] |= _ONE << (bucket & _SIX_BITS)
+                here: Any = (_bucket(np.uint64(smallest), carry, slice_shift, scale) - base) >> _SIX
+                last = (_bucket(np.uint64(greatest), carry, slice_shift, scale) - base) >> _SIX
+                while here <= last:
+                    rest = touched[here]
+                    touched[here] = np.uint64(0)
+                    while rest:
+                        bucket = (here << _SIX) + trailing_zeros(rest)
+                        rest &= rest - _ONE
+                        index[at] = np.uint16(bucket)
+                        counts[at] = row[bucket]
+                        row[bucket] = np.uint32(0)
+                        at += _ONE
+                    here += _ONE
+                extremes[0], extremes[1] = smallest, greatest
+                totals[key] += end - begin
+                sums[key] += total
+                least[key] = min(least[key], as_values[0])
+                most[key] = max(most[key], as_values[1])
             ends[key] = np.int64(at)
             begin = end
     return np.int64(at)  # type: ignore[return-value]
+
+
+@inlined
+def _bucket(
+    bits: np.uint64, carry: NDArray[np.uint64], slice_shift: np.uint64, scale: np.uint64
+) -> np.uint64:
+    """Return the biased bucket of a positive normal value, by its bits."""
+    below = bits - _ONE
+    part = (below >> slice_shift) & np.uint64(carry.shape[0] - 1)
+    inside = (below & _MANTISSA) + carry[part]
+    return np.uint64(((below >> _MANTISSA_BITS) << scale) + (inside >> _MANTISSA_BITS))
 
 
 @compiled

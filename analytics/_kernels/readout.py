@@ -74,8 +74,8 @@ def row_quantiles(
                 out[row, k] = high[row]
             elif rank == 0:
                 out[row, k] = low[row]
-            elif rank < zero:
-                out[row, k] = 0.0
+            elif rank < zero:  # what counts as zero may lie a little beside it
+                out[row, k] = min(max(0.0, low[row]), high[row])
             else:
                 while entry + _BLOCK <= end:  # many at a time need no wait for each sum
                     block = np.uint64(0)

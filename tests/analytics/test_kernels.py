@@ -18,6 +18,7 @@ pytest.importorskip("numba", reason="numba comes with netslo[analytics]")
 from numba import config, njit
 from numba.core.caching import CacheImpl, FunctionCache
 
+from analytics._kernels.bits import trailing_zeros
 from analytics._kernels.compilation import compiled
 from analytics._kernels.sketch import count_coarse
 
@@ -226,3 +227,14 @@ def test_a_kernel_is_compiled_anew_when_a_module_beside_it_changed(tmp_path, mon
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
         assert int(done.stdout) == answer
+
+
+@compiled
+def _trailing_zeros(word: np.uint64) -> np.uint64:
+    return trailing_zeros(word)
+
+
+def test_trailing_zeros_are_those_of_every_word_of_one_or_all_bits() -> None:
+    for bit in range(64):
+        for word in (1 << bit, (1 << 64) - (1 << bit)):
+            assert _trailing_zeros(np.uint64(word)) == bit

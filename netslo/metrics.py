@@ -30,6 +30,7 @@ INTERARRIVAL_JITTER: Final = "network.probe.jitter.interarrival"  # gauge, s; RF
 PACKETS: Final = "network.probe.packets"  # sum, {packet}; outcome
 DUPLICATES: Final = "network.probe.packets.duplicate"  # sum, {packet}; RFC 5560
 REORDERED: Final = "network.probe.packets.reordered"  # sum, {packet}; RFC 4737
+BANDWIDTH: Final = "network.path.bandwidth"  # gauge, bit/s
 SLO_EVENTS: Final = "network.probe.slo_events"  # sum, {event}; slo, result=good|bad|unmeasured
 
 # The probe's own health, by opentelemetry-sdk through the same door

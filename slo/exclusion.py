@@ -75,6 +75,10 @@ class Exclusion:
         planned = self.declared_s <= self.start_s
         return ExclusionKind.PLANNED if planned else ExclusionKind.RETROACTIVE
 
+    def excludes(self, key: tuple[str, Path]) -> bool:
+        """Whether this is about an objective, by name, on a path."""
+        return self.covers.matches(*key)
+
     @property
     def interval(self) -> Interval:
         return self.start_s, self.end_s

@@ -1,7 +1,8 @@
 """OpenSLO v1 documents as the standard writes them (github.com/OpenSLO/OpenSLO, README).
 
-Only the border uses these models: what they mean to us, and what of the standard we do not
-do, is decided in `slo.resolve`. Inside a metric source stands our own query language.
+Only the border uses these models, to read and to write: what they mean to us, and what of the
+standard we do not do, is decided in `slo.resolve`. What stands in a metric source is its own
+affair: ours is in `slo.query`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,6 @@ API_VERSION: Final = "openslo/v1"
 Description = Annotated[str, Field(max_length=1050)]
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-OneOrMore = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
-
-
 class _Model(BaseModel):
     model_config = ConfigDict(
         frozen=True,
@@ -32,10 +26,18 @@ class _Model(BaseModel):
     )
 
 
+def _label(value: object) -> object:
+    """Read a list of one as the one: both are the same label."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+Label = Annotated[str | list[str], BeforeValidator(_label)]
+
+
 class Metadata(_Model):
     name: str
     display_name: str | None = None
-    labels: dict[str, OneOrMore] = {}
+    labels: dict[str, Label] = {}
     annotations: dict[str, str] = {}
 
 
@@ -44,30 +46,10 @@ class _Document(_Model):
     metadata: Metadata
 
 
-class Selector(BaseModel):
-    """Ours: which paths a metric is read of. Every given key must match."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    scope: OneOrMore = []
-    traffic_class: OneOrMore = Field(default=[], alias="class")
-    src_site: OneOrMore = []
-    dst_site: OneOrMore = []
-    path: OneOrMore = []
-
-
-class Query(_Model):
-    """Ours: the `spec` of a metric source of type netslo."""
-
-    metric: str
-    outcome: OneOrMore | None = None
-    selector: Selector | None = None
-
-
 class MetricSource(_Model):
     metric_source_ref: str | None = None
-    type: Literal["netslo"] | None = None
-    spec: Query
+    type: str | None = None
+    spec: dict[str, Any]
 
 
 class Metric(_Model):
@@ -112,7 +94,69 @@ class Objective(_Model):
     target: float | None = None
     target_percent: float | None = None
     time_slice_target: float | None = None
-    time_slice_window: Any = None
+    time_slice_window: int | str | None = None
+
+
+class Condition(_Model):
+    kind: Literal["burnrate"] = "burnrate"
+    op: Literal["lte", "gte", "lt", "gt"] | None = None
+    threshold: float
+    lookback_window: str
+    alert_after: str | None = None
+
+
+class ConditionSpec(_Model):
+    description: Description = ""
+    severity: str
+    condition: Condition
+
+
+class TargetSpec(_Model):
+    description: Description = ""
+    target: str
+
+
+class ConditionEntry(_Model):
+    """A condition of a policy: by `conditionRef`, or a whole one."""
+
+    condition_ref: str | None = None
+    api_version: Literal["openslo/v1"] | None = None
+    kind: Literal["AlertCondition"] | None = None
+    metadata: Metadata | None = None
+    spec: ConditionSpec | None = None
+
+
+class TargetEntry(_Model):
+    """A notification target of a policy: by `targetRef`, or a whole one."""
+
+    target_ref: str | None = None
+    api_version: Literal["openslo/v1"] | None = None
+    kind: Literal["AlertNotificationTarget"] | None = None
+    metadata: Metadata | None = None
+    spec: TargetSpec | None = None
+
+
+class PolicySpec(_Model):
+    description: Description = ""
+    alert_when_no_data: bool = False
+    alert_when_resolved: bool = False
+    alert_when_breaching: bool = False
+    conditions: Annotated[list[ConditionEntry], Field(min_length=1, max_length=1)]
+    notification_targets: list[TargetEntry] = []
+
+
+def _by_name(value: object) -> object:
+    return {"alertPolicyRef": value} if isinstance(value, str) else value
+
+
+class PolicyEntry(_Model):
+    """A policy of an SLO: by `alertPolicyRef` (or its bare name), or a whole one."""
+
+    alert_policy_ref: str | None = None
+    api_version: Literal["openslo/v1"] | None = None
+    kind: Literal["AlertPolicy"] | None = None
+    metadata: Metadata | None = None
+    spec: PolicySpec | None = None
 
 
 class SloSpec(_Model):
@@ -123,11 +167,17 @@ class SloSpec(_Model):
     time_window: Annotated[list[TimeWindow], Field(max_length=1)] = []
     budgeting_method: Literal["Occurrences", "Timeslices", "RatioTimeslices"]
     objectives: Annotated[list[Objective], Field(min_length=1)]
-    alert_policies: list[Any] = []
+    alert_policies: list[Annotated[PolicyEntry, BeforeValidator(_by_name)]] | None = None
 
 
 class ServiceSpec(_Model):
     description: Description = ""
+
+
+class DataSourceSpec(_Model):
+    description: Description = ""
+    type: str
+    connection_details: Any = None
 
 
 class Slo(_Document):
@@ -145,19 +195,36 @@ class Service(_Document):
     spec: ServiceSpec = ServiceSpec()
 
 
-class Unused(_Document):
-    """A document of the standard which says nothing to us; its `spec` is not looked into."""
-
-    kind: Literal["DataSource", "AlertPolicy", "AlertCondition", "AlertNotificationTarget"]
-    spec: dict[str, Any]
+class DataSource(_Document):
+    kind: Literal["DataSource"]
+    spec: DataSourceSpec
 
 
-KINDS: Final[dict[str, type[Slo | Sli | Service | Unused]]] = {
+class AlertPolicy(_Document):
+    kind: Literal["AlertPolicy"]
+    spec: PolicySpec
+
+
+class AlertCondition(_Document):
+    kind: Literal["AlertCondition"]
+    spec: ConditionSpec
+
+
+class AlertNotificationTarget(_Document):
+    kind: Literal["AlertNotificationTarget"]
+    spec: TargetSpec
+
+
+AnyDocument = (
+    Slo | Sli | Service | DataSource | AlertPolicy | AlertCondition | AlertNotificationTarget
+)
+
+KINDS: Final[dict[str, type[AnyDocument]]] = {
     "SLO": Slo,
     "SLI": Sli,
     "Service": Service,
-    "DataSource": Unused,
-    "AlertPolicy": Unused,
-    "AlertCondition": Unused,
-    "AlertNotificationTarget": Unused,
+    "DataSource": DataSource,
+    "AlertPolicy": AlertPolicy,
+    "AlertCondition": AlertCondition,
+    "AlertNotificationTarget": AlertNotificationTarget,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from netslo.config.validation import problem_at
 from netslo.config.yaml_lines import Document, Location
@@ -23,9 +23,25 @@ class Place:
         return replace(self, location=self.location + keys)
 
     @property
+    def data(self) -> Any:
+        """What stands here; None when there is nothing."""
+        data = self.document.data
+        for key in self.location:
+            try:
+                data = data[key]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return data
+
+    @property
     def text(self) -> str | None:
         """The scalar that stands here, as it is written; None when there is none."""
         return self.document.text(self.location)
+
+    @property
+    def field(self) -> str:
+        """The keys that lead here, as problems show them."""
+        return ".".join(map(str, self.location))
 
     @property
     def line(self) -> int:

@@ -4,62 +4,133 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
-from netslo.estate import Estate
 from netslo.model import is_name
 from slo import openslo
-from slo.indicator import Reading, read_indicator
+from slo.alerting import AlertReader
+from slo.annotations import (
+    ALERT_PAIRS,
+    OF_SLO,
+    PREFIX,
+    SLICE_PACKETS_MIN,
+    Annotations,
+    read_annotations,
+)
+from slo.budget import MissingData
+from slo.indicator import IndicatorReader, Reading
+from slo.number import read_decimal, read_ratio
 from slo.objective import Indicator, Objective
 from slo.period import read_period
 from slo.place import Place
+from slo.policy import DEFAULT_COVERAGE_MIN, AlertPolicy
+from slo.slices import LENGTHS_S, TimeSlices
 
-ANNOTATION_PREFIX: Final = "netslo.dev/"
-_ANNOTATIONS: Final = ("owner", "runbook")
-_DIGITS_MAX: Final = 18  # far beyond any target, and exact in a decimal context of 28
+_METHODS: Final = ("Occurrences", "Timeslices", "RatioTimeslices")
+_SLICE_UNITS_S: Final = {"m": 60, "h": 3600, "d": 86400}
 
 
-def resolve(
-    slo: openslo.Slo, place: Place, indicators: Mapping[str, Reading | None], estate: Estate
-) -> Objective | None:
-    """Return the objective which `slo` states, or None once its problems are reported.
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """Makes objectives of documents.
 
-    Args:
-        slo: The document, valid by the standard.
-        place: Its root.
-        indicators: What it may refer to, by name; None for one whose fault is reported.
-        estate: The sites and classes it may select.
+    `indicators` are the folder's SLIs by name, None for one whose fault is reported.
     """
-    before = len(place.problems)
-    meta, spec = slo.metadata, slo.spec
-    check_name(meta.name, place.at("metadata", "name"))
-    annotations = _read_annotations(meta.annotations, place.at("metadata", "annotations"))
-    if spec.budgeting_method != "Occurrences":
-        place.at("spec", "budgetingMethod").report(
-            spec.budgeting_method, "is not supported: must be Occurrences"
+
+    reader: IndicatorReader
+    alerts: AlertReader
+    indicators: Mapping[str, Reading | None]
+
+    def resolve(self, slo: openslo.Slo, place: Place) -> Objective | None:
+        """Return the objective which `slo` states, or None once its problems are reported.
+
+        Args:
+            slo: The document, valid by the standard.
+            place: Its root.
+        """
+        before = len(place.problems)
+        meta, spec = slo.metadata, slo.spec
+        check_name(meta.name, place.at("metadata", "name"))
+        at = place.at("metadata", "annotations")
+        annotations = read_annotations(meta.annotations, at, OF_SLO, meta.name)
+        reading = self._find_indicator(spec, place.at("spec"))
+        objective, where = spec.objectives[0], place.at("spec", "objectives", 0)
+        if len(spec.objectives) > 1:
+            place.at("spec", "objectives", 1).report(
+                "", "is not supported: write one SLO for each objective"
+            )
+        target_text = _read_target(objective, where)
+        slices = _read_slices(spec.budgeting_method, objective, where, annotations)
+        if slices is None and annotations.slice_packets_min is not None:
+            at.at(PREFIX + SLICE_PACKETS_MIN).report(
+                annotations.slice_packets_min, "is only for Timeslices and RatioTimeslices"
+            )
+        limit = None if reading is None else self._read_limit(objective, where, reading)
+        if reading is not None and reading.indicator is Indicator.BANDWIDTH:
+            _expect_slices_of_one_figure(spec.budgeting_method, slices, place, where)
+        window_s, calendar = read_period(spec.time_window, place.at("spec", "timeWindow"))
+        policy = self.alerts.read(
+            spec.alert_policies, place.at("spec", "alertPolicies"), annotations, window_s
         )
-    reading = _find_indicator(spec, place.at("spec"), indicators, estate)
-    target_text, limit = _read_objectives(
-        spec.objectives, place.at("spec", "objectives"), reading, estate
-    )
-    window_s, calendar = read_period(spec.time_window, place.at("spec", "timeWindow"))
-    if len(place.problems) > before or reading is None:
-        return None
-    return Objective(
-        name=meta.name,
-        display_name=meta.display_name or meta.name,
-        description=spec.description,
-        service=spec.service,
-        indicator=reading.indicator,
-        limit=limit,
-        target_text=target_text,
-        selector=reading.selector,
-        window_s=window_s,
-        calendar=calendar,
-        owner=annotations.get("owner"),
-        runbook=annotations.get("runbook"),
-    )
+        if len(place.problems) > before or reading is None:
+            return None
+        indicator = reading.indicator
+        if indicator is Indicator.LOSS and slices is not None:
+            indicator = Indicator.AVAILABILITY
+        found = Objective(
+            name=meta.name,
+            display_name=meta.display_name or meta.name,
+            description=spec.description,
+            service=spec.service,
+            indicator=indicator,
+            limit=limit,
+            target_text=target_text,
+            selector=reading.selector,
+            window_s=window_s,
+            calendar=calendar,
+            owner=annotations.owner,
+            runbook=annotations.runbook,
+            measure=reading.measure,
+            direction=reading.direction,
+            slices=slices,
+            alerts=policy,
+            missing_data=annotations.missing_data or MissingData.IGNORE,
+            coverage_min=annotations.coverage_min or DEFAULT_COVERAGE_MIN,
+            exclusions=annotations.exclusions,
+        )
+        _check_alerts(found, policy, place)
+        return None if len(place.problems) > before else found
+
+    def _find_indicator(self, spec: openslo.SloSpec, place: Place) -> Reading | None:
+        if (spec.indicator is None) == (spec.indicator_ref is None):
+            place.report("", "must have either indicator or indicatorRef")
+            return None
+        if spec.indicator is not None:
+            return self.reader.read(spec.indicator.spec, place.at("indicator", "spec"))
+        assert spec.indicator_ref is not None
+        if spec.indicator_ref not in self.indicators:
+            known = f" ({', '.join(sorted(self.indicators))})" if self.indicators else ""
+            place.at("indicatorRef").report(
+                spec.indicator_ref, f"must be the name of an SLI of this folder{known}"
+            )
+            return None
+        return self.indicators[spec.indicator_ref]
+
+    def _read_limit(
+        self, objective: openslo.Objective, place: Place, reading: Reading
+    ) -> float | None:
+        if reading.indicator is Indicator.LOSS:
+            for key, value in (("op", objective.op), ("value", objective.value)):
+                if value is not None:
+                    place.at(key).report(
+                        value, "is only for a thresholdMetric; loss has no threshold"
+                    )
+            return None
+        if reading.indicator is Indicator.BANDWIDTH:
+            return _read_rate(objective, place)
+        return _read_time(objective, place, self.reader.estate.plan.timeout_s)
 
 
 def check_name(name: str, place: Place) -> None:
@@ -70,111 +141,80 @@ def check_name(name: str, place: Place) -> None:
         )
 
 
-def _read_annotations(annotations: Mapping[str, str], place: Place) -> dict[str, str]:
-    """Return ours without their prefix; those of others are theirs."""
-    ours = {
-        key.removeprefix(ANNOTATION_PREFIX): text
-        for key, text in annotations.items()
-        if key.startswith(ANNOTATION_PREFIX)
-    }
-    for key in sorted(ours.keys() - set(_ANNOTATIONS)):
-        known = ", ".join(ANNOTATION_PREFIX + name for name in _ANNOTATIONS)
-        place.at(ANNOTATION_PREFIX + key).report(ours[key], f"is not known: must be {known}")
-    return ours
-
-
-def _find_indicator(
-    spec: openslo.SloSpec,
-    place: Place,
-    indicators: Mapping[str, Reading | None],
-    estate: Estate,
-) -> Reading | None:
-    if (spec.indicator is None) == (spec.indicator_ref is None):
-        place.report("", "must have either indicator or indicatorRef")
-        return None
-    if spec.indicator is not None:
-        return read_indicator(spec.indicator.spec, place.at("indicator", "spec"), estate)
-    assert spec.indicator_ref is not None
-    if spec.indicator_ref not in indicators:
-        known = f" ({', '.join(sorted(indicators))})" if indicators else ""
-        place.at("indicatorRef").report(
-            spec.indicator_ref, f"must be the name of an SLI of this folder{known}"
-        )
-        return None
-    return indicators[spec.indicator_ref]
-
-
-def _read_objectives(
-    objectives: list[openslo.Objective],
-    place: Place,
-    reading: Reading | None,
-    estate: Estate,
-) -> tuple[str, float | None]:
-    """Return target and threshold; what they are after a reported problem means nothing."""
-    if len(objectives) > 1:
-        place.at(1).report("", "is not supported: write one SLO for each objective")
-    objective, place = objectives[0], place.at(0)
-    for key, value in (
-        ("timeSliceTarget", objective.time_slice_target),
-        ("timeSliceWindow", objective.time_slice_window),
-    ):
-        if value is not None:
-            place.at(key).report(value, "is only for time slices, which are not supported")
-    target_text = _read_target(objective, place)
-    if reading is None:
-        return target_text, None
-    if reading.indicator is Indicator.LOSS:
-        _expect_no_threshold(objective, place)
-        return target_text, None
-    return target_text, _read_threshold(objective, place, estate)
-
-
 def _read_target(objective: openslo.Objective, place: Place) -> str:
     """Return the target ratio as an exact decimal string."""
     ratio, percent = objective.target, objective.target_percent
     if (ratio is None) == (percent is None):
         place.report("", "must have either target or targetPercent")
         return ""
-    key, value, limit = ("target", ratio, 1) if percent is None else ("targetPercent", percent, 100)
-    assert value is not None
-    place = place.at(key)
-    exact = _read_decimal(value, place.text)
-    if not (exact.is_finite() and 0 < exact < limit):
-        place.report(place.text or value, f"must be greater than 0 and less than {limit}")
-        return ""
-    _, digits, exponent = exact.as_tuple()
-    if len(digits) > _DIGITS_MAX or int(exponent) < -_DIGITS_MAX:
-        place.report(place.text or value, f"must have at most {_DIGITS_MAX} decimal places")
-        return ""
-    return f"{(exact / limit).normalize():f}"
+    if percent is not None:
+        return read_ratio(percent, place.at("targetPercent"), percent=True)
+    assert ratio is not None
+    return read_ratio(ratio, place.at("target"))
 
 
-def _read_decimal(value: float, text: str | None) -> Decimal:
-    """Return what was written rather than the double next to it."""
-    try:
-        exact = Decimal(text or "")
-    except InvalidOperation:  # YAML has notations of its own, such as .nan
-        return Decimal(repr(value))
-    return exact if float(exact) == value else Decimal(repr(value))
+def _read_slices(
+    method: str, objective: openslo.Objective, place: Place, annotations: Annotations
+) -> TimeSlices | None:
+    """Return how time is cut, None for `Occurrences`."""
+    share, window = objective.time_slice_target, objective.time_slice_window
+    if method == "Occurrences":
+        for key, value in (("timeSliceTarget", share), ("timeSliceWindow", window)):
+            if value is not None:
+                place.at(key).report(value, "is only for Timeslices and RatioTimeslices")
+        return None
+    length_s = _read_slice_length(window, place.at("timeSliceWindow"))
+    ratio = None
+    at = place.at("timeSliceTarget")
+    if method == "RatioTimeslices":
+        if share is not None:
+            at.report(share, "is only for Timeslices: a ratio has no target")
+    elif share is None:
+        at.report("", "must be the share of good packets which makes a slice good, such as 0.99")
+    else:
+        text = read_ratio(share, at, one=True)
+        ratio = Fraction(text) if text else None
+    return TimeSlices(length_s, ratio, annotations.slice_packets_min or 1)
 
 
-def _expect_no_threshold(objective: openslo.Objective, place: Place) -> None:
-    for key, value in (("op", objective.op), ("value", objective.value)):
-        if value is not None:
-            place.at(key).report(value, "is only for a thresholdMetric; loss has no threshold")
+def _read_slice_length(window: int | str | None, place: Place) -> int:
+    if isinstance(window, int):
+        length_s = window * 60  # "default interpretation of unit if specified as a number"
+    else:
+        text = window or ""
+        number, unit = text[:-1], text[-1:]
+        known = number.isdecimal() and len(number) < 6 and unit in _SLICE_UNITS_S  # noqa: PLR2004
+        length_s = int(number) * _SLICE_UNITS_S[unit] if known else 0
+    if length_s not in LENGTHS_S:
+        may = ", ".join(f"{s // 60}m" for s in LENGTHS_S)
+        place.report("" if window is None else window, f"must be one of {may}")
+        return LENGTHS_S[0]
+    return length_s
 
 
-def _read_threshold(objective: openslo.Objective, place: Place, estate: Estate) -> float | None:
-    """Return the longest good round-trip time, in seconds."""
+def _expect_slices_of_one_figure(
+    method: str, slices: TimeSlices | None, place: Place, where: Place
+) -> None:
+    if method != "Timeslices":
+        place.at("spec", "budgetingMethod").report(
+            method, "must be Timeslices: bandwidth is a figure of a time, not of a packet"
+        )
+    elif slices is not None and slices.good_ratio_min not in (None, 1):
+        where.at("timeSliceTarget").report(
+            where.at("timeSliceTarget").text or "", "must be 1: a slice has one bandwidth"
+        )
+
+
+def _read_time(objective: openslo.Objective, place: Place, timeout_s: float) -> float | None:
+    """Return the longest good time, in seconds."""
     if objective.op != "lte":
         place.at("op").report(
-            objective.op or "", "must be lte: a packet is good when its RTT is at most the value"
+            objective.op or "", "must be lte: a packet is good when its time is at most the value"
         )
     value, place = objective.value, place.at("value")
     if value is None:
-        place.report("", "must be the longest good RTT in seconds, such as 0.009")
+        place.report("", "must be the longest good time in seconds, such as 0.009")
         return None
-    timeout_s = estate.plan.timeout_s
     if not (math.isfinite(value) and 0 < value < timeout_s):
         place.report(
             place.text or value,
@@ -182,3 +222,41 @@ def _read_threshold(objective: openslo.Objective, place: Place, estate: Estate) 
             "after which a packet counts as lost",
         )
     return float(value)
+
+
+def _read_rate(objective: openslo.Objective, place: Place) -> float | None:
+    """Return the least good rate, in bit/s."""
+    if objective.op != "gte":
+        place.at("op").report(
+            objective.op or "", "must be gte: a slice is good when its rate is at least the value"
+        )
+    value, place = objective.value, place.at("value")
+    if value is None:
+        place.report("", "must be the least good rate in bit/s, such as 1e9")
+        return None
+    if not read_decimal(value, place.text).is_finite() or value <= 0:
+        place.report(place.text or value, "must be greater than 0 bit/s")
+    return float(value)
+
+
+def _check_alerts(objective: Objective, policy: AlertPolicy, place: Place) -> None:
+    """Find pairs that can never fire, and those that would see no whole slice."""
+    at = place.at("metadata", "annotations", PREFIX + ALERT_PAIRS)
+    if at.data is None:
+        at = place.at("spec", "alertPolicies")
+    if at.data is None:
+        at = place.at("spec", "objectives", 0)
+    for pair in policy.pairs:
+        which = f"the {pair.severity.value} on {pair.long} and {pair.short}"
+        error_ratio = pair.error_ratio_min(objective.target, objective.window_s)
+        if error_ratio >= 1:
+            at.report(
+                "",
+                f"{which} can never fire: at a target of {objective.target_text} it needs more "
+                f"than {float(error_ratio) * 100:.0f} % of the events to be bad; raise the target "
+                f"or give {PREFIX}{ALERT_PAIRS}",
+            )
+        if pair.long_s > objective.window_s:
+            at.report("", f"{which} looks back further than the period of the budget")
+        if objective.slices is not None and objective.slices.length_s > pair.short_s:
+            at.report("", f"{which} is shorter than a slice of {objective.slices.length_s} s")

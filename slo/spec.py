@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from netslo.config.validation import validate
-from netslo.config.yaml_lines import Document, load_documents
+from netslo.config.yaml_lines import load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.estate import Estate
 from slo import openslo
-from slo.indicator import read_indicator
+from slo.alerting import AlertReader, Named
+from slo.indicator import IndicatorReader
 from slo.objective import Objective, thresholds_by_path
 from slo.place import Place
-from slo.resolve import resolve
+from slo.resolve import Resolver
 
 __all__ = ["Specification", "load_objectives", "load_specification", "thresholds_by_path"]
 
 FOLDER: Final = "slos"
 _SUFFIXES: Final = (".yaml", ".yml")
+
+D = TypeVar("D", bound=openslo.AnyDocument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Specification:
 
     objectives: tuple[Objective, ...]
     notes: tuple[str, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict)  # of the objectives, by name
+    documents: tuple[openslo.AnyDocument, ...] = ()  # all, as they stand
 
 
 def load_objectives(directory: pathlib.Path, estate: Estate) -> tuple[Objective, ...]:
@@ -44,15 +50,35 @@ def load_objectives(directory: pathlib.Path, estate: Estate) -> tuple[Objective,
 def load_specification(directory: pathlib.Path, estate: Estate) -> Specification:
     """Read `directory/slos/*.yaml` with notes for a person; see `load_objectives`."""
     folder = directory / FOLDER
-    reader = _Reader(estate)
+    reader = _Reader()
     for file in _list_files(folder):
         reader.read(file)
-    objectives = reader.resolve()
+    objectives = reader.resolve(estate)
     if reader.problems:
-        raise ConfigurationError(sorted(reader.problems, key=_position))
+        # What several SLOs refer to is at fault once.
+        raise ConfigurationError(sorted(dict.fromkeys(reader.problems), key=_position))
     if not objectives:
         reader.notes.append(f"{folder}: no SLO documents, so nothing is promised")
-    return Specification(objectives, tuple(reader.notes))
+    return Specification(
+        objectives,
+        tuple(dict.fromkeys(reader.notes)),
+        {slo.metadata.name: place for slo, place in reader.slos},
+        tuple(document for document, _ in reader.documents),
+    )
+
+
+def load_openslo(files: Iterable[pathlib.Path]) -> tuple[openslo.AnyDocument, ...]:
+    """Read the OpenSLO documents of files, whatever they measure.
+
+    Raises:
+        ConfigurationError: with every problem of every file.
+    """
+    reader = _Reader()
+    for file in files:
+        reader.read(file)
+    if reader.problems:
+        raise ConfigurationError(sorted(reader.problems, key=_position))
+    return tuple(document for document, _ in reader.documents)
 
 
 def _list_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -73,11 +99,9 @@ def _position(problem: Problem) -> tuple[str, int]:
 class _Reader:
     """Collects documents by kind, then resolves what refers to what."""
 
-    estate: Estate
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    slos: list[tuple[openslo.Slo, Place]] = field(default_factory=list)
-    slis: dict[str, tuple[openslo.Sli, Place]] = field(default_factory=dict)
+    documents: list[tuple[openslo.AnyDocument, Place]] = field(default_factory=list)
     names: dict[tuple[str, str], str] = field(default_factory=dict)  # (kind, name): where
 
     def read(self, file: pathlib.Path) -> None:
@@ -88,39 +112,52 @@ class _Reader:
             self._take(error, file)
             return
         for document in documents:
-            self._read_document(document, file)
+            self._read_document(Place(document, self.problems))
 
-    def resolve(self) -> tuple[Objective, ...]:
+    def resolve(self, estate: Estate) -> tuple[Objective, ...]:
         """Return the objectives that could be understood."""
-        indicators = {
-            name: read_indicator(sli.spec, place.at("spec"), self.estate)
-            for name, (sli, place) in self.slis.items()
-        }
-        found = (resolve(slo, place, indicators, self.estate) for slo, place in self.slos)
+        sources = {d.metadata.name: d.spec.type for d, _ in self._of(openslo.DataSource)}
+        reader = IndicatorReader(estate, sources)
+        resolver = Resolver(
+            reader,
+            AlertReader(self._named(), self._note),
+            {s.metadata.name: reader.read(s.spec, p.at("spec")) for s, p in self._of(openslo.Sli)},
+        )
+        found = (resolver.resolve(slo, place) for slo, place in self.slos)
         return tuple(objective for objective in found if objective is not None)
 
-    def _read_document(self, document: Document, file: pathlib.Path) -> None:
-        place = Place(document, self.problems)
-        model = _find_model(document, place)
+    @property
+    def slos(self) -> list[tuple[openslo.Slo, Place]]:
+        return list(self._of(openslo.Slo))
+
+    def _named(self) -> Named:
+        return Named(
+            {d.metadata.name: (d.spec, p.at("spec")) for d, p in self._of(openslo.AlertPolicy)},
+            {d.metadata.name: (d, p) for d, p in self._of(openslo.AlertCondition)},
+            {d.metadata.name: (d, p) for d, p in self._of(openslo.AlertNotificationTarget)},
+        )
+
+    def _of(self, kind: type[D]) -> Iterator[tuple[D, Place]]:
+        for document, place in self.documents:
+            if isinstance(document, kind):
+                yield document, place
+
+    def _read_document(self, place: Place) -> None:
+        data = place.data
+        if isinstance(data, list) and not place.location:  # the standard's library writes lists
+            for number in range(len(data)):
+                self._read_document(place.at(number))
+            return
+        model = _find_model(place)
         if model is None:
             return
         try:
-            parsed = validate(model, document)
+            parsed = validate(model, place.document, place.location)
         except ConfigurationError as error:
-            self._take(error, file)
+            self.problems += error.problems
             return
         self._check_unique(parsed.kind, parsed.metadata.name, place)
-        match parsed:
-            case openslo.Slo():
-                self.slos.append((parsed, place))
-                if parsed.spec.alert_policies:
-                    self._note(place.at("spec", "alertPolicies"), _ALERTS_NOTE)
-            case openslo.Sli():
-                self.slis[parsed.metadata.name] = (parsed, place)
-            case openslo.Unused():
-                self._note(place, f"kind {parsed.kind} has no effect here")
-            case openslo.Service():
-                pass
+        self.documents.append((parsed, place))
 
     def _check_unique(self, kind: str, name: str, place: Place) -> None:
         where = f"{place.document.file}:{place.at('metadata', 'name').line}"
@@ -132,17 +169,12 @@ class _Reader:
         self.problems += error.problems or [Problem(str(file), None, "", "", str(error))]
 
     def _note(self, place: Place, text: str) -> None:
-        self.notes.append(f"{place.document.file}:{place.line}: {text}")
+        self.notes.append(f"{place.document.file}:{place.line}: {place.field} {text}")
 
 
-_ALERTS_NOTE = "alertPolicies have no effect here: burn-rate pairs alert for every SLO"
-
-
-def _find_model(
-    document: Document, place: Place
-) -> type[openslo.Slo | openslo.Sli | openslo.Service | openslo.Unused] | None:
+def _find_model(place: Place) -> type[openslo.AnyDocument] | None:
     """Choose by `kind`; a document of no kind has one problem rather than one per field."""
-    data = document.data
+    data = place.data
     if not isinstance(data, dict):
         place.report("", "must be an OpenSLO document: apiVersion, kind, metadata and spec")
         return None

@@ -17,23 +17,29 @@ M = TypeVar("M", bound=BaseModel)
 _VALUE_LENGTH_MAX: Final = 60
 
 
-def validate(model: type[M], document: Document) -> M:
-    """Return the document as an instance of `model`.
+def validate(model: type[M], document: Document, at: Location = ()) -> M:
+    """Return the document, or the part of it at a place that exists, as a `model`.
 
     Raises:
         ConfigurationError: with every fault, its line, field and value.
     """
+    data = document.data
+    for part in at:
+        data = data[part]
     try:
-        return model.model_validate(document.data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigurationError(problems_from(error, document, model)) from error
+        raise ConfigurationError(problems_from(error, document, model, at)) from error
 
 
 def problems_from(
-    error: ValidationError, document: Document, model: type[BaseModel] | None = None
+    error: ValidationError,
+    document: Document,
+    model: type[BaseModel] | None = None,
+    at: Location = (),
 ) -> list[Problem]:
     """Return what Pydantic found, in our words and with lines, in the order of the file."""
-    problems = [_problem(details, document, model) for details in error.errors()]
+    problems = [_problem(details, document, model, at) for details in error.errors()]
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 
@@ -43,13 +49,15 @@ def problem_at(document: Document, location: Location, value: object, expected: 
     return Problem(str(document.file), document.line(location), field, _show(value), expected)
 
 
-def _problem(details: ErrorDetails, document: Document, model: type[BaseModel] | None) -> Problem:
-    location = _in_file(details["loc"], document.data)
+def _problem(
+    details: ErrorDetails, document: Document, model: type[BaseModel] | None, at: Location
+) -> Problem:
+    location = _in_file((*at, *details["loc"]), document.data)
     kind, context = details["type"], details.get("ctx", {})
     if kind == "missing":
         return problem_at(document, location, "", "is missing")
     if kind == "extra_forbidden":
-        known = _fields_at(model, location[:-1])
+        known = _fields_at(model, location[len(at) : -1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         hint = hint or (f"; known are {', '.join(known)}" if known else "")

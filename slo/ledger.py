@@ -58,8 +58,8 @@ def horizon_of(length_s: int) -> Horizon:
 class Standing:
     """How all rows stand at one moment.
 
-    Arrays have the shape (windows, rows). `budget` is in units of 1 / `unit` events, so that it
-    is exact.
+    Arrays have the shape (windows, rows). Budgets are in units of 1 / `unit` events, so that
+    they are exact; `unmeasured_budget` is what more there would be, were the unmeasured events.
     """
 
     now_s: int
@@ -71,6 +71,7 @@ class Standing:
     unmeasured: NDArray[np.int64]
     budget: NDArray[np.int64]
     unit: NDArray[np.int64]  # (rows,)
+    unmeasured_budget: NDArray[np.int64]
 
     def place(self, length_s: int) -> int:
         """Return the row of a window in the arrays.
@@ -95,8 +96,14 @@ class Standing:
     def spend(self, length_s: int, row: int) -> Spend:
         """Return one figure exactly."""
         at = self.place(length_s), row
-        budget = Fraction(int(self.budget[at]), int(self.unit[row]))
-        return Spend(int(self.events[at]), int(self.bad[at]), int(self.unmeasured[at]), budget)
+        unit = int(self.unit[row])
+        return Spend(
+            int(self.events[at]),
+            int(self.bad[at]),
+            int(self.unmeasured[at]),
+            Fraction(int(self.budget[at]), unit),
+            Fraction(int(self.unmeasured_budget[at]), unit),
+        )
 
     def exceeds(self, length_s: int, threshold: Fraction) -> NDArray[np.bool_]:
         """Return by row whether its burn rate over a window is above a threshold, exactly."""
@@ -207,6 +214,7 @@ class Ledger:
             unmeasured.sum(axis=1),
             (events * self._weights).sum(axis=1),
             self._unit,
+            (unmeasured * self._weights).sum(axis=1),
         )
 
     @property

@@ -15,6 +15,8 @@ from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Path, Window
 from slo.cli import slo
+from slo.exclusion import Exclusion
+from slo.exclusion_log import append_to_log
 from slo.spec import load_objectives
 from slo.status import evaluate
 
@@ -86,15 +88,148 @@ def test_check_as_json_lists_paths_and_notes(run):
     assert found["notes"] == []
 
 
-def test_check_warns_of_alerts_that_cannot_fire_or_are_slow(run, config):
+def set_interval(config, interval):
+    estate = config / "estate.yaml"
+    estate.write_text(estate.read_text().replace("interval: 200ms", f"interval: {interval}"))
+
+
+def test_check_warns_of_alerts_that_wait_for_the_guard(run, config):
+    set_interval(config, "30s")
+    result = run("check")
+    assert result.exit_code == 0
+    assert "national-latency: the page on 1h and 5m is slow: its threshold is 1.61" in result.output
+    assert "at least every 16.1 s" in result.output  # 223 packets an hour
+
+
+def test_check_refuses_alerts_that_rest_on_one_packet_or_cannot_fire_and_says_where(run, config):
+    set_interval(config, "60s")
+    error = run("check").exception
+    assert isinstance(error, ConfigurationError)
+    found = [(pathlib.Path(problem.file).name, problem.line) for problem in error.problems]
+    assert found == [("loss.yaml", 44), ("national-latency.yaml", 24)]
+    assert "page on 1h and 5m rests on a single bad packet" in str(error)
     file = config / "slos" / "loss.yaml"
     file.write_text(file.read_text().replace("target: 0.999", "target: 0.92"))
-    estate = config / "estate.yaml"
-    estate.write_text(estate.read_text().replace("interval: 200ms", "interval: 60s"))
-    output = run("check").output
-    assert "loss: the page on 1h and 5m can never fire" in output
-    assert "national-latency: the page on 1h and 5m is slow" in output
-    assert "at least every 16.1 s" in output  # 223 packets an hour
+    error = run("check").exception
+    assert "page on 1h and 5m can never fire" in str(error)
+    assert "108 % of the events" in str(error)
+
+
+def test_check_reads_the_log_of_exclusions(run, config):
+    (config / "netslo-data").mkdir()
+    (config / "netslo-data" / "exclusions.jsonl").write_text("{}\n")
+    error = run("check").exception
+    assert isinstance(error, ConfigurationError)
+    assert "exclusions.jsonl:1: author: is missing" in str(error)
+
+
+def test_explain_gives_the_figures_of_the_workbook(run):
+    result = run("explain", "national-latency")
+    assert result.exit_code == 0
+    assert "12,096 bad packets, or 40.32 minutes of full outage" in result.output
+    page = next(line for line in result.output.splitlines() if "page" in line and "1h" in line)
+    assert page.split() == (
+        [
+            "page",
+            "1h",
+            "5m",
+            "2",
+            "%",
+            "13.44",
+            "1.344",
+            "%",
+            "48.4",
+            "s",
+            "8.06",
+            "min",
+            "never",
+            "242",
+            "48.4",
+            "s",
+            "/",
+            "16.1",
+            "s",
+            "200",
+            "ms",
+            "ok",
+        ]
+    )
+    assert "regional-latency" not in result.output
+    assert "regional-latency" in run("explain").output
+
+
+def test_explain_as_json_has_null_for_never(run):
+    (found,) = json.loads(run("explain", "loss", "--json").output)["slos"]
+    page = found["pairs"][0]
+    assert page["burn_rate"] == 13.44
+    assert page["detection"] == {"1": 48.384, "0.1": 483.84, "0.01": None}
+    assert found["budget_outage"] == 2419.2
+    assert found["warnings"] == []
+
+
+def test_explain_warns_of_what_is_slow(run, config):
+    set_interval(config, "40s")
+    output = run("explain", "loss").output
+    assert "slow" in output
+    assert "warning: loss: the page on 1h and 5m is slow" in output
+
+
+def test_explain_of_a_path_puts_the_numbers_in(run, keep, config):
+    keep((FAST, 60, 9990, 10))
+    output = run("explain", "national-latency", "--path", FAST.id).output
+    assert "under 0.999: 9,990 good + 10 bad = 10,000 packets" in output
+    assert "may be bad: (1 - 0.999) x 10,000 = 10" in output
+    assert "remaining  1 - 10 / 10 = 0.0000 %" in output
+    assert "page   over 13.44: burn 1h 1, 5m 1: silent" in output
+    assert "ticket over 0.9333: burn 3d 1, 6h 1: FIRES" in output
+
+
+def test_explain_shows_what_is_excluded_and_the_figure_without_it(run, keep, config):
+    keep((FAST, 7200, 900, 100), (FAST, 60, 9999, 1))
+    now_s = int(time.time()) // 10 * 10
+    append_to_log(
+        config / "netslo-data" / "exclusions.jsonl",
+        Exclusion("x1", now_s - 9000, now_s - 3600, "alice", "CHG-1", now_s),
+    )
+    output = run("explain", "national-latency", "--path", FAST.id).output
+    assert "1 exclusions, with 1,000 packets, 100 of them bad" in output
+    assert "without those, remaining = 89.9999" in output or "= 90.0000 %" in output
+    assert "retroactive, by alice: CHG-1" in output
+    (found,) = json.loads(run("explain", "national-latency", "--path", FAST.id, "--json").output)[
+        "slos"
+    ]
+    assert found["excluded"]["bad_events"] == 100
+    assert found["status"]["bad_events"] == 101
+
+
+def test_explain_of_what_is_not_known_is_a_usage_error(run, keep):
+    keep()
+    assert isinstance(run("explain", "speed").exception, ConfigurationError)
+    assert isinstance(run("explain", "--path", "a:b/c").exception, ConfigurationError)
+    assert "No objective covers" not in run("explain", "--path", FAST.id).output
+    unseen = run("explain", "loss", "--path", FAST.id).output
+    assert "no packet was measured" in unseen
+
+
+def test_export_writes_what_reads_as_the_same_objectives(run, config):
+    estate = load_estate(config)
+    before = load_objectives(config, estate)
+    for arguments in (["export"], ["export", "--inline"]):
+        written = run(*arguments).output
+        for file in (config / "slos").iterdir():
+            file.unlink()
+        (config / "slos" / "all.yaml").write_text(written)
+        assert load_objectives(config, estate) == before
+        assert run(*arguments).output == written
+
+
+def test_export_of_files_needs_no_estate(tmp_path):
+    data = pathlib.Path(__file__).parent / "data" / "openslo-v1.yaml"
+    result = CliRunner().invoke(slo, ["export", str(data), "-c", str(tmp_path)])
+    assert result.exit_code == 0
+    assert result.output.count("apiVersion: openslo/v1") == 10
+    refused = CliRunner().invoke(slo, ["export", str(data), "--inline"])
+    assert "--inline" in str(refused.exception)
 
 
 def test_check_says_that_a_calendar_is_for_reviews(run, config):

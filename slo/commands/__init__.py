@@ -1,0 +1,1 @@
+"""The commands of `netslo slo`, by what they are about."""

@@ -1,0 +1,61 @@
+"""What the commands of `netslo slo` share."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from netslo.config.options import DATA_DIR, STORE_FILE
+
+if TYPE_CHECKING:  # the commands import what they need, so that --help needs none of it
+    from netslo.estate import Estate
+    from slo.objective import Objective
+    from slo.spec import Specification
+
+PIPE_WIDTH = 200
+STORE = pathlib.PurePath(DATA_DIR, STORE_FILE)
+
+
+def load(config_dir: pathlib.Path) -> tuple[Estate, Specification]:
+    """Read the estate and its objectives."""
+    from netslo.config.estate_file import load_estate
+    from slo.spec import load_specification
+
+    estate = load_estate(config_dir)
+    return estate, load_specification(config_dir, estate)
+
+
+def select(
+    specification: Specification, names: Sequence[str], option: str = "--slo"
+) -> tuple[Objective, ...]:
+    """Return the objectives of these names, all without any."""
+    from netslo.errors import ConfigurationError
+
+    known = {objective.name: objective for objective in specification.objectives}
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"{option} {name}: must be one of {', '.join(known) or 'none'}"
+            )
+    return tuple(o for o in known.values() if not names or o.name in names)
+
+
+def check_paths(paths: Sequence[str], estate: Estate) -> None:
+    """See that these are paths of the estate."""
+    from netslo.errors import ConfigurationError
+
+    known = {path.id for path in estate.paths}
+    for text in paths:
+        if text not in known:
+            raise ConfigurationError(
+                f"--path {text}: must be a path of the estate, as src:dst/class"
+            )
+
+
+def print_json(value: object) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2, allow_nan=False))

@@ -1,0 +1,201 @@
+"""`netslo slo check | explain | export | import`: what is promised, and what it means."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from netslo.config.options import DATA_DIR, config_option, file_option, json_option
+from slo.commands.shared import PIPE_WIDTH, STORE, check_paths, load, print_json, select
+
+if TYPE_CHECKING:
+    from netslo.estate import Estate
+    from slo.exclusion import Exclusion
+    from slo.objective import Objective
+
+
+def specification_commands() -> Sequence[click.Command]:
+    """Return the commands of this module."""
+    return (check, explain, export)
+
+
+@click.command()
+@config_option
+@json_option
+def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
+    """Check every SLO document, and say what it promises.
+
+    Exit status: 0 all valid, 2 with every problem of every file.
+    """
+    from analytics.store.sqlite import WARM_RETENTION_S
+    from netslo.errors import ConfigurationError
+    from slo.explain import promise
+    from slo.feasibility import check_feasible, warn
+
+    estate, specification = load(config_dir)
+    objectives = specification.objectives
+    problems = []
+    for objective in objectives:
+        place = specification.places[objective.name]
+        before = len(place.problems)
+        check_feasible(objective, estate, place, WARM_RETENTION_S)
+        problems += place.problems[before:]
+    if problems:
+        raise ConfigurationError(problems)
+    _load_exclusions(config_dir)
+    notes = [
+        *specification.notes,
+        *(note for objective in objectives for note in warn(objective, estate)),
+    ]
+    if as_json:
+        print_json({"slos": [_describe(o, estate) for o in objectives], "notes": notes})
+        return
+    for objective in objectives:
+        click.echo(f"{objective.name}: {promise(objective, estate)}")
+    for note in notes:
+        click.echo(f"note: {note}")
+    click.echo(f"{len(objectives)} {'SLO' if len(objectives) == 1 else 'SLOs'} ok")
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[SLO]")
+@config_option
+@click.option("--path", "path_id", metavar="ID", help="How the budget of this path came about.")
+@file_option("--store", "store_file", f"The window store.  [default: DIR/{STORE}]")
+@json_option
+def explain(
+    name: str | None,
+    config_dir: pathlib.Path,
+    path_id: str | None,
+    store_file: pathlib.Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Say what SLOs mean: windows, thresholds, detection times, budgets, probe rates.
+
+    With --path, put the numbers of the store in: how was this budget computed?
+
+    Exit status: 0 said, 2 configuration.
+    """
+    from rich.console import Console
+
+    from slo.explain import explain_lines, to_json
+    from slo.explain_table import pairs_table
+    from slo.feasibility import warn
+
+    estate, specification = load(config_dir)
+    objectives = select(specification, [name] if name else [], "SLO")
+    if path_id is not None:
+        _explain_path(objectives, path_id, estate, config_dir, store_file, as_json=as_json)
+        return
+    if as_json:
+        print_json({"slos": [to_json(objective, estate) for objective in objectives]})
+        return
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    for objective in objectives:
+        console.print("\n".join(explain_lines(objective, estate)), markup=False, soft_wrap=True)
+        if objective.alerts.pairs:
+            console.print(pairs_table(objective, estate))
+        for text in warn(objective, estate):
+            console.print(f"  warning: {text}", markup=False, soft_wrap=True)
+        console.print()
+    if not objectives:
+        click.echo("\n".join(specification.notes))
+
+
+def _explain_path(
+    objectives: Sequence[Objective],
+    path_id: str,
+    estate: Estate,
+    config_dir: pathlib.Path,
+    store_file: pathlib.Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    import time
+    from contextlib import closing
+
+    from analytics.store.sqlite import SqliteStore
+    from netslo.model import Path
+    from slo.account import account, account_json, account_lines
+
+    check_paths([path_id], estate)
+    path = Path.parse(path_id)
+    covering = [objective for objective in objectives if objective.covers(path, estate)]
+    logged = _load_exclusions(config_dir)
+    with closing(SqliteStore.open(store_file or config_dir / STORE, readonly=True)) as store:
+        now_s = time.time()
+        found = [
+            (o, account(store, o, path, estate, now_s, (*o.exclusions, *logged))) for o in covering
+        ]
+    if as_json:
+        print_json({"slos": [account_json(each) for _, each in found]})
+        return
+    for objective, each in found:
+        click.echo("\n".join(account_lines(each, objective, estate)) + "\n")
+    if not found:
+        click.echo(f"No objective covers {path_id}.")
+
+
+@click.command()
+@click.argument(
+    "files",
+    nargs=-1,
+    metavar="[FILE]...",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+)
+@config_option
+@click.option(
+    "--inline", is_flag=True, help="Make each SLO a document by itself, with all that it means."
+)
+def export(files: tuple[pathlib.Path, ...], config_dir: pathlib.Path, *, inline: bool) -> None:
+    """Write the OpenSLO v1 documents of DIR/slos, or of FILEs, in one form to standard output.
+
+    FILEs may hold any OpenSLO v1 documents, also such that netslo cannot measure.
+
+    Exit status: 0 written, 2 with every problem of every file.
+    """
+    from netslo.errors import ConfigurationError
+    from slo.export import as_written, document_of, to_yaml
+    from slo.spec import load_openslo
+
+    if files and inline:
+        raise ConfigurationError("--inline: is for the documents of a configuration, not for FILEs")
+    if files:
+        documents = [as_written(document) for document in load_openslo(files)]
+    else:
+        _, specification = load(config_dir)
+        documents = (
+            [document_of(objective) for objective in specification.objectives]
+            if inline
+            else [as_written(document) for document in specification.documents]
+        )
+    click.echo(to_yaml(documents), nl=False)
+
+
+def _load_exclusions(config_dir: pathlib.Path) -> tuple[Exclusion, ...]:
+    from slo.exclusion_log import FILE_NAME, load_exclusions
+
+    return load_exclusions(config_dir / DATA_DIR / FILE_NAME)
+
+
+def _describe(objective: Objective, estate: Estate) -> dict[str, Any]:
+    from netslo.units import format_duration
+
+    slices = objective.slices
+    return {
+        "slo": objective.name,
+        "service": objective.service,
+        "indicator": objective.indicator.value,
+        "objective": float(objective.target),
+        "threshold": objective.limit_s,
+        "slice": None if slices is None else format_duration(slices.length_s),
+        "period": format_duration(objective.window_s),
+        "owner": objective.owner,
+        "runbook": objective.runbook,
+        "paths": [path.id for path in objective.paths(estate)],
+    }

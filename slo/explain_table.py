@@ -1,0 +1,73 @@
+"""The alert pairs of an objective as a table for a person."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from rich.table import Table
+
+from netslo.estate import Estate
+from slo.feasibility import ERROR_RATIOS, Figures, PairFigures
+from slo.objective import Objective
+
+
+def pairs_table(objective: Objective, estate: Estate) -> Table:
+    """Return one row a pair: when it fires, how soon, and how often it needs a probe."""
+    figures = Figures.of(objective, estate)
+    guard = objective.alerts.guard.bad_events_min
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1), header_style="bold")
+    table.add_column("  alert", no_wrap=True)
+    for heading in (
+        "long",
+        "short",
+        "of budget",
+        "burn >",
+        "errors >",
+        *(f"seen at {float(ratio * 100):g} %" for ratio in ERROR_RATIOS),
+        "bad events",
+        f"needs 1 event / (for {guard} bad)",
+        "has 1 /",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for each in figures.pairs:
+        table.add_row(f"  {each.pair.severity.value}", *_cells(each, figures))
+    return table
+
+
+def _cells(each: PairFigures, figures: Figures) -> list[str]:
+    return [
+        each.pair.long,
+        each.pair.short,
+        f"{float(each.pair.budget_share * 100):.4g} %",
+        f"{float(each.burn_rate):.4g}",
+        f"{float(each.error_ratio * 100):.4g} %",
+        *(say_time(each.detection_s(ratio)) for ratio in ERROR_RATIOS),
+        _count(each.bad_events),
+        f"{say_time(each.longest_interval_s(1))} / {say_time(each.interval_max_s)}",
+        say_time(figures.interval_s),
+        _verdict(each),
+    ]
+
+
+def _verdict(each: PairFigures) -> str:
+    if not each.possible:
+        return "NEVER fires"
+    if each.bad_events < 1:
+        return "RESTS ON ONE"
+    return "slow" if each.bad_events < each.bad_events_min else "ok"
+
+
+def _count(exact: Fraction) -> str:
+    return f"{float(exact):,.0f}" if exact >= 100 else f"{float(exact):.3g}"  # noqa: PLR2004
+
+
+def say_time(seconds: Fraction | None) -> str:
+    """Write a time for a reader, in the unit that suits; None is never."""
+    if seconds is None:
+        return "never"
+    value = float(seconds)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if value >= 2 * size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"

@@ -1,0 +1,170 @@
+"""What an objective's alerts can do with the probes there are: figures, faults and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from netslo.estate import Estate
+from netslo.model import Direction, ProbeKind
+from netslo.units import format_duration
+from slo.burn import BurnPair
+from slo.objective import Indicator, Objective
+from slo.place import Place
+
+ERROR_RATIOS: Final = (Fraction(1), Fraction(1, 10), Fraction(1, 100))
+
+
+@dataclass(frozen=True, slots=True)
+class PairFigures:
+    """What one pair promises under one objective and probing plan; exact."""
+
+    pair: BurnPair
+    burn_rate: Fraction  # to exceed
+    error_ratio: Fraction  # to exceed
+    bad_events: Fraction  # in the long window, at the threshold
+    interval_s: Fraction  # from one event to the next, as planned
+    bad_events_min: int  # of the guard
+
+    @property
+    def possible(self) -> bool:
+        """Whether it can fire at all."""
+        return self.error_ratio < 1
+
+    @property
+    def interval_max_s(self) -> Fraction:
+        """The longest interval at which the threshold is as many bad events as the guard asks."""
+        return self.longest_interval_s(self.bad_events_min)
+
+    def longest_interval_s(self, bad_events: int) -> Fraction:
+        """Return the longest interval, in seconds, at which the threshold is so many events."""
+        return self.pair.long_s * self.error_ratio / bad_events
+
+    def detection_s(self, error_ratio: Fraction) -> Fraction | None:
+        """Return how long a constant error ratio from a clean start takes to fire; seconds.
+
+        Both the threshold must be passed and the guard's bad events have come. None when it
+        never fires. Reporting and evaluation come on top.
+        """
+        needed = self.error_ratio
+        if error_ratio <= needed:
+            return None
+        found = max(needed * self.pair.long_s, self.bad_events_min * self.interval_s) / error_ratio
+        return found if found <= self.pair.long_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one objective promises under one probing plan; exact."""
+
+    interval_s: Fraction  # from one event to the next on one path
+    events: Fraction  # in the period, on one path
+    budget_events: Fraction  # of those may be bad
+    outage_s: Fraction  # of a path, in full, which would spend the budget
+    pairs: tuple[PairFigures, ...]
+
+    @classmethod
+    def of(cls, objective: Objective, estate: Estate) -> Figures:
+        interval_s = Fraction(str(estate.plan.interval_s))
+        if objective.slices is not None:
+            interval_s = Fraction(objective.slices.length_s)
+        events = objective.window_s / interval_s
+        return cls(
+            interval_s,
+            events,
+            (1 - objective.target) * events,
+            (1 - objective.target) * objective.window_s,
+            tuple(_pair_figures(objective, pair, interval_s) for pair in objective.alerts.pairs),
+        )
+
+
+def _pair_figures(objective: Objective, pair: BurnPair, interval_s: Fraction) -> PairFigures:
+    error_ratio = pair.error_ratio_min(objective.target, objective.window_s)
+    return PairFigures(
+        pair,
+        pair.threshold(objective.window_s),
+        error_ratio,
+        pair.long_s * error_ratio / interval_s,
+        interval_s,
+        objective.alerts.guard.bad_events_min,
+    )
+
+
+def check_feasible(
+    objective: Objective, estate: Estate, place: Place, kept_s: int | None = None
+) -> None:
+    """Report what cannot work as it stands to `place`, the root of the SLO's document.
+
+    Args:
+        objective: What is promised.
+        estate: What is probed, and how often.
+        place: Where the problems are.
+        kept_s: How long windows are kept, in seconds.
+    """
+    figures = Figures.of(objective, estate)
+    where = place.at("spec", "objectives", 0)
+    for each in figures.pairs:
+        if each.possible and each.bad_events < 1:
+            where.report(
+                "",
+                f"the {describe(each.pair)} rests on a single bad {event_name(objective)}: its "
+                f"threshold is {float(each.bad_events):.3g} of one; {_remedy(objective, each)}",
+            )
+    if kept_s is not None and objective.window_s > kept_s:
+        place.at("spec", "timeWindow", 0, "duration").report(
+            format_duration(objective.window_s),
+            f"is longer than windows are kept, {format_duration(kept_s)}",
+        )
+
+
+def warn(objective: Objective, estate: Estate) -> list[str]:
+    """Return what is allowed but will surprise, most important first."""
+    return [
+        f"{objective.name}: {text}"
+        for text in (*_warn_of_alerts(objective, estate), *_warn_of_data(objective, estate))
+    ]
+
+
+def event_name(objective: Objective) -> str:
+    return "packet" if objective.slices is None else "slice"
+
+
+def describe(pair: BurnPair) -> str:
+    return f"{pair.severity.value} on {pair.long} and {pair.short}"
+
+
+def _warn_of_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
+    event = event_name(objective)
+    for each in Figures.of(objective, estate).pairs:
+        if each.possible and 1 <= each.bad_events < each.bad_events_min:
+            yield (
+                f"the {describe(each.pair)} is slow: its threshold is "
+                f"{float(each.bad_events):.3g} bad {event}s, and it waits for "
+                f"{each.bad_events_min}; {_remedy(objective, each)}"
+            )
+    if not objective.alerts.pairs:
+        yield "alerts nobody, whatever happens"
+
+
+def _remedy(objective: Objective, figures: PairFigures) -> str:
+    longest_s = figures.interval_max_s
+    if objective.slices is not None:
+        return f"slices of at most {float(longest_s):.3g} s would do, or a longer window"
+    return f"probe at least every {float(longest_s):.3g} s"
+
+
+def _warn_of_data(objective: Objective, estate: Estate) -> Iterator[str]:
+    if objective.calendar is not None:
+        yield (
+            f"the {objective.calendar.duration} calendar window is for reviews; "
+            f"budget and alerts here are over the last {format_duration(objective.window_s)}"
+        )
+    if objective.direction is not Direction.ROUND_TRIP:
+        paths = objective.paths(estate)
+        deaf = sum(estate.probe_kind(path) is not ProbeKind.STAMP for path in paths)
+        if deaf:
+            yield f"is unmeasured on {deaf} of {len(paths)} paths: only stamp sees one way"
+    if objective.indicator is Indicator.BANDWIDTH:
+        yield "is unmeasured until something measures bandwidth: no probe of ours does yet"

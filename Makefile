@@ -17,6 +17,7 @@ demo: $(VENV)/.wheel  ## Set up, then measure nine emulated UK sites for three m
 	$(BIN)/netslo demo $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.wheel  ## Set up, then run all tests against the built wheel
+	@tests/support/system_packages.sh
 	$(BIN)/pytest $(ARGS)
 
 lint: $(VENV)/.dev $(VENV)/.wheel  ## Style, types and the import contract

@@ -20,7 +20,6 @@ _PREFIX: Final = "netslo"
 _NAMES = pathlib.Path("/run/netns")
 _CLONE_NEWNET: Final = 0x40000000
 _COMMAND_TIMEOUT_S: Final = 30.0
-_INSTALL_TIMEOUT_S: Final = 90.0
 _END_TIMEOUT_S: Final = 1.0
 _UP_TIMEOUT_S: Final = 5.0
 _SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -66,24 +65,12 @@ def available() -> str | None:
     """Return why namespaces cannot be made here; None when they can."""
     if os.geteuid() != 0:
         return "not root"
-    _install_iproute2()
     try:
         with Namespace("check") as trial:
             trial.run("ip", "link", "show", "lo")
     except (OSError, RuntimeError, subprocess.SubprocessError) as problem:
         return f"no network namespaces: {problem}"
     return None
-
-
-def _install_iproute2() -> None:
-    """Try to install `ip` and `tc` where they are missing and apt is at hand."""
-    if shutil.which("ip", path=_SEARCH_PATH) and shutil.which("tc", path=_SEARCH_PATH):
-        return
-    install = ("apt-get", "install", "-y", "-qq", "iproute2")
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        if execute(*install, timeout_s=_INSTALL_TIMEOUT_S, check=False).returncode:
-            execute("apt-get", "update", "-qq", timeout_s=_INSTALL_TIMEOUT_S, check=False)
-            execute(*install, timeout_s=_INSTALL_TIMEOUT_S, check=False)
 
 
 class Namespace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 from analytics.magnitudes import magnitudes
@@ -125,6 +126,23 @@ def _loss_figures(window: PathWindow) -> dict[str, Any]:
 
 def _named(counts: dict[int, int]) -> dict[str, int]:
     return {str(number): count for number, count in counts.items()}
+
+
+def floor_marks(
+    figures: Mapping[str, Any], floor_s: Mapping[str, float | None]
+) -> dict[str, bool | None]:
+    """Return for each percentile of a round trip whether the host's noise could explain it.
+
+    None where the floor is not known, and of a percentile that too few samples bound from above.
+
+    Args:
+        figures: What `window_figures` returns.
+        floor_s: The noise floor by quantile, seconds.
+    """
+    return {
+        q: None if each["high"] is None else could_be_floor(each["value"], floor_s.get(q))
+        for q, each in figures["rtt"]["quantiles"].items()
+    }
 
 
 def could_be_floor(

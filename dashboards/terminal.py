@@ -18,6 +18,7 @@ _FRAME_LINES: Final = 5  # title, headings, legend, what is left out, and a marg
 _LOG_LINES_MAX: Final = 5
 _PATH_WIDTH_MIN: Final = 16  # a path is cut rather than a figure, but no further than that
 _LEGEND: Final = "* too few samples to bound it · jitter: p99 of RFC 5481 · worst paths first"
+_FLOOR_LEGEND: Final = "~ less than three noise floors: the probe's own host may explain it"
 _BAR_WIDTH: Final = 8
 _BARS: Final = " ▏▎▍▌▋▊▉█"
 _LOW_BUDGET: Final = 0.25
@@ -40,6 +41,7 @@ class PathRow:
     budget_remaining_ratio: float | None  # of its worst objective
     burn_5m: float | None  # of its fastest-burning objective
     burning: bool  # fast enough to page somebody
+    near_floor: frozenset[str] = frozenset()  # quantiles that the probe's host could explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,13 @@ def render(view: EstateView, height: int, width: int) -> RenderableType:
     log = _last_lines(view.log, width, max(1, min(_LOG_LINES_MAX, (height - _FRAME_LINES) // 2)))
     room = max(1, height - _FRAME_LINES - len(log))
     rows = view.by_trouble()
+    floored = any(row.near_floor for row in rows)
+    room = max(1, room - floored)
     parts: list[RenderableType] = [_headline(view, width)]
     if rows:
         parts += [_table(rows[:room], width), _line(_LEGEND, "dim")]
+        if floored:
+            parts.append(_line(_FLOOR_LEGEND, "dim"))
         if len(rows) > room:
             parts.append(_line(_left_out(rows[room:]), "dim"))
     else:
@@ -223,7 +229,11 @@ def _clock(seconds: float) -> str:
 def _p999(row: PathRow) -> str:
     if row.p999_s is None:
         return "-"
-    return format_ms(row.p999_s) + (" " if row.p999_bounded else "*")
+    return _rtt(row, "0.999", row.p999_s) + (" " if row.p999_bounded else "*")
+
+
+def _rtt(row: PathRow, quantile: str, value_s: float | None) -> str:
+    return "~" * (quantile in row.near_floor) + format_ms(value_s)
 
 
 _ESSENTIAL: Final = 9
@@ -242,8 +252,8 @@ _COLUMNS: Final = (
     _Column("", lambda row: _mark(row)[0], "left"),
     _PATH,
     _Column("scope", lambda row: row.scope, "left", rank=3),
-    _Column("p50 ms", lambda row: format_ms(row.p50_s), rank=5),
-    _Column("p99 ms", lambda row: format_ms(row.p99_s)),
+    _Column("p50 ms", lambda row: _rtt(row, "0.5", row.p50_s), rank=5),
+    _Column("p99 ms", lambda row: _rtt(row, "0.99", row.p99_s)),
     _Column("p99.9 ms", _p999, rank=4),
     _Column("loss", lambda row: format_percent(row.loss_ratio)),
     _Column("jitter ms", lambda row: format_ms(row.jitter_s), rank=2),

@@ -41,6 +41,7 @@ CLOCK_ERROR: Final = "netslo.probe.clock.error"  # gauge, s
 LACKS: Final = "netslo.probe.lacks"  # gauge, always 1; notice
 FLOW_RTT: Final = "netslo.probe.flow.rtt"  # gauge, s; path, flow: the median of 10 s
 FLOW_LOSS: Final = "netslo.probe.flow.loss"  # gauge, 1; path, flow: the ratio of 10 s
+NOISE_FLOOR: Final = "netslo.probe.noise_floor"  # gauge, s; quantile: the host's own round trip
 
 # Resource and data-point attributes
 ATTR_SERVICE_NAME: Final = "service.name"
@@ -59,6 +60,7 @@ ATTR_REASON: Final = "reason"
 ATTR_DSCP: Final = "dscp"
 ATTR_SLO: Final = "slo"
 ATTR_RESULT: Final = "result"
+ATTR_QUANTILE: Final = "quantile"
 
 # Prometheus, from the collector's /metrics
 PROM_RTT: Final = "network_probe_rtt_seconds"  # native histogram
@@ -86,6 +88,7 @@ PROM_PROBE_CLOCK_ERROR: Final = "netslo_probe_clock_error_seconds"
 PROM_PROBE_LACKS: Final = "netslo_probe_lacks"
 PROM_PROBE_FLOW_RTT: Final = "netslo_probe_flow_rtt_median_seconds"
 PROM_PROBE_FLOW_LOSS: Final = "netslo_probe_flow_loss_ratio"
+PROM_PROBE_NOISE_FLOOR: Final = "netslo_probe_noise_floor_seconds"
 PROM_COLLECTOR_REQUESTS: Final = "netslo_collector_requests_total"
 PROM_COLLECTOR_BYTES: Final = "netslo_collector_received_bytes_total"
 PROM_COLLECTOR_WINDOWS: Final = "netslo_collector_windows_total"

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from netslo.model import Endpoint
 from probes.channel import Report
+from probes.floor_report import reporting_noise_floor
 from probes.flows import FlowSet
 from probes.names import Addresses, Names
 from probes.outbox import Outbox
@@ -99,9 +100,10 @@ class ProbeAgent:
                 outbox = Outbox(site, self._collector_url, self._spool_dir / site)
                 self._outboxes[site] = outbox
                 outbox.health.set_notices(self._notices)
+            healths = [outbox.health for outbox in self._outboxes.values()]
             # Not the loop's own threads: an engine occupies one for ever.
             with ThreadPoolExecutor(3, thread_name_prefix="probe") as threads:
-                async with asyncio.TaskGroup() as tasks:
+                async with reporting_noise_floor(healths), asyncio.TaskGroup() as tasks:
                     await self._work(tasks, threads, stop, on_ready)
             await asyncio.gather(*(x.deliverer.drain(DRAIN_S) for x in self._outboxes.values()))
         finally:

@@ -7,7 +7,7 @@ repeated. What matters for a measurement (lost, unmeasured) travels in the windo
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -98,11 +98,15 @@ class ProbeHealth:
         meter.create_observable_gauge(
             metrics.FLOW_LOSS, [self._observe_flow_loss], "1", "Loss ratio of a path's flow"
         )
+        self._floor_s: dict[str, float] = {}  # by quantile
         meter.create_observable_gauge(
             metrics.SPOOL_BATCHES, [self._observe_spool], "{batch}", "Batches waiting for delivery"
         )
         meter.create_observable_gauge(
             metrics.CLOCK_ERROR, [self._observe_clock], "s", "Largest error of the wall clock"
+        )
+        meter.create_observable_gauge(
+            metrics.NOISE_FLOOR, [self._observe_floor], "s", "Round trip of the host to itself"
         )
 
     @property
@@ -132,6 +136,10 @@ class ProbeHealth:
     def set_clock_error(self, seconds: float | None) -> None:
         """State the largest error of the wall clock; None where it is not known."""
         self._clock_error_s = seconds
+
+    def set_noise_floor(self, quantiles: Mapping[str, float | None]) -> None:
+        """State the host's own round trip by quantile, seconds; None where it is not known."""
+        self._floor_s = {q: value_s for q, value_s in quantiles.items() if value_s is not None}
 
     def count_discarded(self, reason: str, packets: int = 1) -> None:
         """Count packets that arrived and could not be used; `reason` is one of a few."""
@@ -175,6 +183,11 @@ class ProbeHealth:
 
     def _observe_clock(self, _options: CallbackOptions) -> Iterable[Observation]:
         return () if self._clock_error_s is None else (Observation(self._clock_error_s),)
+
+    def _observe_floor(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return [
+            Observation(value_s, {metrics.ATTR_QUANTILE: q}) for q, value_s in self._floor_s.items()
+        ]
 
 
 def most_unequal(figures: Sequence[FlowFigures]) -> list[FlowFigures]:

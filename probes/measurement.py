@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from analytics.figures import window_figures
+from analytics.figures import floor_marks, window_figures
 from analytics.sketch import Sketch
 from analytics.summary import distribution
 from analytics.windows import PacketCounts, PathWindow
@@ -88,17 +88,8 @@ class Measurement:
 
 
 def marks(figures: Mapping[str, Any], floor: NoiseFloor | None) -> dict[str, bool | None]:
-    """Return for each percentile of a round trip whether the floor could explain it.
-
-    None where that is not known, and of a percentile that too few packets bound from above.
-    """
-    found: dict[str, bool | None] = {}
-    for q, each in figures["rtt"]["quantiles"].items():
-        if floor is None or each["high"] is None:
-            found[q] = None
-        else:
-            found[q] = floor.explains(q, each["value"])
-    return found
+    """Return for each percentile of a round trip whether the floor could explain it."""
+    return floor_marks(figures, {} if floor is None else floor.bounds)
 
 
 def why_not_a(measurement: Measurement) -> str | None:

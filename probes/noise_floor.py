@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 
 from analytics.figures import could_be_floor
 from analytics.summary import distribution, exact_distribution
-from analytics.windows import PathWindow, SeriesKey, SketchKey
+from analytics.windows import PathWindow, SeriesKey
 from netslo.errors import NetsloError
-from netslo.metrics import RTT
 from netslo.model import NS_PER_S, Endpoint, Path, Quality, Window
 from probes.address import resolve
 from probes.channel import Report
 from probes.engine import Engine
-from probes.engines import new_engine
+from probes.engines import MeasuringEngine, new_engine
 from probes.reflector import RateLimit, ReflectorServer
 from probes.session import SessionPlan
 
@@ -36,6 +35,7 @@ RATE: Final = 1000.0
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 _SECONDS_MAX: Final = 600.0
 _RATE_MAX: Final = 10_000.0
+_STOP_POLL_S: Final = 0.1
 _TIMEOUT_NS: Final = NS_PER_S // 2
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _KEY: Final = SeriesKey(Path("here", "here", "self-test"))  # of no estate; published nowhere
@@ -95,14 +95,14 @@ class NoiseFloor:
         """The percentiles of the round trip without their intervals, as health reports them."""
         return {q: figure.value for q, figure in self.rtt.items()}
 
-    def explains(self, quantile: str, value_s: float | None) -> bool | None:
-        """Whether a percentile measured elsewhere could be this host's doing; None: unknown.
+    @property
+    def bounds(self) -> dict[str, float | None]:
+        """The upper ends of the percentiles' intervals, or the figures where there is none."""
+        return {q: each.value if each.high is None else each.high for q, each in self.rtt.items()}
 
-        The upper end of the floor's interval counts, where it is known.
-        """
-        figure = self.rtt.get(quantile, Figure())
-        floor_s = figure.value if figure.high is None else figure.high
-        return could_be_floor(value_s, floor_s)
+    def explains(self, quantile: str, value_s: float | None) -> bool | None:
+        """Whether a percentile measured elsewhere could be this host's doing; None: unknown."""
+        return could_be_floor(value_s, self.bounds.get(quantile))
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable shape of `doctor --json`; what is not known is null."""
@@ -124,7 +124,9 @@ class NoiseFloor:
         }
 
 
-def measure_noise_floor(*, seconds: float = SECONDS, rate: float = RATE) -> NoiseFloor:
+def measure_noise_floor(
+    *, seconds: float = SECONDS, rate: float = RATE, stop: threading.Event | None = None
+) -> NoiseFloor:
     """Measure ourselves over loopback; takes `seconds`, and a bit more for the last answers.
 
     From any thread. It uses a free port of loopback, threads that have ended when it returns,
@@ -133,6 +135,7 @@ def measure_noise_floor(*, seconds: float = SECONDS, rate: float = RATE) -> Nois
     Args:
         seconds: How long packets are sent, 600 s at most.
         rate: Packets per second, 10,000 at most.
+        stop: When it is set, figures are of what was measured until then.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -142,7 +145,7 @@ def measure_noise_floor(*, seconds: float = SECONDS, rate: float = RATE) -> Nois
         raise ValueError(f"cannot measure {seconds} s at {rate} packets/s")
     try:
         with _reflecting(rate) as endpoint:
-            return _measure(endpoint, seconds, rate)
+            return _measure(endpoint, seconds, rate, stop or threading.Event())
     except OSError as error:
         raise NetsloError(f"the self-test cannot run: {error.strerror or error}") from error
 
@@ -189,16 +192,15 @@ class _Findings:
             self.discarded += report.discarded
 
 
-def _measure(endpoint: Endpoint, seconds: float, rate: float) -> NoiseFloor:
+def _measure(endpoint: Endpoint, seconds: float, rate: float, stop: threading.Event) -> NoiseFloor:
     findings = _Findings()
     engine = new_engine(findings.take_in)
     plan = SessionPlan(_KEY, round(NS_PER_S / rate), _TIMEOUT_NS)
     engine.measure(plan, resolve(endpoint), phase_ns=0, count=round(seconds * rate))
-    engine.run()
+    with _stopping(engine, stop):
+        engine.run()
     total = findings.total
-    samples = {quality: _samples(total, quality) for quality in Quality}
-    best = max(Quality, key=lambda quality: samples[quality])
-    rtt = distribution(total.sketches.get(SketchKey(RTT, best)), QUANTILES)
+    rtt = distribution(total.rtt(), QUANTILES)
     late_s: NDArray[np.float64] = np.array(findings.late_s)
     packets = total.packets
     return NoiseFloor(
@@ -209,16 +211,31 @@ def _measure(endpoint: Endpoint, seconds: float, rate: float) -> NoiseFloor:
         answered=packets.answered,
         lost=packets.lost,
         unmeasured=packets.unmeasured,
-        samples=samples,
+        samples=total.samples(),
         rtt=figures_of(rtt),
         lateness=figures_of(exact_distribution(late_s, QUANTILES)),
         discarded=dict(findings.discarded),
     )
 
 
-def _samples(window: PathWindow, quality: Quality) -> int:
-    sketch = window.sketches.get(SketchKey(RTT, quality))
-    return 0 if sketch is None else sketch.count
+@contextmanager
+def _stopping(engine: MeasuringEngine, stop: threading.Event) -> Iterator[None]:
+    """Pass on that an event is set."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            if stop.wait(_STOP_POLL_S):
+                engine.stop()
+                return
+
+    thread = threading.Thread(target=watch, name="self-test stop", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def figures_of(shape: Mapping[str, Any]) -> dict[str, Figure]:

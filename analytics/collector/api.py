@@ -23,8 +23,8 @@ from analytics.collector.query import (
     read_path,
     read_time,
 )
-from analytics.collector.state import LastWindows
-from analytics.figures import window_figures
+from analytics.collector.state import HealthBoard, LastWindows
+from analytics.figures import floor_marks, window_figures
 from analytics.horizons import HORIZONS
 from analytics.store import WindowStore
 from analytics.summary import distribution
@@ -50,18 +50,21 @@ class Api:
         estate: Estate,
         last_windows: LastWindows,
         live: Live,
+        board: HealthBoard,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._estate = estate
         self._last_windows = last_windows
         self._live = live
+        self._board = board
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of this module."""
         return [
             web.get("/api/v1/paths", _json_handler(self.paths)),
+            web.get("/api/v1/probes", _json_handler(self.probes)),
             web.get("/api/v1/horizons", _json_handler(self.horizons)),
             web.get("/api/v1/windows", _json_handler(self.windows)),
         ]
@@ -70,7 +73,10 @@ class Api:
         """Answer with every path measured within `range`, up to now.
 
         `{"start", "end", "range", "paths": [{"path", "src_site", "dst_site", "class", "scope",
-        "probe", "last_window_end", and the figures of a window}]}`
+        "probe", "last_window_end", the figures of a window, "noise_floor", "could_be_floor"}]}`
+
+        `noise_floor` is what the probe's host adds itself, by quantile, and `could_be_floor` which
+        percentiles of the round trip it could explain.
 
         Raises:
             BadQuery: a parameter is wrong.
@@ -79,11 +85,12 @@ class Api:
         span_s = read_duration("range", query.get("range", "5m"))
         end_s = int(self._clock()) // WINDOW_S * WINDOW_S
         start_s = end_s - span_s
-        ends = self._last_windows.ends()
+        ends, floors = self._last_windows.ends(), self._board.noise_floors(self._clock())
         paths = []
         for key, window in self._store.aggregate(Selector(), start_s, end_s).items():
             path = key.path
             if self._estate.knows(path):  # not one which the estate has given up
+                figures, floor = window_figures(window), floors.get(path.src)
                 paths.append(
                     {
                         "path": path.id,
@@ -93,10 +100,24 @@ class Api:
                         "scope": self._estate.scope(path).value,
                         "probe": key.probe.value,
                         "last_window_end": ends.get(key),
-                        **window_figures(window),
+                        **figures,
+                        "noise_floor": floor,
+                        "could_be_floor": floor_marks(figures, floor or {}),
                     }
                 )
         return {"start": start_s, "end": end_s, "range": format_duration(span_s), "paths": paths}
+
+    def probes(self, query: MultiMapping[str]) -> dict[str, Any]:
+        """Answer with what every probe said of itself in the last ten minutes.
+
+        `{"probes": [{"site", "instance", "last_report", "clock_error", "spool_batches",
+        "noise_floor": {"0.5", "0.9", "0.99", "0.999"}}]}`
+
+        Raises:
+            BadQuery: there is a parameter.
+        """
+        check_names(query, ())
+        return {"probes": [each.to_json() for each in self._board.reports(self._clock())]}
 
     def horizons(self, query: MultiMapping[str]) -> dict[str, Any]:
         """Answer with one path over the last minute, 5 minutes, hour, 6 hours, day and 28 days.

@@ -202,4 +202,9 @@ def _health_families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
             "Largest error of the wall clock",
             labels=_PROBE_LABELS,
         ),
+        metrics.NOISE_FLOOR: GaugeMetricFamily(
+            metrics.PROM_PROBE_NOISE_FLOOR,
+            "Round trip of the probe's host to itself: no figure below three times that is sure",
+            labels=[*_PROBE_LABELS, metrics.ATTR_QUANTILE],
+        ),
     }

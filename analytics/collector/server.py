@@ -124,7 +124,7 @@ def create_app(
     app.router.add_post("/v1/metrics", Receiver(writer.take, limits, telemetry).handle)
     app.router.add_get("/metrics", Scrape(telemetry.registry, cumulative).handle)
     app.router.add_get("/healthz", writer.healthz)
-    app.add_routes([*Api(store, estate, last_windows, live, clock).routes(), *routes])
+    app.add_routes([*Api(store, estate, last_windows, live, board, clock).routes(), *routes])
     return app
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,15 +13,26 @@ from analytics.frame import Frame
 from analytics.otlp import HealthPoint
 from analytics.streams import Streams
 from analytics.windows import SeriesKey
-from netslo.metrics import DISCARDED, FLOW_LOSS, FLOW_RTT, LACKS
+from netslo.metrics import (
+    ATTR_QUANTILE,
+    CLOCK_ERROR,
+    DISCARDED,
+    FLOW_LOSS,
+    FLOW_RTT,
+    LACKS,
+    NOISE_FLOOR,
+    SPOOL_BATCHES,
+)
 
 HEALTH_STALE_S: Final = 600.0
 FLOW_STALE_S: Final = 60.0  # flows come and go while their probe stays
 REASONS_MAX: Final = 32  # of discarded packets, of one probe
 FLOWS_MAX: Final = 256
+QUANTILES: Final = ("0.5", "0.9", "0.99", "0.999")  # of a noise floor
 LABELS: Final = {  # of an instrument, beside the probe's own
     DISCARDED: ("reason",),
     LACKS: ("notice",),
+    NOISE_FLOOR: (ATTR_QUANTILE,),
     FLOW_RTT: ("path", "flow"),
     FLOW_LOSS: ("path", "flow"),
 }
@@ -56,6 +67,22 @@ class ProbeReport:
             if instrument[0] in _OF_FLOWS and at_s < now_s - FLOW_STALE_S:
                 del self.values[instrument], self.received[instrument]
 
+    @property
+    def noise_floor(self) -> dict[str, float | None]:
+        """The host's own round trip by quantile, seconds; None where it is not known."""
+        return {q: self.values.get((NOISE_FLOOR, q)) for q in QUANTILES}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return an entry of /api/v1/probes; what is not known is null."""
+        return {
+            "site": self.site,
+            "instance": self.instance,
+            "last_report": self.received_s,
+            "clock_error": self.values.get((CLOCK_ERROR,)),
+            "spool_batches": self.values.get((SPOOL_BATCHES,)),
+            "noise_floor": self.noise_floor,
+        }
+
 
 class HealthBoard:
     """The latest health of each probe; old and surplus ones are forgotten. Thread-safe."""
@@ -76,6 +103,14 @@ class HealthBoard:
             report.note((point.name, *labels), point.value, received_s)
             while len(self._reports) > self._probes_max:
                 del self._reports[next(iter(self._reports))]
+
+    def noise_floors(self, now_s: float) -> dict[str, dict[str, float | None]]:
+        """Return the noise floor of each site's latest report that has one, by quantile."""
+        floors = {}
+        for report in sorted(self.reports(now_s), key=lambda report: report.received_s):
+            if any(value is not None for value in report.noise_floor.values()):
+                floors[report.site] = report.noise_floor
+        return floors
 
     def reports(self, now_s: float) -> list[ProbeReport]:
         """Return what is not stale, by site and instance."""

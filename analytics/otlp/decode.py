@@ -57,6 +57,7 @@ _HEALTH: Final = frozenset(
         metrics.LACKS,
         metrics.FLOW_RTT,
         metrics.FLOW_LOSS,
+        metrics.NOISE_FLOOR,
     }
 )
 

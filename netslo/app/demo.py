@@ -18,6 +18,7 @@ from rich.console import Console
 from analytics.store.sqlite import SqliteStore
 from netslo.app.children import Child
 from netslo.app.commands.options import make_directory
+from netslo.app.floors import ProbeFloors
 from netslo.app.incident import Incident, plan_incident
 from netslo.app.report import final_state, summary
 from netslo.app.run import Run
@@ -66,7 +67,7 @@ def run_demo(
         with closing(SqliteStore.open(run.store_file, readonly=True)) as store:
             show = Show(
                 run,
-                Watch(store, estate, objectives, started_s),
+                Watch(store, estate, objectives, started_s, read_floors=ProbeFloors(collector)),
                 Screen(console, f"{TITLE} · http://{collector}"),
                 emulator,
                 plan_incident(estate, started_s, duration_s),

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from analytics.store.sqlite import SqliteStore
 from netslo.app.commands.probe import check_sites
+from netslo.app.floors import ProbeFloors
 from netslo.app.run import Run
 from netslo.app.screen import Screen
 from netslo.app.signals import sigterm_interrupts
@@ -50,7 +51,7 @@ def run_up(
         run.start_probes(here, {}, collector)
         title = f"netslo up · {estate.name} · {', '.join(here)} · http://{collector}"
         with closing(SqliteStore.open(run.store_file, readonly=True)) as store:
-            watch = Watch(store, estate, objectives, time.time(), span_s=_SPAN_S)
+            watch = Watch(store, estate, objectives, time.time(), _SPAN_S, ProbeFloors(collector))
             _show(run, watch, Screen(console, title), duration_s)
 
 

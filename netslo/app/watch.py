@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from analytics.figures import floor_marks, window_figures
 from analytics.store import WindowStore
 from analytics.windows import PathWindow, Selector, SeriesKey
 from dashboards.terminal import EstateView, PathRow
+from netslo.app.floors import Floors
 from netslo.estate import Estate
 from netslo.model import Path
 from slo.objective import Objective
@@ -27,6 +29,8 @@ class Watch:
     objectives: Sequence[Objective]
     started_s: float
     span_s: int | None = None
+    read_floors: Callable[[], Floors] = dict
+    floors: Floors = field(default_factory=dict)
     windows: dict[SeriesKey, PathWindow] = field(default_factory=dict)
     statuses: list[SloStatus] = field(default_factory=list)
 
@@ -35,6 +39,7 @@ class Watch:
         now_s = time.time() if now_s is None else now_s
         start_s = self.started_s if self.span_s is None else now_s - self.span_s
         self.windows = self.store.aggregate(Selector(), _floor(start_s), _floor(now_s) + 10)
+        self.floors = self.read_floors()
         self.statuses = evaluate(self.store, self.objectives, self.estate, now_s)
 
     def view(
@@ -45,7 +50,7 @@ class Watch:
         for status in self.statuses:
             by_path.setdefault(status.path, []).append(status)
         rows = tuple(
-            _row(window, self.estate, by_path.get(key.path, []))
+            _row(window, self.estate, by_path.get(key.path, []), self.floors)
             for key, window in self.windows.items()
         )
         return EstateView(
@@ -62,7 +67,7 @@ def _floor(unix_s: float) -> int:
     return int(unix_s) // 10 * 10
 
 
-def _row(window: PathWindow, estate: Estate, statuses: list[SloStatus]) -> PathRow:
+def _row(window: PathWindow, estate: Estate, statuses: list[SloStatus], floors: Floors) -> PathRow:
     """Put a path's figures and its worst objective in one row."""
     path, packets = window.key.path, window.packets
     rtt, jitter = window.rtt(), window.jitter()
@@ -74,6 +79,7 @@ def _row(window: PathWindow, estate: Estate, statuses: list[SloStatus]) -> PathR
         default=None,
     )
     burns = [burn for s in statuses if (burn := s.burn_rate.get("5m")) is not None]
+    marks = floor_marks(window_figures(window), floors.get(path.src, {}))
     return PathRow(
         path=path.id,
         scope=estate.scope(path).value,
@@ -87,4 +93,5 @@ def _row(window: PathWindow, estate: Estate, statuses: list[SloStatus]) -> PathR
         budget_remaining_ratio=None if worst is None else worst.budget_remaining_ratio,
         burn_5m=max(burns, default=None),
         burning=any(s.burning for s in statuses),
+        near_floor=frozenset(q for q, could in marks.items() if could),
     )

@@ -326,6 +326,26 @@ class TestHealthBoard:
             (metrics.FLOW_RTT, "p", "b#0"): 1.0,
         }
 
+    def test_a_noise_floor_has_room_beside_the_reasons(self) -> None:
+        board = HealthBoard(10)
+        for number in range(100):
+            board.note(self.point(0, metrics.DISCARDED, reason=f"r{number}"), 100)
+        board.note(self.point(0, metrics.NOISE_FLOOR, 1e-6, quantile="0.5"), 100)
+        for number in range(100):
+            board.note(self.point(0, metrics.NOISE_FLOOR, 0.5, quantile=f"odd {number}"), 100)
+        [report] = board.reports(100)
+        assert report.noise_floor == {"0.5": 1e-6, "0.9": None, "0.99": None, "0.999": None}
+        assert len(report.values) == 2 * REASONS_MAX
+
+    def test_of_a_sites_probes_the_latest_that_knows_its_floor_says_it(self) -> None:
+        board = HealthBoard(10)
+        board.note(self.point(0, metrics.NOISE_FLOOR, 1e-6, quantile="0.5"), 100)
+        board.note(self.point(2, metrics.NOISE_FLOOR, 3e-6, quantile="0.5"), 120)
+        board.note(self.point(1, metrics.NOISE_FLOOR, 2e-6, quantile="0.5"), 110)
+        board.note(self.point(3), 130)  # has just started, and does not know it yet
+        assert board.noise_floors(130)["london"]["0.5"] == 3e-6
+        assert not board.noise_floors(130 + HEALTH_STALE_S)
+
     def test_a_late_window_does_not_make_a_path_look_stale(self) -> None:
         streams = Streams()
         last = LastWindows(streams)

@@ -56,6 +56,17 @@ def test_the_path_in_trouble_stands_first_with_a_mark() -> None:
     assert any("more paths" in line for line in lines)
 
 
+def test_a_figure_that_the_probes_host_could_explain_is_marked_and_the_mark_explained() -> None:
+    near = replace(GOOD, p50_s=0.00002, p99_s=0.00009, near_floor=frozenset({"0.5", "0.999"}))
+    shown = text_of(view(near, BURNING))
+    assert "~0.02" in shown
+    assert "0.09" in shown
+    assert "~0.09" not in shown
+    assert "~9.00*" in shown
+    assert "~ less than three noise floors" in shown
+    assert "~" not in text_of(view(GOOD, BURNING))
+
+
 def test_the_headline_says_how_many_burn() -> None:
     assert "▲ 1 burning" in text_of(view(GOOD, BURNING))
     assert "none burning" in text_of(view(GOOD))

@@ -1,14 +1,17 @@
 """The probe's own health: through the real collector, and without one."""
 
 import asyncio
+import json
 import threading
 import time
 
 import pytest
 from a_collector import collector
 from prometheus_client.parser import text_string_to_metric_families
+from some_windows import PATHS, make_batch, make_window
 
 from netslo import metrics
+from netslo.app.floors import read_floors
 from probes.health import ProbeHealth
 
 LONG_S = 3600.0  # only the last report, at shutdown
@@ -37,6 +40,7 @@ async def test_every_instrument_reaches_prometheus(tmp_path) -> None:
         health.record_lateness(0.003)
         health.set_spool_depth(4)
         health.set_clock_error(0.01)
+        health.set_noise_floor({"0.99": 2e-6, "0.999": None})
         health.count_discarded("bad length", 3)
         health.count_discarded("bad length")
 
@@ -49,8 +53,36 @@ async def test_every_instrument_reaches_prometheus(tmp_path) -> None:
             metrics.PROM_PROBE_LATENESS: (probe, 0.005),
             metrics.PROM_PROBE_SPOOL: (probe, 4.0),
             metrics.PROM_PROBE_CLOCK_ERROR: (probe, 0.01),
+            metrics.PROM_PROBE_NOISE_FLOOR: ({**probe, "quantile": "0.99"}, 2e-6),
             metrics.PROM_PROBE_DISCARDED: ({**probe, "reason": "bad length"}, 4.0),
         }
+
+
+async def test_the_noise_floor_stands_beside_the_figures_it_could_explain(tmp_path) -> None:
+    def fill(health: ProbeHealth) -> None:
+        health.set_noise_floor({"0.5": 0.004, "0.99": 0.002, "0.999": None})
+
+    async with collector(tmp_path / "store.sqlite") as room:
+        rtts = [0.010] * 1000 + [0.011] * 15
+        await room.send(make_batch(make_window(rtts=rtts)))
+        await room.send(make_batch(make_window(path=PATHS[2], rtts=rtts), instance="two"))
+        _, before = await room.get("/api/v1/paths")
+        await asyncio.to_thread(report, room.url, fill)
+        _, after = await room.get("/api/v1/paths")
+        _, probes = await room.get("/api/v1/probes")
+        assert (await room.get("/api/v1/probes", x="1"))[0] == 400
+    floor = {"0.5": 0.004, "0.9": None, "0.99": 0.002, "0.999": None}
+    nothing = dict.fromkeys(floor)
+    assert [path["noise_floor"] for path in before["paths"]] == [None, None]
+    assert before["paths"][0]["could_be_floor"] == nothing
+    found = {path["src_site"]: path for path in after["paths"]}
+    assert found["london"]["noise_floor"] == floor
+    assert found["london"]["could_be_floor"] == {**nothing, "0.5": True, "0.99": False}
+    assert found[PATHS[2].src]["noise_floor"] is None
+    [said] = probes["probes"]
+    assert (said["site"], said["instance"], said["noise_floor"]) == ("london", "i-1", floor)
+    assert said["clock_error"] is None
+    assert read_floors(json.dumps(probes).encode()) == {"london": floor}
 
 
 async def test_what_is_not_known_is_not_said(tmp_path) -> None:

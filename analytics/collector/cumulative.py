@@ -88,7 +88,7 @@ class Cumulative:
             about, path = stream.about, stream.series.path
             if not isinstance(about, SketchKey) or about.metric not in _NAMES:
                 continue
-            if self._estate.knows(path):
+            if about.quality is not None and self._estate.knows(path):
                 labels = {
                     "path": path.id,
                     "src_site": path.src,

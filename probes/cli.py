@@ -6,9 +6,7 @@ Everything heavy is imported inside the commands, so that their help needs no ex
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +17,6 @@ from netslo.units import parse_duration
 
 if TYPE_CHECKING:
     import pathlib
-    from types import FrameType
 
     from netslo.model import Endpoint
     from probes.measure import Measuring
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
 
 _DSCP_MAX = 63
 _PORTS_MAX = 64
+_RATE_MAX = 10_000_000
 _FLOOR_S, _FLOOR_RATE = 2.0, 2000.0  # 4,000 packets bound P99.9 on both sides
 _INTERVAL_S_MIN = 0.001
 _INTERVAL_S_FLOOD = 0.00001
@@ -49,38 +47,72 @@ def _duration(
     "addresses",
     metavar="HOST:PORT",
     multiple=True,
-    default=["0.0.0.0:862"],
+    help="Where to answer; may be given several times. IPv6 as [ADDRESS]:PORT.  "
+    "[default: port 862 of every address]",
+)
+@file_option(
+    "--key-file", "key_file", "Answer authenticated packets only, by the key in this file."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True, max=_RATE_MAX),
+    default=20_000,
     show_default=True,
-    help="Where to answer; may be given several times. IPv6 as [ADDRESS]:PORT.",
+    help="Packets a second that one source address is answered.",
+)
+@click.option(
+    "--burst",
+    type=click.IntRange(1, _RATE_MAX),
+    help="Packets it may send at once.  [default: those of a second]",
+)
+@click.option(
+    "--summary",
+    "summary_s",
+    callback=_duration,
+    metavar="DURATION",
+    help="Say so often how many packets were answered, such as 1m.",
 )
 @click.option(
     "--stateless",
     is_flag=True,
     help="Repeat the sender's sequence numbers instead of counting the replies of each session.",
 )
-def reflect(addresses: tuple[str, ...], *, stateless: bool) -> None:
-    """Answer STAMP test packets (RFC 8762) until stopped."""
-    from probes.reflector import ReflectorServer
+def reflect(
+    addresses: tuple[str, ...],
+    *,
+    key_file: pathlib.Path | None,
+    rate: float,
+    burst: int | None,
+    summary_s: float | None,
+    stateless: bool,
+) -> None:
+    """Answer STAMP test packets (RFC 8762) until stopped.
 
-    stop = threading.Event()
+    SIGHUP reads the key again.
+    """
+    from probes.reflecting import reflect_until_stopped
+    from probes.reflector import RateLimit
+    from probes.reflectors import Reflectors
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+    def say(text: str) -> None:
+        click.echo(text)
+        sys.stdout.flush()
 
-    server = ReflectorServer([_endpoint(text) for text in addresses], stateful=not stateless)
-    previous = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        for endpoint in server.endpoints:
-            click.echo(f"answering STAMP on {endpoint}, UDP")
-        server.run(stop)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    click.echo(f"{server.reflected} packets answered, {server.discarded.total()} discarded")
-    for reason, packets in server.discarded.most_common():
-        click.echo(f"  {packets}: {reason}")
+    limit = RateLimit(rate, burst or max(1, round(rate)))
+    endpoints = [_endpoint(text) for text in addresses or _every_address()]
+    reflectors = Reflectors(stateful=not stateless, rate_limit=limit)
+    reflect_until_stopped(reflectors, endpoints, key_file, summary_s, say)
+
+
+def _every_address() -> list[str]:
+    """Return the wildcards of the families that this host has."""
+    import socket
+
+    from probes.address import SocketAddress
+    from probes.reflectors import is_own
+
+    has_ipv6 = is_own(SocketAddress(socket.AF_INET6, ("::", 0, 0, 0)))
+    return ["0.0.0.0", *(["[::]"] if has_ipv6 else [])]  # noqa: S104 - that is what it is for
 
 
 @click.group()

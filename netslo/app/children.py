@@ -143,7 +143,8 @@ class Child:
 
 def _main(connection: Connection, parent_pid: int, target: Target, args: tuple[Any, ...]) -> None:
     """Run in the child: obey SIGTERM, report what a user must know, work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # the parent's to obey
+        signal.signal(number, signal.SIG_IGN)
     link = Link(connection)
 
     def terminate(_number: int, _frame: FrameType | None) -> None:

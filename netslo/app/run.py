@@ -12,11 +12,12 @@ from netslo.app.children import Child, stop_all
 from netslo.app.parts.collector import collector_part
 from netslo.app.parts.emulator import emulator_part
 from netslo.app.parts.probes import plan_estate, probes_part
-from netslo.app.parts.reflectors import reflectors_part
+from netslo.app.parts.reflectors import reflectors_part, stations_part
 from netslo.config.options import SPOOL_DIR, STORE_FILE
 from netslo.errors import NetsloError
 from netslo.estate import Estate
 from netslo.model import Endpoint, Path
+from probes.reflectors import Station
 from slo.objective import Objective
 from slo.spec import thresholds_by_path
 
@@ -63,6 +64,44 @@ class Run:
         """Start a reflector for each site; return the address of each."""
         bound: dict[str, Endpoint] = self._start(Child("reflectors", reflectors_part, dict(listen)))
         return bound
+
+    def reconfigure(
+        self,
+        estate: Estate,
+        objectives: Sequence[Objective],
+        stations: Sequence[Station],
+        sites: Sequence[str],
+        listen: Endpoint,
+    ) -> None:
+        """Let the parts go on by another configuration: probes and reflectors without a pause.
+
+        The collector, if it has to know, begins anew at its address; meanwhile probes spool.
+
+        Raises:
+            NetsloError: a part refuses, and goes on as before.
+        """
+        thresholds = thresholds_by_path(objectives, estate)
+        plans = plan_estate(estate, sites, thresholds, {})
+        refusal = self._part("reflectors").request(("reload", tuple(stations)))
+        if refusal is not None:
+            raise NetsloError(refusal)
+        if (estate, tuple(objectives)) != (self.estate, tuple(self.objectives)):
+            self.estate, self.objectives = estate, objectives
+            collector = self._part("collector")
+            collector.stop()
+            self.children.remove(collector)
+            self.start_collector(listen)
+            self.children.insert(0, self.children.pop())  # it ends last
+        self._part("probes").request(("reload", plans))
+
+    def _part(self, name: str) -> Child:
+        return next(child for child in self.children if child.name == name)
+
+    def start_stations(self, stations: Sequence[Station]) -> Child:
+        """Start reflectors at an estate's own addresses."""
+        child = Child("reflectors", stations_part, tuple(stations))
+        self._start(child)
+        return child
 
     def start_emulator(
         self, targets: Mapping[str, Endpoint], seed: int | None

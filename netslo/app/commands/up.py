@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import pathlib
+from typing import TYPE_CHECKING
 
 import click
 
 from netslo.app.commands.options import read_endpoint
 from netslo.config.options import DATA_DIR, config_option, directory_option
 from netslo.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netslo.estate import Estate
+    from slo.objective import Objective
 
 
 @click.command()
@@ -48,13 +55,18 @@ def up(
     The reflector of each site here answers on the site's addresses, its probes measure every
     path that starts here, and the collector keeps and publishes what they find. On several
     hosts use the parts: netslo reflect, netslo probe, netslo collect.
+
+    SIGHUP reads the configuration again; what is the same in it goes on untouched.
     """
     from netslo.app.commands.options import make_directory
     from netslo.app.up import run_up
     from netslo.config.estate_file import load_estate
     from slo.spec import load_objectives
 
-    estate = load_estate(config_dir)
-    objectives = load_objectives(config_dir, estate)
+    def load() -> tuple[Estate, Sequence[Objective]]:
+        estate = load_estate(config_dir)
+        return estate, load_objectives(config_dir, estate)
+
+    load()  # what is wrong with it comes before a folder is made
     directory = make_directory(data_dir or config_dir / DATA_DIR, "data")
-    run_up(estate, objectives, sites, listen, directory, duration_s)
+    run_up(load, sites, listen, directory, duration_s)

@@ -2,15 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from netslo.app.children import Link
-from netslo.model import Endpoint
-from probes.reflector import ReflectorServer
+from netslo.config.keys import read_keys
+from netslo.errors import NetsloError
+from netslo.estate import Estate
+from netslo.model import Endpoint, ProbeKind
+from probes.reflectors import Reflectors, Station
+
+_TICK_S: Final = 0.2
+
+
+def stations_of(estate: Estate, sites: Sequence[str]) -> tuple[Station, ...]:
+    """Return where the reflectors of sites answer, and by which keys.
+
+    A site that is probed by ICMP has none.
+
+    Raises:
+        ConfigurationError: a key file is no good.
+    """
+    keys = read_keys({file for site, file in estate.key_files.items() if site in sites})
+    return tuple(
+        Station(
+            estate.sites[site].addresses[0],
+            keys[estate.key_files[site]] if site in estate.key_files else None,
+        )
+        for site in sites
+        if estate.probes.get(site) is not ProbeKind.ICMP
+    )
 
 
 def reflectors_part(link: Link, listen: Mapping[str, Endpoint]) -> None:
     """Answer for several sites; ready with the bound address of each."""
-    server = ReflectorServer(listen.values())
-    link.ready(dict(zip(listen, server.endpoints, strict=True)))
-    server.run(link.stopped)
+    reflectors = Reflectors()
+    reflectors.arrange(Station(endpoint) for endpoint in listen.values())
+    link.ready(dict(zip(listen, reflectors.endpoints, strict=True)))
+    link.stopped.wait()
+    reflectors.end()
+
+
+def stations_part(link: Link, stations: Sequence[Station]) -> None:
+    """Answer at stations; ready with the bound addresses.
+
+    Answers a request: `("reload", stations)`, with what was wrong with them or None.
+    """
+    reflectors, lock = Reflectors(), threading.Lock()
+
+    def reload(request: tuple[str, Sequence[Station]]) -> str | None:
+        try:
+            with lock:
+                reflectors.arrange(request[1])
+        except NetsloError as error:
+            return str(error)
+        return None
+
+    reflectors.arrange(stations)
+    link.ready(reflectors.endpoints)
+    link.answer_requests(reload)
+    while not link.stopped.wait(_TICK_S):
+        with lock:
+            reflectors.check()
+    with lock:
+        reflectors.end()

@@ -1,0 +1,116 @@
+"""`netslo reflect`: reflectors with the signals and the service manager around them."""
+
+from __future__ import annotations
+
+import pathlib
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+from netslo.config.keys import read_key
+from netslo.errors import NetsloError
+from netslo.model import Endpoint
+from netslo.notify import Notifier
+from probes.reflectors import Reflectors, Station
+
+_TICK_S: Final = 0.5
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def reflect_until_stopped(
+    reflectors: Reflectors,
+    endpoints: Sequence[Endpoint],
+    key_file: pathlib.Path | None,
+    summary_s: float | None,
+    say: Callable[[str], None],
+) -> None:
+    """Answer until SIGTERM or SIGINT; at SIGHUP read the key again.
+
+    Args:
+        reflectors: What answers.
+        endpoints: Where it shall.
+        key_file: The key, if only authenticated packets are answered.
+        summary_s: How often to say what was answered; None: only at the end.
+        say: Where lines for a person go.
+
+    Raises:
+        NetsloError: it cannot begin.
+    """
+    notifier = Notifier()
+    with _signals() as received:
+        reflectors.arrange(_stations(endpoints, key_file))
+        try:
+            sealed = "" if key_file is None else ", authenticated packets only"
+            for endpoint in reflectors.endpoints:
+                say(f"answering STAMP on {endpoint}, UDP{sealed}")
+            notifier.ready(_status(reflectors))
+            said_s = time.monotonic()
+            while (number := _next(received)) in (None, signal.SIGHUP):
+                reflectors.check()
+                notifier.beat()
+                if number is not None:
+                    _read_again(reflectors, endpoints, key_file, notifier, say)
+                if summary_s is not None and time.monotonic() - said_s >= summary_s:
+                    said_s = time.monotonic()
+                    say(_status(reflectors))
+                    notifier.status(_status(reflectors))
+            notifier.stopping()
+        finally:
+            reflectors.end()
+    say(_status(reflectors))
+    for reason, packets in reflectors.discarded.most_common():
+        say(f"  {packets}: {reason}")
+
+
+def _read_again(
+    reflectors: Reflectors,
+    endpoints: Sequence[Endpoint],
+    key_file: pathlib.Path | None,
+    notifier: Notifier,
+    say: Callable[[str], None],
+) -> None:
+    """Take the key as it is now; one that is no good is said, and the one before stays."""
+    notifier.reloading()
+    try:
+        reflectors.arrange(_stations(endpoints, key_file))
+    except NetsloError as error:
+        say(f"not reloaded, all goes on: {error}")
+    else:
+        say("reloaded")
+    notifier.ready(_status(reflectors))
+
+
+def _stations(endpoints: Sequence[Endpoint], key_file: pathlib.Path | None) -> list[Station]:
+    key = None if key_file is None else read_key(key_file)
+    return [Station(endpoint, key) for endpoint in endpoints]
+
+
+def _status(reflectors: Reflectors) -> str:
+    return f"{reflectors.reflected} packets answered, {reflectors.discarded.total()} discarded"
+
+
+def _next(received: queue.SimpleQueue[int]) -> int | None:
+    try:
+        return received.get(timeout=_TICK_S)
+    except queue.Empty:
+        return None
+
+
+@contextmanager
+def _signals() -> Iterator[queue.SimpleQueue[int]]:
+    """Yield a queue of the signals that come meanwhile."""
+    received: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.put(number)
+
+    previous = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -145,7 +145,14 @@ def _measurement(
     for number in range(first, first + plan.source_ports):
         key = SeriesKey(Path(_HERE, str(number), "measure"), plan.kind)
         flows.append(Flow(PathWindow(key, Window(0))))
-    return Measurement(plan.targets[place], address, flows, plan.secret is not None, stamps_leaving)
+    return Measurement(
+        plan.targets[place],
+        address,
+        flows,
+        authenticated=plan.secret is not None,
+        dscp=plan.dscp,
+        stamps_leaving=stamps_leaving,
+    )
 
 
 def _session_plan(plan: MeasurePlan, flow: Flow, place: int) -> SessionPlan:

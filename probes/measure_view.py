@@ -18,6 +18,7 @@ from netslo.model import ProbeKind, Quality
 from netslo.units import TimeUnit, format_percent, time_unit
 from probes.histogram import histogram_lines
 from probes.measure import Measuring
+from probes.measure_details import detail_lines
 from probes.measurement import Measurement, Measurements, why_not_a
 from probes.noise_floor import NoiseFloor
 
@@ -103,11 +104,13 @@ def _print_one(measurement: Measurement, floor: NoiseFloor | None) -> bool:
         f"({_loss(packets)}), {packets.unmeasured} unmeasured, "
         f"{packets.duplicates} duplicates, {packets.reordered} reordered"
     )
+    shape = measurement.to_json(floor)
     if not packets.answered:
         return False
-    shape = measurement.to_json(floor)
     unit = time_unit(shape["rtt"]["quantiles"]["0.5"]["value"])
     marked = _print_distributions(shape, unit)
+    for line in detail_lines(shape, measurement.dscp):
+        click.echo(line)
     _print_histogram(measurement, unit, shape)
     _print_flows(measurement, unit)
     _print_quality(measurement)

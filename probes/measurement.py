@@ -41,6 +41,7 @@ class Measurement:
     address: SocketAddress
     flows: list[Flow]
     authenticated: bool = False
+    dscp: int = 0
     stamps_leaving: bool = True  # this host's kernel tells when a packet leaves
 
     @property

@@ -60,12 +60,12 @@ def _exercise() -> None:
     whole, edges = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
     pairs, index = np.zeros((1, 2), dtype=np.int64), np.zeros(1, dtype=np.uint16)
     real, streams = np.zeros(0), np.zeros(0, dtype=np.int32)
-    slots = np.zeros((2, 4), dtype=np.int64)
+    slots, secret = np.zeros(2, dtype=np.int32), np.uint64(0)
     walk.walk(octets, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
     frozen = np.frombuffer(bytes(8), dtype=np.uint8)  # as request bodies are
     walk.walk(frozen, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
-    walk.look_up(frozen, rows, whole, slots, octets, streams)
-    walk.enter(slots, octets, 0, 0, 0, 0)
+    walk.look_up(frozen, rows, whole, slots, rows, octets, secret, streams)
+    walk.enter(slots, 0, 0, octets, 0, 0, secret)
     for counts in (narrow, wide):
         merging.add_runs(edges, counts, whole, wide)
         merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts, whole)

@@ -288,9 +288,9 @@ def walk(
 
 
 @inlined
-def _hash(octets: Octets, begin: int, end: int, seed: int) -> np.uint64:
-    """Return a hash of octets; not a secret one: the octets themselves are compared as well."""
-    mixed = np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+def _hash(octets: Octets, begin: int, end: int, kind: int, secret: np.uint64) -> np.uint64:
+    """Return a hash of octets. No peer knows the secret, so none can have many meet in a slot."""
+    mixed = (secret ^ np.uint64(kind)) * np.uint64(0x9E3779B97F4A7C15)
     at = begin
     while at + 4 <= end:
         word = (
@@ -306,7 +306,26 @@ def _hash(octets: Octets, begin: int, end: int, seed: int) -> np.uint64:
         mixed = (mixed ^ np.uint64(octets[at])) * np.uint64(0xFF51AFD7ED558CCD)
         mixed ^= mixed >> np.uint64(32)
         at += 1
-    return mixed
+    return mixed ^ (secret >> np.uint64(7))
+
+
+@inlined
+def _spelt(
+    entry: Rows,  # (4,) see `look_up`
+    kind: int,
+    keys: Octets,
+    octets: Octets,
+    begin: int,
+    end: int,
+) -> bool:
+    """Whether these octets are the key of an entry."""
+    first = entry[2]
+    if entry[1] != kind or entry[3] - first != end - begin:
+        return False
+    differing = np.uint8(0)
+    for i in range(end - begin):
+        differing |= keys[first + i] ^ octets[begin + i]
+    return bool(differing == 0)
 
 
 @compiled
@@ -314,8 +333,10 @@ def look_up(
     octets: Octets,
     rows: Rows,  # (points, columns)
     kinds: Rows,  # (metrics,) which of the known metrics each is
-    slots: Rows,  # (a power of two, 4) stream + 1 or 0, kind, key from, key to in `keys`
+    slots: NDArray[np.int32],  # (a power of two,) entry + 1; 0 is free
+    entries: Rows,  # (known, 4) stream, kind, and where in `keys` the key begins and ends
     keys: Octets,
+    secret: np.uint64,
     streams: NDArray[np.int32],  # (points,) -1 where the key is not known; written
 ) -> int:
     """Find the stream of each point by its metric and the octets of its attributes.
@@ -324,35 +345,45 @@ def look_up(
     """
     mask = np.uint64(slots.shape[0] - 1)
     unknown = 0
+    following = entries.shape[0]  # a probe tells its points in the same order again and again
     for row in range(rows.shape[0]):
         begin, end = rows[row, KEY_FROM], rows[row, KEY_TO]
         kind = kinds[rows[row, METRIC]]
-        slot = _hash(octets, begin, end, kind) & mask
-        streams[row] = -1
-        while slots[slot, 0] != 0:
-            first = slots[slot, 2]
-            if slots[slot, 1] == kind and slots[slot, 3] - first == end - begin:
-                same = True
-                for i in range(end - begin):
-                    if keys[first + i] != octets[begin + i]:
-                        same = False
-                        break
-                if same:
-                    streams[row] = np.int32(slots[slot, 0] - 1)
+        found: Any = -1
+        if following < entries.shape[0] and _spelt(
+            entries[following], kind, keys, octets, begin, end
+        ):
+            found = following
+        else:
+            slot = _hash(octets, begin, end, kind, secret) & mask
+            while slots[slot] != 0:
+                entry = np.int64(slots[slot]) - 1
+                if _spelt(entries[entry], kind, keys, octets, begin, end):
+                    found = entry
                     break
-            slot = (slot + np.uint64(1)) & mask
-        unknown += streams[row] < 0
+                slot = (slot + np.uint64(1)) & mask
+        if found >= 0:
+            streams[row] = np.int32(entries[found, 0])
+            following = found + 1
+        else:
+            streams[row] = -1
+            unknown += 1
     return unknown
 
 
 @compiled
-def enter(slots: Rows, keys: Octets, kind: int, begin: int, end: int, stream: int) -> None:
-    """Enter a key, which is not there yet, into slots of which most are free."""
+def enter(
+    slots: NDArray[np.int32],  # of which most are free; changed
+    entry: int,
+    kind: int,
+    keys: Octets,
+    begin: int,
+    end: int,
+    secret: np.uint64,
+) -> None:
+    """Let a key, which is not there yet, be found."""
     mask = np.uint64(slots.shape[0] - 1)
-    slot = _hash(keys, begin, end, kind) & mask
-    while slots[slot, 0] != 0:
+    slot = _hash(keys, begin, end, kind, secret) & mask
+    while slots[slot] != 0:
         slot = (slot + np.uint64(1)) & mask
-    slots[slot, 0] = stream + 1
-    slots[slot, 1] = kind
-    slots[slot, 2] = begin
-    slots[slot, 3] = end
+    slots[slot] = np.int32(entry + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,6 +20,16 @@ _ZSTD_WINDOW_MAX: Final = 8 * 2**20
 # A zstd block of 4 octets can yield 128 KiB, and the library yields all that a piece of input
 # holds: a piece of 256 octets overshoots the limit by 8 MiB at most.
 _ZSTD_PIECE: Final = 256
+
+
+class _Ours(threading.local):
+    """A decompressor of each thread, whose memory is used again and again."""
+
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_MAX)
+
+
+_ours = _Ours()
 
 
 class NotDecompressed(ValueError):
@@ -64,7 +75,7 @@ def _gzip(body: bytes, bytes_max: int) -> bytes:
 
 
 def _zstd(body: bytes, bytes_max: int) -> bytes:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_MAX)
+    decompressor = _ours.decompressor
     with suppress(zstandard.ZstdError):  # which the way below words better
         size = zstandard.frame_content_size(body)
         if size > bytes_max:

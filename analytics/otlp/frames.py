@@ -74,6 +74,7 @@ class FrameReader:
         self._known = known
         self._limits = Limits()
         self._keys = KeyTable()
+        self._room = _Room(0, 0)
         self._sites: dict[str, int] = {}
 
     def read(self, body: bytes) -> Received | None:
@@ -106,7 +107,9 @@ class FrameReader:
         return Received(batch.site, batch.instance_id, batch.sequence, frame, frame.total())
 
     def _read(self, body: bytes) -> Received | None:
-        walked = _walk(body, self._limits.points_max)
+        if len(body) > self._room.octets:
+            self._room = _Room(len(body), self._limits.points_max)
+        walked = _walk(body, self._limits.points_max, self._room)
         identity = None if walked is None else self._identity(walked)
         if walked is None or identity is None:
             return None
@@ -167,9 +170,9 @@ class FrameReader:
         found = self._keys.look_up(walked.octets, rows, kinds)
         if (found >= 0).all():
             return found
-        fresh: set[tuple[int, bytes]] = set()
+        fresh: dict[tuple[int, bytes], None] = {}  # in order: they will be asked for in that order
         for metric, begin, end in rows[found < 0, :3].tolist():
-            fresh.add((int(kinds[metric]), walked.body[begin:end]))
+            fresh[int(kinds[metric]), walked.body[begin:end]] = None
         for kind, key in fresh:
             stream = self._stream(_NAMES[kind % len(_NAMES)], key, site)
             if stream is None:
@@ -193,16 +196,29 @@ class FrameReader:
         return self._streams.number(series, about) if self._known(site, series, about) else None
 
 
-def _walk(body: bytes, points_max: int) -> Walked | None:
+class _Room:
+    """Where a walk writes, used again for the next request: fresh memory costs more than the walk.
+
+    Room for any request of so many octets, and no more than `points_max` points.
+    """
+
+    def __init__(self, octets: int, points_max: int) -> None:
+        points = min(points_max, octets // _OCTETS_PER_POINT + 1)
+        self.octets = octets
+        self.names = np.empty((_METRICS_MAX, columns.METRIC_COLUMNS), dtype=np.int64)
+        self.sketches = np.empty((points, columns.SKETCH_COLUMNS), dtype=np.int64)
+        self.numbers = np.empty((points, columns.NUMBER_COLUMNS), dtype=np.int64)
+        self.offsets = np.empty((points + 1, 2), dtype=np.int64)
+        self.positive, self.negative = (np.empty(octets, dtype=np.uint32) for _ in range(2))
+
+
+def _walk(body: bytes, points_max: int, room: _Room) -> Walked | None:
+    """Return the points of a request; what it shares with `room` holds until the next one."""
     from analytics._kernels import walk as kernel
 
     octets = np.frombuffer(body, dtype=np.uint8)
-    room = min(points_max, len(body) // _OCTETS_PER_POINT + 1)
-    names = np.empty((_METRICS_MAX, columns.METRIC_COLUMNS), dtype=np.int64)
-    sketches = np.empty((room, columns.SKETCH_COLUMNS), dtype=np.int64)
-    numbers = np.empty((room, columns.NUMBER_COLUMNS), dtype=np.int64)
-    offsets = np.empty((room + 1, 2), dtype=np.int64)
-    positive, negative = (np.empty(len(body), dtype=np.uint32) for _ in range(2))
+    names, sketches, numbers, offsets = room.names, room.sketches, room.numbers, room.offsets
+    positive, negative = room.positive, room.negative
     found = np.empty(5, dtype=np.int64)
     if kernel.walk(octets, names, sketches, numbers, offsets, positive, negative, found):
         return None

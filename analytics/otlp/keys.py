@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 _ENTRIES_MAX: Final = 1 << 20  # then it begins anew: a peer may spell attributes in endless ways
-_SLOTS: Final = 1024  # to begin with
+_ENTRIES: Final = 512  # to begin with; half as many as slots
 _OCTETS: Final = 1 << 16  # likewise
 _OCTETS_MAX: Final = 1 << 28
 
@@ -16,10 +17,15 @@ _OCTETS_MAX: Final = 1 << 28
 class KeyTable:
     """Finds streams by (kind of metric, octets of the attributes), as kernels can read it."""
 
+    _slots: NDArray[np.int32]  # a power of two of them: entry + 1; 0 is free
+    _entries: NDArray[np.int64]  # (room, 4) stream, kind, and where the key begins and ends
+    _keys: NDArray[np.uint8]
+    _used: int
+    _count: int
+
     def __init__(self) -> None:
-        self._slots = np.zeros((_SLOTS, 4), dtype=np.int64)
-        self._keys = np.zeros(_OCTETS, dtype=np.uint8)
-        self._used = self._entries = 0
+        self._secret = np.uint64(int.from_bytes(os.urandom(8), "little"))
+        self._clear()
 
     def look_up(
         self,
@@ -31,36 +37,40 @@ class KeyTable:
         from analytics._kernels import walk as kernel
 
         streams = np.empty(len(rows), dtype=np.int32)
-        kernel.look_up(octets, rows, kinds, self._slots, self._keys, streams)
+        known = self._entries[: self._count]
+        kernel.look_up(octets, rows, kinds, self._slots, known, self._keys, self._secret, streams)
         return streams
 
     def enter(self, kind: int, key: bytes, stream: int) -> None:
         """Note the stream of a key that is not known."""
-        if self._entries >= _ENTRIES_MAX or self._used + len(key) > _OCTETS_MAX:
+        if self._count >= _ENTRIES_MAX or self._used + len(key) > _OCTETS_MAX:
             self._clear()
-        if 2 * self._entries >= len(self._slots):
+        if self._count == len(self._entries):
             self._grow()
         if self._used + len(key) > len(self._keys):
             room = max(2 * len(self._keys), self._used + len(key))
             self._keys = np.append(self._keys, np.zeros(room - len(self._keys), dtype=np.uint8))
         end = self._used + len(key)
         self._keys[self._used : end] = np.frombuffer(key, dtype=np.uint8)
-        self._enter(kind, self._used, end, stream)
+        self._entries[self._count] = stream, kind, self._used, end
+        self._let_be_found(self._count)
         self._used = end
-        self._entries += 1
+        self._count += 1
 
-    def _enter(self, kind: int, begin: int, end: int, stream: int) -> None:
+    def _let_be_found(self, entry: int) -> None:
         from analytics._kernels import walk as kernel
 
-        kernel.enter(self._slots, self._keys, kind, begin, end, stream)
+        _, kind, begin, end = self._entries[entry].tolist()
+        kernel.enter(self._slots, entry, kind, self._keys, begin, end, self._secret)
 
     def _grow(self) -> None:
-        old = self._slots[self._slots[:, 0] != 0]
-        self._slots = np.zeros((2 * len(self._slots), 4), dtype=np.int64)
-        for stream, kind, begin, end in old.tolist():
-            self._enter(kind, begin, end, stream - 1)
+        self._entries = np.append(self._entries, np.zeros_like(self._entries), axis=0)
+        self._slots = np.zeros(2 * len(self._slots), dtype=np.int32)
+        for entry in range(self._count):
+            self._let_be_found(entry)
 
     def _clear(self) -> None:
-        self._slots = np.zeros((_SLOTS, 4), dtype=np.int64)
+        self._slots = np.zeros(2 * _ENTRIES, dtype=np.int32)
+        self._entries = np.zeros((_ENTRIES, 4), dtype=np.int64)
         self._keys = np.zeros(_OCTETS, dtype=np.uint8)
-        self._used = self._entries = 0
+        self._used = self._count = 0

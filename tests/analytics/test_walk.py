@@ -18,6 +18,7 @@ from analytics import _kernels
 from analytics.frame import Frame
 from analytics.otlp import MalformedRequest, decode_request, encode_batch
 from analytics.otlp.frames import FrameReader
+from analytics.otlp.keys import KeyTable
 from analytics.sketch import Sketch
 from analytics.streams import Streams
 from analytics.windows import SketchKey
@@ -223,3 +224,32 @@ def test_mutations_never_say_anything_else_than_the_careful_way() -> None:
             pytest.fail("the fast way understood what is no request")
         fast._read(octets)  # even without protobuf's own check nothing is read out of bounds
     assert 100 < said < 5900
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=12)), max_size=40), st.data())
+def test_keys_are_found_in_any_order_as_a_dictionary_finds_them(spelt, data) -> None:
+    table, expected = KeyTable(), {}
+    for stream, key in enumerate(dict.fromkeys(spelt)):
+        expected[key] = stream
+        table.enter(*key, stream)
+    asked = data.draw(st.lists(st.sampled_from(spelt), max_size=60)) if spelt else []
+    asked += [(3, b""), (0, b"never entered")]
+    ends = np.cumsum([0] + [len(octets) for _, octets in asked])
+    rows = np.array([(kind, *ends[n : n + 2]) for n, (kind, _) in enumerate(asked)])
+    octets = np.frombuffer(b"".join(octets for _, octets in asked), dtype=np.uint8)
+    found = table.look_up(octets, rows, np.arange(4))
+    assert found.tolist() == [expected.get(key, -1) for key in asked]
+
+
+def test_keys_are_found_after_the_table_has_grown() -> None:
+    table = KeyTable()
+    names = [str(n).encode() for n in range(3000)]
+    for stream, name in enumerate(names):
+        table.enter(0, name, stream)
+    ends = np.cumsum([0] + [len(name) for name in names])
+    rows = np.stack([np.zeros(3000, dtype=np.int64), ends[:-1], ends[1:]], axis=1)
+    octets = np.frombuffer(b"".join(names), dtype=np.uint8)
+    for order in (slice(None), slice(None, None, -1)):
+        found = table.look_up(octets, np.ascontiguousarray(rows[order]), np.zeros(1, np.int64))
+        assert found.tolist() == list(range(3000))[order]

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aiohttp import web
 
-from analytics.store import WindowStore
 from netslo.estate import Estate
 from netslo.model import Path
 from slo.judge import Judge
-from slo.objective import Objective
 
 _PARAMETERS: Final = ("slo", "path")
 
 
 def routes(
-    store: WindowStore,
-    objectives: Sequence[Objective],
-    estate: Estate,
-    clock: Callable[[], float] = time.time,
+    judge: Judge,
 ) -> list[web.RouteDef]:
     """Return the routes of this floor.
 
@@ -30,8 +23,7 @@ def routes(
     each as `SloStatus.to_json` has it. Either parameter may be absent, or given more than
     once. What is not known is a 404, what is not understood a 400, as `{"error": text}`.
     """
-    judge = Judge(store, objectives, estate, clock)
-    names = frozenset(objective.name for objective in objectives)
+    estate, names = judge.estate, frozenset(objective.name for objective in judge.objectives)
 
     async def get_slos(request: web.Request) -> web.Response:
         refusal = _refuse(request, names, estate)

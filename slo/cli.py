@@ -76,10 +76,11 @@ def _evaluate(
     from contextlib import closing
 
     from analytics.store.sqlite import SqliteStore
+    from slo.ranges import Ranges
     from slo.status import evaluate
 
     with closing(SqliteStore.open(store_file, readonly=True)) as store:
-        return evaluate(store, objectives, estate, time.time())
+        return evaluate(Ranges(store), objectives, estate, time.time())
 
 
 for _command in specification_commands():

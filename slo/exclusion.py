@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from netslo.model import WINDOW_S, Path
+from analytics.store.interface import WARM_S
+from netslo.model import Path
 
 Interval = tuple[int, int]  # half-open [start_s, end_s), Unix seconds
 
+STEP_S: Final = WARM_S  # of what is kept for weeks, so that a figure never depends on its age
 REASON_LENGTH_MAX: Final = 500
 AUTHOR_LENGTH_MAX: Final = 100
 
@@ -42,7 +44,7 @@ class Covers:
 class Exclusion:
     """A time which does not count for some objectives on some paths.
 
-    Times are Unix seconds, UTC, in whole windows of 10 s; [start_s, end_s) is half-open.
+    Times are Unix seconds, UTC, in whole 5 min; [start_s, end_s) is half-open.
 
     Raises:
         ValueError: a field is not what it must be, in words for the author of the exclusion.
@@ -60,8 +62,8 @@ class Exclusion:
         if not self.id:
             raise ValueError("id must not be empty")
         for name, value in (("start", self.start_s), ("end", self.end_s)):
-            if value < 0 or value % WINDOW_S:
-                raise ValueError(f"{name} must be a time in whole windows of {WINDOW_S} s")
+            if value < 0 or value % STEP_S:
+                raise ValueError(f"{name} must be a time in whole {STEP_S // 60} minutes")
         if self.end_s <= self.start_s:
             raise ValueError("end must be later than start")
         if not self.author.strip() or len(self.author) > AUTHOR_LENGTH_MAX:

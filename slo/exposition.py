@@ -6,22 +6,19 @@ moments over any window. What cannot be said has no sample, for 0 would be a cla
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from analytics.store import WindowStore
 from netslo import metrics
-from netslo.estate import Estate
 from netslo.model import Path
 from netslo.units import format_duration
 from slo.budget import Spend
 from slo.judge import Judge
 from slo.objective import Objective
-from slo.ranges import add_up
+from slo.ranges import SpendKey
 from slo.status import SloStatus
 
 _LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "slo")
@@ -44,15 +41,14 @@ class SloCollector(Collector):
 
     def __init__(
         self,
-        store: WindowStore,
-        objectives: Sequence[Objective],
-        estate: Estate,
-        clock: Callable[[], float] = time.time,
+        judge: Judge,
+        totals: Callable[[], Mapping[SpendKey, Spend]],
     ) -> None:
-        self._store = store
-        self._objectives = tuple(objectives)
-        self._estate = estate
-        self._judge = Judge(store, self._objectives, estate, clock)
+        """Collect what `judge` says, and counters that never go back from `totals`."""
+        self._judge = judge
+        self._totals = totals
+        self._objectives = tuple(judge.objectives)
+        self._estate = judge.estate
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads no store."""
@@ -66,7 +62,7 @@ class SloCollector(Collector):
 
     def _collect_counters(self) -> Iterable[Metric]:
         families = _counters()
-        totals = add_up(self._store.slo_totals())
+        totals = self._totals()
         for objective in self._objectives:
             for path in objective.paths(self._estate):
                 # Nothing counted yet is a count of 0: a counter must be seen before its first step.

@@ -8,11 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from analytics.store import WindowStore
 from netslo.estate import Estate
 from slo.objective import Objective
-from slo.ranges import Ranges
-from slo.status import SloStatus, evaluate
+from slo.status import SloStatus, SpendReader, evaluate
 
 FRESH_S: Final = 1.0
 
@@ -21,26 +19,22 @@ FRESH_S: Final = 1.0
 class Judge:
     """Evaluates at most once in `FRESH_S` seconds, and once at a time, in any thread.
 
-    A crowd of dashboards costs what one asker costs, and long ranges are remembered.
+    A crowd of dashboards costs what one asker costs.
     """
 
-    store: WindowStore
+    reader: SpendReader
     objectives: Sequence[Objective]
     estate: Estate
     clock: Callable[[], float] = time.time  # Unix seconds
-    _ranges: Ranges = field(init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _judged_s: float | None = field(default=None, init=False)
     _statuses: list[SloStatus] = field(default_factory=list, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._ranges = Ranges(self.store)
 
     def judge(self) -> tuple[float, list[SloStatus]]:
         """Return when the statuses were worked out, in Unix seconds, and the statuses."""
         with self._lock:
             now_s = self.clock()
             if self._judged_s is None or not 0 <= now_s - self._judged_s < FRESH_S:
-                self._statuses = evaluate(self._ranges, self.objectives, self.estate, now_s)
+                self._statuses = evaluate(self.reader, self.objectives, self.estate, now_s)
                 self._judged_s = now_s
             return self._judged_s, self._statuses

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from analytics.store.interface import DAY_S, WARM_S
 from analytics.streams import Events, Streams
 from analytics.tables import Numbers
 from slo.budget import Spend
+from slo.exclusion import Exclusion
 from slo.ranges import SpendKey
 
 _FIELDS: Final = ("good", "bad", "unmeasured")
@@ -35,18 +36,6 @@ _CLOSE: Final = 1e-9  # relative; nearer to a threshold than this, integers deci
 _ELSEWHERE: Final = -1
 
 Era = tuple[int, str]  # (since_s, target), as the store has them
-
-
-class Span(Protocol):
-    """A time that does not count on some rows, aligned to 5 min."""
-
-    @property
-    def start_s(self) -> int: ...
-
-    @property
-    def end_s(self) -> int: ...
-
-    def excludes(self, key: SpendKey) -> bool: ...
 
 
 def horizon_of(length_s: int) -> Horizon:
@@ -64,6 +53,7 @@ class Standing:
 
     now_s: int
     keys: tuple[SpendKey, ...]
+    rows: Mapping[SpendKey, int]  # where each key is
     lengths_s: tuple[int, ...]
     starts_s: tuple[int, ...]  # where each window begins
     events: NDArray[np.int64]
@@ -130,13 +120,15 @@ class Ledger:
         now_s: The present.
     """
 
+    distributions = False
+
     def __init__(
         self,
         streams: Streams,
         keys: Sequence[SpendKey],
         eras: Mapping[str, Sequence[Era]],
         lengths_s: Collection[int],
-        exclusions: Sequence[Span] = (),
+        exclusions: Sequence[Exclusion] = (),
         now_s: int = 0,
     ) -> None:
         self.keys = tuple(keys)
@@ -147,7 +139,7 @@ class Ledger:
         self._sliding = Sliding(self._horizons, now_s)
         self._changes_s, self._weights, self._unit = _weights(self.keys, eras)
         self._exclusions = tuple(exclusions)
-        self._masks = [np.array([x.excludes(key) for key in self.keys]) for x in exclusions]
+        self._masks = [np.array([x.covers.matches(*key) for key in self.keys]) for x in exclusions]
         self._places = np.zeros(0, dtype=np.int64)  # by stream: field * rows + row
 
     @property
@@ -207,6 +199,7 @@ class Ledger:
         return Standing(
             self.now_s,
             self.keys,
+            self._rows,
             self._lengths_s,
             tuple(self._sliding.span(horizon)[0] for horizon in self._horizons),
             events.sum(axis=1),

@@ -6,7 +6,7 @@ parts between the beginnings, and the parts are added up.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -17,6 +17,7 @@ from analytics.store.interface import HOT_S, WARM_S
 from analytics.windows import Selector
 from netslo.model import Path
 from slo.budget import Spend
+from slo.exclusion import Exclusion
 
 SETTLED_S: Final = 6 * 3600
 
@@ -40,9 +41,12 @@ class Ranges:
 
     So one reader that is asked again and again pays for 28 days once in 5 min. What comes in
     more than six hours late shows as much later; a new reader sees everything at once.
+
+    What lies in `exclusions` does not count.
     """
 
     store: WindowStore
+    exclusions: Sequence[Exclusion] = ()
     _anchor_s: int | None = field(default=None, init=False)
     _settled: dict[tuple[int, int], Spends] = field(default_factory=dict, init=False, repr=False)
 
@@ -69,11 +73,36 @@ class Ranges:
 
     def _part(self, start_s: int, end_s: int) -> Spends:
         if self._anchor_s is None or end_s > self._anchor_s - SETTLED_S:
-            return add_up(self.store.slo_counts(Selector(), start_s, end_s))
+            return self._count(start_s, end_s)
         key = start_s, end_s
         if key not in self._settled:
-            self._settled[key] = add_up(self.store.slo_counts(Selector(), start_s, end_s))
+            self._settled[key] = self._count(start_s, end_s)
         return self._settled[key]
+
+    def _count(self, start_s: int, end_s: int) -> Spends:
+        found: Spends = {}
+        for low_s, high_s, in_force in cut(start_s, end_s, self.exclusions):
+            counts = add_up(self.store.slo_counts(Selector(), low_s, high_s))
+            found = _merge(
+                found, {key: s for key, s in counts.items() if not covered(key, in_force)}
+            )
+        return found
+
+
+def cut(
+    start_s: int, end_s: int, exclusions: Iterable[Exclusion]
+) -> Iterator[tuple[int, int, list[Exclusion]]]:
+    """Part a span wherever an exclusion begins or ends; yield each part with those in force."""
+    touching = [x for x in exclusions if x.start_s < end_s and start_s < x.end_s]
+    edges = {start_s, end_s, *(edge for x in touching for edge in x.interval)}
+    inside = sorted(edge for edge in edges if start_s <= edge <= end_s)
+    for low_s, high_s in pairwise(inside):
+        yield low_s, high_s, [x for x in touching if x.start_s <= low_s < x.end_s]
+
+
+def covered(key: SpendKey, exclusions: Iterable[Exclusion]) -> bool:
+    """Whether an objective on a path is excluded by any of these."""
+    return any(x.covers.matches(*key) for x in exclusions)
 
 
 def _align(unix_s: float, step_s: int) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from analytics.store import WindowStore
 from analytics.store.interface import HOT_S
 from netslo.estate import Estate
 from netslo.model import Path
@@ -15,7 +14,17 @@ from netslo.units import format_duration, parse_duration
 from slo.budget import Spend
 from slo.burn import WINDOWS_S, BurnPair, Severity, firing
 from slo.objective import Objective
-from slo.ranges import Ranges
+from slo.ranges import SpendKey
+
+
+class SpendReader(Protocol):
+    """Knows what was spent over ranges that end now: a `Ranges`, or a collector's `Standings`."""
+
+    def read(
+        self, now_s: float, lengths_s: Collection[int]
+    ) -> Mapping[int, Mapping[SpendKey, Spend]]:
+        """Return by length, in seconds, and row what was spent; a row without events may lack."""
+
 
 WINDOWS: Final = tuple(format_duration(length_s) for length_s in WINDOWS_S)
 
@@ -86,7 +95,7 @@ class SloStatus:
 
 
 def evaluate(
-    store: WindowStore | Ranges,
+    reader: SpendReader,
     objectives: Sequence[Objective],
     estate: Estate,
     now_s: float,
@@ -98,8 +107,7 @@ def evaluate(
     neither bad nor budget events, so that makes a rate less fresh, but not wrong.
 
     Args:
-        store: Asked a few times, whatever the number of paths; or a reader of it which
-            remembers, for who judges again and again.
+        reader: What the spends are read of.
         objectives: What to judge.
         estate: The estate of the paths.
         now_s: Unix time, seconds.
@@ -109,10 +117,9 @@ def evaluate(
     Raises:
         ValueError: a window is no multiple of 10 s.
     """
-    ranges = store if isinstance(store, Ranges) else Ranges(store)
     reported_s = {text: _read_window(text) for text in windows}
     lengths_s = {*reported_s.values(), *(s for o in objectives for s in _lengths_s(o))}
-    by_length = ranges.read(now_s, lengths_s)
+    by_length = reader.read(now_s, lengths_s)
     nothing = Spend()
     return [
         _judge(

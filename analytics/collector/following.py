@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 class Table(Protocol):
     """What is kept up."""
 
+    distributions: bool  # whether it has a use for them
+
     @property
     def now_s(self) -> int:
         """Where the present window begins."""
@@ -122,8 +124,8 @@ class Follower:
 
     def _read_history(self, history: PointHistory) -> None:
         self._table.advance(self._now_s())
-        for start_s, end_s, window_s in self._table.spans():
-            for frame in history.frames(start_s, end_s, window_s):
+        for span in self._table.spans():
+            for frame in history.frames(*span, distributions=self._table.distributions):
                 if self._stopping.is_set():
                     return
                 self._add(frame)

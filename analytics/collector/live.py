@@ -84,6 +84,8 @@ class Recent:
 class _Recents:
     """The table of the horizons, as a follower keeps it up."""
 
+    distributions = True
+
     def __init__(self, streams: Streams, horizons: tuple[Horizon, ...], now_s: int) -> None:
         self.sliding = Sliding(horizons, now_s)
         self.index: dict[SeriesKey, _Index] = {}

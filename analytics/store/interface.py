@@ -70,10 +70,12 @@ class SloTotals:
 class PointHistory(Protocol):
     """One state of a store, whatever is written meanwhile; for one thread at a time."""
 
-    def frames(self, start_s: int, end_s: int, window_s: int) -> Iterator[Frame]:
+    def frames(
+        self, start_s: int, end_s: int, window_s: int, *, distributions: bool = True
+    ) -> Iterator[Frame]:
         """Yield all points of [start_s, end_s), in windows of at most `window_s`.
 
-        Windows are longer where shorter ones have expired.
+        Windows are longer where shorter ones have expired. Without `distributions` it is faster.
         """
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from netslo.app.floors import Floors
 from netslo.estate import Estate
 from netslo.model import Path
 from slo.objective import Objective
+from slo.ranges import Ranges
 from slo.status import SloStatus, evaluate
 
 
@@ -40,7 +41,7 @@ class Watch:
         start_s = self.started_s if self.span_s is None else now_s - self.span_s
         self.windows = self.store.aggregate(Selector(), _floor(start_s), _floor(now_s) + 10)
         self.floors = self.read_floors()
-        self.statuses = evaluate(self.store, self.objectives, self.estate, now_s)
+        self.statuses = evaluate(Ranges(self.store), self.objectives, self.estate, now_s)
 
     def view(
         self, title: str, now_s: float, ends_s: float | None, log: Sequence[str]

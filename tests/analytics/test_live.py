@@ -98,9 +98,9 @@ def test_what_is_committed_while_the_history_is_read_counts_once(tmp_path) -> No
         gate, history = threading.Event(), room.store.history()
         frames = history.frames
 
-        def slow(*span: int):
+        def slow(*span: int, **options):
             gate.wait(5)
-            return frames(*span)
+            return frames(*span, **options)
 
         history.frames = slow
         room.live.start(history)
@@ -125,7 +125,7 @@ def test_windows_of_a_clock_ahead_of_ours_wait_for_their_time(tmp_path) -> None:
 def test_a_store_that_cannot_be_read_gives_no_figures(tmp_path) -> None:
     with closing(Room(tmp_path / "store.sqlite")) as room:
         history = room.store.history()
-        history.frames = lambda *_: 1 / 0
+        history.frames = lambda *_, **__: 1 / 0
         room.live.start(history)
         assert room.live.read(HORIZONS[0]) is None
         assert "division" in room.live.problem

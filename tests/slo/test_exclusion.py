@@ -50,8 +50,8 @@ def test_what_is_declared_before_it_begins_is_planned_and_else_retroactive():
     ("change", "text"),
     [
         ({"end_s": T0}, "later than start"),
-        ({"start_s": T0 + 1}, "start must be a time in whole windows"),
-        ({"end_s": T0 + 601}, "end must be"),
+        ({"start_s": T0 + 10}, "start must be a time in whole 5 minutes"),
+        ({"end_s": T0 + 610}, "end must be"),
         ({"start_s": -10}, "start must be"),
         ({"name": ""}, "id must not"),
     ],

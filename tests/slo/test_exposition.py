@@ -11,6 +11,8 @@ from netslo import metrics
 from netslo.model import Path
 from slo.exposition import SloCollector
 from slo.judge import FRESH_S, Judge
+from slo.ranges import Ranges
+from slo.totals import PersistentTotals
 
 NOW_S = 1_800_000_000
 NORTH = Path("london", "leeds", "ef")
@@ -26,8 +28,9 @@ LABELS = {
 
 @pytest.fixture
 def scrape(store, estate, latency, loss):
+    judge = Judge(Ranges(store), [latency, loss], estate, lambda: NOW_S)
     registry = CollectorRegistry()
-    registry.register(SloCollector(store, [latency, loss], estate, lambda: NOW_S))
+    registry.register(SloCollector(judge, PersistentTotals(store).read))
 
     def read() -> dict[str, dict[frozenset, float]]:
         found: dict[str, dict[frozenset, float]] = {}
@@ -45,7 +48,8 @@ def of(**labels: str) -> frozenset:
 
 
 def test_registering_asks_the_store_for_nothing(store, estate, latency):
-    CollectorRegistry(auto_describe=True).register(SloCollector(store, [latency], estate))
+    judge = Judge(Ranges(store), [latency], estate)
+    CollectorRegistry(auto_describe=True).register(SloCollector(judge, dict))
     assert store.queries == 0
 
 
@@ -104,7 +108,7 @@ def test_counts_of_an_objective_that_is_gone_are_not_shown(store, scrape, latenc
 
 def test_a_crowd_of_askers_costs_one_evaluation(store, estate, latency):
     now_s = [float(NOW_S)]
-    judge = Judge(store, [latency], estate, lambda: now_s[0])
+    judge = Judge(Ranges(store), [latency], estate, lambda: now_s[0])
     threads = [threading.Thread(target=judge.judge) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -120,7 +124,7 @@ def test_a_crowd_of_askers_costs_one_evaluation(store, estate, latency):
 
 def test_a_clock_that_steps_back_does_not_freeze_the_statuses(store, estate, latency):
     now_s = [float(NOW_S)]
-    judge = Judge(store, [latency], estate, lambda: now_s[0])
+    judge = Judge(Ranges(store), [latency], estate, lambda: now_s[0])
     judge.judge()
     now_s[0] -= 3600
     assert judge.judge()[0] == now_s[0]

@@ -19,6 +19,7 @@ from analytics.streams import Streams
 from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
 from netslo.model import Path, ProbeKind, Window
 from slo.budget import Spend
+from slo.exclusion import Covers, Exclusion
 from slo.ledger import Ledger, Standing, horizon_of
 
 NOW_S = 1_790_000_000 // 86_400 * 86_400 + 40_000  # within a day
@@ -27,16 +28,6 @@ PATHS = (Path("london", "leeds", "ef"), Path("leeds", "london", "ef"))
 KEYS = tuple((slo, path) for slo in ("loss", "latency") for path in PATHS)
 CHANGE_S = NOW_S // 300 * 300 - 90_000
 ERAS = {"loss": [(0, "0.999"), (CHANGE_S, "0.99")], "latency": [(0, "0.95")]}
-
-
-@dataclass(frozen=True)
-class Off:
-    start_s: int
-    end_s: int
-    path: Path
-
-    def excludes(self, key: tuple[str, Path]) -> bool:
-        return key[1] == self.path
 
 
 @dataclass(frozen=True)
@@ -66,12 +57,12 @@ def expected(
     key: tuple[str, Path],
     start_s: int,
     end_s: int,
-    off: Sequence[Off] = (),
+    off: Sequence[Exclusion] = (),
 ) -> Spend:
     """Add up the obvious way."""
     total = Spend()
     for event in events:
-        excluded = any(x.start_s <= event.start_s < x.end_s and x.excludes(key) for x in off)
+        excluded = any(x.start_s <= event.start_s < x.end_s and x.covers.matches(*key) for x in off)
         if event.key == key and start_s <= event.start_s < end_s and not excluded:
             good, bad, unmeasured = event.counts
             target = Fraction(era_at(ERAS[key[0]], event.start_s)[1])
@@ -79,7 +70,7 @@ def expected(
     return total
 
 
-def check(standing: Standing, events: Sequence[Happened], off: Sequence[Off] = ()) -> None:
+def check(standing: Standing, events: Sequence[Happened], off: Sequence[Exclusion] = ()) -> None:
     rates, coverages = standing.burn_rates(), standing.coverages()
     for at, (length_s, start_s) in enumerate(
         zip(standing.lengths_s, standing.starts_s, strict=True)
@@ -106,8 +97,14 @@ HAPPENED = st.builds(
     st.sampled_from([ProbeKind.STAMP, ProbeKind.ICMP]),
 )
 OFF = st.builds(
-    lambda age, length, path: Off(
-        NOW_S // 300 * 300 - 300 * age, NOW_S // 300 * 300 + 300 * (length - age), path
+    lambda age, length, path: Exclusion(
+        "x",
+        NOW_S // 300 * 300 - 300 * age,
+        NOW_S // 300 * 300 + 300 * (length - age),
+        "alice",
+        "CHG-1",
+        NOW_S,
+        Covers(paths=frozenset({path})),
     ),
     st.integers(0, 9000),
     st.integers(1, 600),

@@ -6,6 +6,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from netslo.model import Path
 from slo.api import routes
+from slo.judge import Judge
+from slo.ranges import Ranges
 
 NOW_S = 1_800_000_000
 NORTH = Path("london", "leeds", "ef")
@@ -14,7 +16,7 @@ NORTH = Path("london", "leeds", "ef")
 @pytest.fixture
 async def client(store, estate, latency, loss):
     app = web.Application()
-    app.add_routes(routes(store, [latency, loss], estate, lambda: NOW_S))
+    app.add_routes(routes(Judge(Ranges(store), [latency, loss], estate, lambda: NOW_S)))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         yield client
 

@@ -17,6 +17,7 @@ from netslo.model import Path, Window
 from slo.cli import slo
 from slo.exclusion import Exclusion
 from slo.exclusion_log import append_to_log
+from slo.ranges import Ranges
 from slo.spec import load_objectives
 from slo.status import evaluate
 
@@ -351,7 +352,7 @@ def test_the_real_store_and_the_obvious_one_judge_alike(tmp_path, new_store, con
         real.declare_objectives({latency.name: latency.target_text}, now_s - 30 * 86400)
         for sequence, window in enumerate(windows):
             real.append(Batch("london", "test", sequence, (window,)), now_s)
-        expected = evaluate(obvious, objectives, estate, now_s)
-        assert evaluate(real, objectives, estate, now_s) == expected
+        expected = evaluate(Ranges(obvious), objectives, estate, now_s)
+        assert evaluate(Ranges(real), objectives, estate, now_s) == expected
         real.maintain(now_s)
-        assert evaluate(real, objectives, estate, now_s) == expected
+        assert evaluate(Ranges(real), objectives, estate, now_s) == expected

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from netslo.model import Path
 from slo.burn import PAIRS, Severity
+from slo.ranges import Ranges
 from slo.status import WINDOWS, evaluate
 
 NOW_S = 1_800_000_000  # on a 5 min boundary
@@ -21,14 +22,14 @@ HOUR_S, DAY_S = 3600, 86400
 @pytest.fixture
 def status_of(estate, latency):
     def judge(store, slo=latency, path=NORTH, now_s=NOW_S, **changes):
-        statuses = evaluate(store, [slo], estate, now_s, **changes)
+        statuses = evaluate(Ranges(store), [slo], estate, now_s, **changes)
         return next(status for status in statuses if status.path == path)
 
     return judge
 
 
 def test_every_covered_path_has_a_status_even_without_data(store, estate, latency, loss):
-    statuses = evaluate(store, [latency, loss], estate, NOW_S)
+    statuses = evaluate(Ranges(store), [latency, loss], estate, NOW_S)
     assert [(s.slo, s.path) for s in statuses] == [
         *(("national-latency", p) for p in estate.paths if estate.scope(p) == "national"),
         *(("loss", p) for p in estate.paths),
@@ -42,7 +43,7 @@ def test_every_covered_path_has_a_status_even_without_data(store, estate, latenc
 def test_the_store_is_asked_once_per_window_whatever_the_number_of_paths(
     store, estate, latency, loss
 ):
-    evaluate(store, [latency, loss], estate, NOW_S)
+    evaluate(Ranges(store), [latency, loss], estate, NOW_S)
     assert store.queries == len(WINDOWS) + 1
 
 
@@ -172,7 +173,7 @@ def test_an_evaluation_agrees_with_counting_events_one_by_one(
     store = new_store()
     for start_s, path, is_latency, good, bad, unmeasured, target in rows:
         store.add(start_s, path, latency if is_latency else loss, good, bad, unmeasured, target)
-    for status in evaluate(store, [latency, loss], estate, NOW_S):
+    for status in evaluate(Ranges(store), [latency, loss], estate, NOW_S):
         mine = [r for r in rows if r[1] == status.path and r[2] == (status.slo == latency.name)]
         for length_s, burn in [
             (300, status.burn_rate["5m"]),

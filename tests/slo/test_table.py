@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from netslo.model import Path
+from slo.ranges import Ranges
 from slo.status import evaluate
 from slo.table import QUIET_ROWS_MAX, by_trouble, status_table
 
@@ -18,7 +19,7 @@ def statuses(store, estate, latency, loss):
     store.add(NOW_S - 60, NORTH, latency, good=900, bad=100)
     store.add(NOW_S - 60, NORTH.reverse, latency, good=999, bad=2)
     store.add(NOW_S - 60, NORTH, loss, good=1000)
-    return evaluate(store, [latency, loss], estate, NOW_S)
+    return evaluate(Ranges(store), [latency, loss], estate, NOW_S)
 
 
 def draw(statuses, width=160, *, everything=False) -> list[str]:
@@ -58,7 +59,7 @@ def test_only_a_screenful_of_what_is_well_is_shown_unless_all_is_asked_for(statu
 def test_all_in_trouble_is_shown_however_much(store, estate, loss):
     for path in estate.paths:
         store.add(NOW_S - 60, path, loss, bad=10)
-    lines = draw(evaluate(store, [loss], estate, NOW_S))
+    lines = draw(evaluate(Ranges(store), [loss], estate, NOW_S))
     assert sum(line.startswith("PAGE") for line in lines) == 24
     assert lines[-1] == "24 of 24 budgets in trouble."
 
@@ -70,6 +71,6 @@ def test_all_in_trouble_is_shown_however_much(store, estate, loss):
 )
 def test_a_bar_is_full_only_when_whole_and_empty_only_when_spent(store, estate, loss, bad, cells):
     store.add(NOW_S - 60, NORTH, loss, good=10_000 - bad, bad=bad)
-    lines = draw(evaluate(store, [loss], estate, NOW_S))
+    lines = draw(evaluate(Ranges(store), [loss], estate, NOW_S))
     assert lines[1].count("█") == cells
     assert lines[1].count("░") == 10 - cells

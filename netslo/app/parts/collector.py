@@ -17,7 +17,10 @@ from netslo.estate import Estate
 from netslo.model import Endpoint
 from slo.api import routes
 from slo.exposition import SloCollector
+from slo.judge import Judge
 from slo.objective import Objective
+from slo.standings import Standings
+from slo.totals import PersistentTotals
 
 
 async def run_collector(
@@ -37,11 +40,15 @@ async def run_collector(
     with closing(SqliteStore.open(store_file)) as store:
         warm_up_behind()
         store.declare_objectives({o.name: o.target_text for o in objectives}, time.time())
+        standings = Standings(store, objectives, estate)
+        judge = Judge(standings, objectives, estate)
+        totals = PersistentTotals(store)
         app = create_app(
             store,
             estate,
-            routes=routes(store, objectives, estate),
-            collectors=[SloCollector(store, objectives, estate)],
+            routes=routes(judge),
+            collectors=[SloCollector(judge, totals.read)],
+            companions=[standings],
             remote_write=remote_write,
         )
         async with serve(app, listen.host, listen.port) as (host, port):

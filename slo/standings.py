@@ -1,0 +1,150 @@
+"""The ledger of a collector: made from its store, kept up, and made anew when exclusions change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+from analytics.collector.following import Follower
+from analytics.frame import Frame
+from analytics.store import WindowStore
+from netslo.estate import Estate
+from netslo.model import WINDOW_S
+from slo.budget import Spend
+from slo.burn import WINDOWS_S
+from slo.exclusion import Exclusion
+from slo.ledger import Ledger, Standing
+from slo.objective import Objective
+from slo.ranges import SpendKey
+
+_PATIENCE_S: Final = 5.0
+
+
+class Standings:
+    """Keeps the ledger of all objectives; any thread may ask, and exclude times.
+
+    A companion of the collector's: see `analytics.collector.server.create_app`.
+    """
+
+    def __init__(
+        self,
+        store: WindowStore,
+        objectives: Sequence[Objective],
+        estate: Estate,
+        exclusions: Sequence[Exclusion] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._keys = [(o.name, path) for o in objectives for path in o.paths(estate)]
+        self._lengths_s = {
+            *WINDOWS_S,
+            *(s for o in objectives for s in (o.window_s, *o.alerts.windows_s)),
+        }
+        self._clock = clock
+        self._exclusions = tuple(exclusions)
+        self._kept: tuple[Ledger, Follower] | None = None
+        self._making: tuple[Ledger, Follower] | None = None  # the next one
+        self._between: Callable[[Callable[[], None]], None] | None = None
+        self._lock = threading.Lock()  # of which ledger is kept
+
+    def start(self, between: Callable[[Callable[[], None]], None]) -> None:
+        self._between = between
+        self._kept = self._make()
+
+    def note(self, frame: Frame) -> None:
+        for _, follower in self._all():
+            follower.note(frame)
+
+    def stop(self) -> None:
+        for _, follower in self._all():
+            follower.stop()
+
+    def exclude(self, exclusions: Sequence[Exclusion]) -> None:
+        """Count without these times from now on; the figures change when that is worked out."""
+        with self._lock:
+            if tuple(exclusions) == self._exclusions:
+                return
+            self._exclusions = tuple(exclusions)
+        if self._between is not None:
+            self._between(self._begin_anew)
+
+    def standing(self, *, with_exclusions: bool = False) -> Standing | None:
+        """Return how all stands; None where that is not known (yet)."""
+        self._change_over()
+        if self._kept is None:
+            return None
+        ledger, follower = self._kept
+        with follower.up_to_date(_PATIENCE_S) as known:
+            return ledger.standing(with_exclusions=with_exclusions) if known else None
+
+    def read(
+        self, now_s: float, lengths_s: Collection[int]
+    ) -> Mapping[int, Mapping[SpendKey, Spend]]:
+        """Return what was spent, as `slo.status.evaluate` asks for it; nothing if not known yet.
+
+        A window begins up to a pane later than `now_s` less its length: see `horizon_of`.
+        """
+        del now_s  # the ledger has its own present
+        standing = self.standing()
+        if standing is None:
+            return {length_s: {} for length_s in lengths_s}
+        return {length_s: _Spends(standing, length_s) for length_s in lengths_s}
+
+    @property
+    def problem(self) -> str | None:
+        """Why there are no figures."""
+        return None if self._kept is None else self._kept[1].problem
+
+    def _make(self) -> tuple[Ledger, Follower]:
+        """Make a ledger; between commits, for its history ends where the following begins."""
+        now_s = int(self._clock()) // WINDOW_S * WINDOW_S
+        ledger = Ledger(
+            self._store.streams,
+            self._keys,
+            self._store.targets(),
+            self._lengths_s,
+            self._exclusions,
+            now_s,
+        )
+        follower = Follower(ledger, self._clock, "burn rates and budgets")
+        follower.start(self._store.history())
+        return ledger, follower
+
+    def _begin_anew(self) -> None:
+        made = self._make()
+        with self._lock:
+            superseded, self._making = self._making, made
+        if superseded is not None:
+            threading.Thread(target=superseded[1].stop, daemon=True).start()
+
+    def _change_over(self) -> None:
+        """Let the next ledger be the one that counts, as soon as it is made."""
+        with self._lock:
+            if self._making is None or not self._making[1].ready:
+                return
+            old, self._kept, self._making = self._kept, self._making, None
+        if old is not None:
+            old[1].stop()
+
+    def _all(self) -> list[tuple[Ledger, Follower]]:
+        with self._lock:
+            return [each for each in (self._kept, self._making) if each is not None]
+
+
+class _Spends(Mapping[SpendKey, Spend]):
+    """One window of a standing, row by row as it is asked for."""
+
+    def __init__(self, standing: Standing, length_s: int) -> None:
+        self._standing = standing
+        self._length_s = length_s
+
+    def __getitem__(self, key: SpendKey) -> Spend:
+        return self._standing.spend(self._length_s, self._standing.rows[key])
+
+    def __iter__(self) -> Iterator[SpendKey]:
+        return iter(self._standing.keys)
+
+    def __len__(self) -> int:
+        return len(self._standing.keys)

@@ -1,0 +1,171 @@
+"""Counters that only grow: all events ever, but for those in times that were excluded beforehand.
+
+The store's totals never expire, its windows do. So what lies in excluded times is noted in a file
+of its own before it can expire.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Final
+
+from analytics.store import WindowStore
+from analytics.windows import Selector
+from netslo.model import Path
+from slo.budget import Spend
+from slo.exclusion import Exclusion, ExclusionKind
+from slo.ranges import SpendKey, Spends, add_up, covered, cut
+
+FILE_NAME: Final = "excluded.json"
+_FRESH_S: Final = 5.0
+_SETTLED_S: Final = 40 * 86_400  # by then windows have expired, and what is noted is all there is
+_NOTE_S: Final = 3600.0
+
+_log = logging.getLogger(__name__)
+
+_Part = tuple[int, int]
+
+
+class PersistentTotals:
+    """Totals by objective and path; `exclusions` may be replaced at any time. Thread-safe.
+
+    Only planned exclusions count here: a counter that has counted something never goes back, so
+    what is excluded later stays in it, and burn rates and budgets are corrected instead.
+    """
+
+    def __init__(
+        self,
+        store: WindowStore,
+        file: pathlib.Path | None = None,
+        exclusions: Sequence[Exclusion] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.exclusions = tuple(exclusions)
+        self._store = store
+        self._file = file
+        self._clock = clock
+        self._noted = {} if file is None else _load(file)
+        self._noted_s = clock()
+        self._read_s = -_FRESH_S
+        self._totals: Spends = {}
+        self._highest: Spends = {}
+        self._lock = threading.Lock()
+
+    def read(self) -> Mapping[SpendKey, Spend]:
+        """Return the totals, worked out anew after a few seconds."""
+        with self._lock:
+            now_s = self._clock()
+            if not 0 <= now_s - self._read_s < _FRESH_S:
+                self._totals = self._work_out(now_s)
+                self._read_s = now_s
+            return self._totals
+
+    def _work_out(self, now_s: float) -> Spends:
+        # Totals first: what is committed in between may be missing for a moment, never be counted.
+        totals = add_up(self._store.slo_totals())
+        excluded = self._excluded(now_s)
+        for key, total in totals.items():
+            less = _minus(total, excluded.get(key, Spend()))
+            totals[key] = self._highest[key] = _most(less, self._highest.get(key, less))
+        return totals
+
+    def _excluded(self, now_s: float) -> Spends:
+        planned = [x for x in self.exclusions if x.kind is ExclusionKind.PLANNED]
+        span = (
+            (min(x.start_s for x in planned), max(x.end_s for x in planned)) if planned else (0, 0)
+        )
+        parts = {(low_s, high_s): xs for low_s, high_s, xs in cut(*span, planned) if xs}
+        self._noted = {k: v for k, v in self._noted.items() if k in parts or not _touches(k, parts)}
+        for part, in_force in parts.items():
+            if part[0] < now_s and part[1] > now_s - _SETTLED_S:
+                noted = self._noted.setdefault(part, {})
+                for key, spend in add_up(self._store.slo_counts(Selector(), *part)).items():
+                    if covered(key, in_force):
+                        noted[key] = _most(spend, noted.get(key, spend))
+        if now_s - self._noted_s > _NOTE_S:
+            self.note()
+        found: Spends = {}
+        for noted in self._noted.values():
+            for key, spend in noted.items():
+                found[key] = found[key] + spend if key in found else spend
+        return found
+
+    def note(self) -> None:
+        """Write down what lies in excluded times."""
+        self._noted_s = self._clock()
+        if self._file is not None and self._noted:
+            try:
+                _save(self._file, self._noted)
+            except OSError as error:
+                _log.warning("%s: cannot be written: %s", self._file, error.strerror)
+
+
+def _touches(part: _Part, others: Iterable[_Part]) -> bool:
+    return any(part[0] < high_s and low_s < part[1] for low_s, high_s in others)
+
+
+def _minus(total: Spend, part: Spend) -> Spend:
+    return Spend(
+        total.events - part.events,
+        total.bad - part.bad,
+        total.unmeasured - part.unmeasured,
+        total.budget - part.budget,
+        total.unmeasured_budget - part.unmeasured_budget,
+    )
+
+
+def _most(one: Spend, other: Spend) -> Spend:
+    return Spend(
+        max(one.events, other.events),
+        max(one.bad, other.bad),
+        max(one.unmeasured, other.unmeasured),
+        max(one.budget, other.budget),
+        max(one.unmeasured_budget, other.unmeasured_budget),
+    )
+
+
+def _load(file: pathlib.Path) -> dict[_Part, Spends]:
+    try:
+        data = json.loads(file.read_text())
+        return {
+            (int(low), int(high)): {
+                (slo, Path.parse(path)): Spend(e, b, u, Fraction(budget), Fraction(more))
+                for slo, path, e, b, u, budget, more in rows
+            }
+            for low, high, rows in data
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        _log.warning("%s: cannot be read, so old planned exclusions count again: %s", file, error)
+        return {}
+
+
+def _save(file: pathlib.Path, noted: Mapping[_Part, Spends]) -> None:
+    data = [
+        [
+            *part,
+            [
+                [
+                    k[0],
+                    k[1].id,
+                    s.events,
+                    s.bad,
+                    s.unmeasured,
+                    str(s.budget),
+                    str(s.unmeasured_budget),
+                ]
+                for k, s in spends.items()
+            ],
+        ]
+        for part, spends in noted.items()
+    ]
+    beside = file.with_suffix(".new")
+    beside.write_text(json.dumps(data))
+    beside.replace(file)

@@ -44,7 +44,7 @@ PAIR = st.builds(
 EXCLUSIONS = st.lists(
     st.builds(
         lambda start, length, sites: Exclusion(
-            f"x{start}", start * 10, (start + length) * 10, "alice", "CHG-1: é", 5,
+            f"x{start}", start * 300, (start + length) * 300, "alice", "CHG-1: é", 5,
             Covers(frozenset({"it"}), frozenset({NORTH}), frozenset(sites)),
         ),
         st.integers(0, 10**8), st.integers(1, 10**5), st.sets(st.sampled_from(["leeds"])),

@@ -187,7 +187,7 @@ def test_explain_of_a_path_puts_the_numbers_in(run, keep, config):
 
 def test_explain_shows_what_is_excluded_and_the_figure_without_it(run, keep, config):
     keep((FAST, 7200, 900, 100), (FAST, 60, 9999, 1))
-    now_s = int(time.time()) // 10 * 10
+    now_s = int(time.time()) // 300 * 300
     append_to_log(
         config / "netslo-data" / "exclusions.jsonl",
         Exclusion("x1", now_s - 9000, now_s - 3600, "alice", "CHG-1", now_s),

@@ -91,8 +91,8 @@ def reflect(
     SIGHUP reads the key again.
     """
     from probes.reflecting import reflect_until_stopped
-    from probes.reflector import RateLimit
     from probes.reflectors import Reflectors
+    from probes.stamp.rate_limit import RateLimit
 
     def say(text: str) -> None:
         click.echo(text)

@@ -27,8 +27,9 @@ from probes.address import resolve
 from probes.channel import Report
 from probes.engine import Engine
 from probes.engines import MeasuringEngine, new_engine
-from probes.reflector import RateLimit, ReflectorServer
+from probes.reflector import ReflectorServer
 from probes.session import SessionPlan
+from probes.stamp.rate_limit import RateLimit
 
 SECONDS: Final = 4.0  # at RATE, the shortest that bounds P99.9 on both sides is 3.7 s
 RATE: Final = 1000.0

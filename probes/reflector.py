@@ -12,16 +12,17 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
 from probes.address import resolve
+from probes.channel import KERNEL_STAMP_AGE_NS_MAX
 from probes.clock import read_clock_state
 from probes.sockets import Datagram, open_reflector_socket, read_datagram, reply_ancillary
 from probes.stamp.answering import Circumstances
 from probes.stamp.packet import SEQUENCE_SPAN
-from probes.stamp.rate_limit import TokenBuckets
+from probes.stamp.rate_limit import RateLimit, TokenBuckets
 from probes.stamp.reflector import Accepted, Reflector, Refused, RequestFault
 from probes.stamp.tlv import Address, Method, Synchronisation, TimestampInformation
 from probes.timestamps import (
@@ -30,21 +31,16 @@ from probes.timestamps import (
     number_from_zero,
     read_transmitted,
 )
+from probes.warm_up import load_reflecting, warm_up
+
+if TYPE_CHECKING:
+    from probes.batched_reflector import CompiledReflector
 
 _STOP_POLL_S: Final = 0.2  # how soon `stop` is noticed while nothing arrives
 _BURST_MAX: Final = 256  # datagrams of one socket before the others have their turn
 _CLOCK_READ_S: Final = 16.0
-RATE_LIMITED: Final = "more than one source may send"
+RATE_LIMITED: Final = RequestFault.RATE.value
 _NUMBERED_MAX: Final = 65_536  # replies whose stamp has not come
-_KERNEL_STAMP_AGE_NS_MAX: Final = 10_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """How many packets of one source address are answered; the rest is counted and dropped."""
-
-    per_second: float = 20_000.0
-    burst: int = 20_000
 
 
 @dataclass(slots=True)
@@ -54,12 +50,12 @@ class _Door:
     sock: socket.socket
     reflector: Reflector
     synchronised: bool = False
-    _stamps: bool = field(init=False)
+    stamps: bool = field(init=False)
     _numbered: dict[int, Accepted] = field(default_factory=dict)  # stamps of these will come
     _next_number: int = 0
 
     def __post_init__(self) -> None:
-        self._stamps = enable_timestamps(self.sock, transmit=True)
+        self.stamps = enable_timestamps(self.sock, transmit=True)
 
     def circumstances(self, datagram: Datagram, *, stamped: bool) -> Circumstances:
         """Return how a request came; T3 in the reply is our own reading of the clock."""
@@ -74,7 +70,7 @@ class _Door:
 
     def count(self, accepted: Accepted) -> None:
         """Remember a reply that was sent, by the number the kernel gives it."""
-        if self._stamps:
+        if self.stamps:
             self._numbered[self._next_number] = accepted
             self._next_number = (self._next_number + 1) % SEQUENCE_SPAN
             if len(self._numbered) > _NUMBERED_MAX:
@@ -82,7 +78,7 @@ class _Door:
 
     def lose_count(self) -> None:
         """Begin to count anew: nobody knows whether a reply that was not sent has a number."""
-        if self._stamps:
+        if self.stamps:
             self.read_transmitted()
             self._numbered.clear()
             self._next_number = 0
@@ -103,6 +99,9 @@ class ReflectorServer:
     Where the kernel says when a reply left, the next one to the same session tells it (RFC 8972
     §4.7). With a key, only authenticated packets are answered.
 
+    Where numba is installed a compiled loop answers, many packets a system call; elsewhere plain
+    Python does the same, slower.
+
     Binding happens here, so `endpoints` tells the ports the system chose where 0 was asked.
     `reflected` and `discarded` (by reason) count what became of every datagram.
 
@@ -119,8 +118,8 @@ class ReflectorServer:
         key: bytes | None = None,
         rate_limit: RateLimit | None = None,
     ) -> None:
-        self.reflected = 0
-        self.discarded: Counter[str] = Counter()
+        self._reflected = 0
+        self._discarded: Counter[str] = Counter()
         limit = rate_limit or RateLimit()
         self._buckets: TokenBuckets[str] = TokenBuckets(limit.per_second, limit.burst)
         self._doors: list[_Door] = []
@@ -131,6 +130,23 @@ class ReflectorServer:
                 self._doors.append(_Door(sock, Reflector(stateful=stateful, key=key)))
             self._opened = opened.pop_all()
         self.endpoints = tuple(_bound(door.sock) for door in self._doors)
+        self._compiled: CompiledReflector | None = None
+        if warm_up(load_reflecting):
+            from probes.batched_reflector import CompiledReflector
+
+            sockets = {door.sock: door.stamps for door in self._doors}
+            self._compiled = CompiledReflector(sockets, limit, stateful=stateful, key=key)
+
+    @property
+    def reflected(self) -> int:
+        """Datagrams that were answered."""
+        return self._reflected + (self._compiled.reflected if self._compiled else 0)
+
+    @property
+    def discarded(self) -> Counter[str]:
+        """Datagrams that were not, by the reason."""
+        found = self._compiled.discarded if self._compiled else Counter()
+        return self._discarded + found
 
     def __enter__(self) -> Self:
         return self
@@ -144,6 +160,10 @@ class ReflectorServer:
 
     def run(self, stop: threading.Event) -> None:
         """Answer until `stop` is set, then release the ports."""
+        if self._compiled is not None:
+            with self._opened:
+                self._compiled.run(stop, _STOP_POLL_S)
+            return
         by_fd = {door.sock.fileno(): door for door in self._doors}
         clock_read_s = -_CLOCK_READ_S
         with self._opened, select.epoll() as poll:
@@ -176,18 +196,21 @@ class ReflectorServer:
 
     def _answer(self, door: _Door, datagram: Datagram) -> None:
         if datagram.truncated:
-            self.discarded[RequestFault.LONG.value] += 1
+            self._discarded[RequestFault.LONG.value] += 1
             return
         peer = datagram.address[:2]
-        if not self._buckets.allow(peer[0], time.monotonic_ns()):
-            self.discarded[RATE_LIMITED] += 1
-            return
         came_ns = time.time_ns()
         received_ns = _received_ns(datagram, came_ns)
         circumstances = door.circumstances(datagram, stamped=received_ns is not came_ns)
-        request = door.reflector.receive(datagram.data, peer, datagram.ttl or 0, circumstances)
+        request = door.reflector.receive(
+            datagram.data,
+            peer,
+            datagram.ttl or 0,
+            circumstances,
+            lambda: self._buckets.allow(peer[0], time.monotonic_ns()),
+        )
         if isinstance(request, Refused):
-            self.discarded[request.reason.value] += 1
+            self._discarded[request.reason.value] += 1
             return
         ancillary = reply_ancillary(door.sock.family, datagram, request.dscp)
         reply = door.reflector.reply(request, received_ns, time.time_ns())
@@ -198,16 +221,16 @@ class ReflectorServer:
             self._discard(error)
         else:
             door.count(request)
-            self.reflected += 1
+            self._reflected += 1
 
     def _discard(self, error: OSError) -> None:
-        self.discarded[f"reply not sent: {errno.errorcode.get(error.errno or 0, 'error')}"] += 1
+        self._discarded[f"reply not sent: {errno.errorcode.get(error.errno or 0, 'error')}"] += 1
 
 
 def _received_ns(datagram: Datagram, now_ns: int) -> int:
     """Return T2: the kernel's timestamp, unless it is missing or the clock was set since."""
     received_ns = datagram.received_ns
-    if received_ns is None or not 0 <= now_ns - received_ns <= _KERNEL_STAMP_AGE_NS_MAX:
+    if received_ns is None or not 0 <= now_ns - received_ns <= KERNEL_STAMP_AGE_NS_MAX:
         return now_ns
     return received_ns
 

@@ -12,7 +12,8 @@ from typing import Final
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
 from probes.address import SocketAddress, resolve_all
-from probes.reflector import RateLimit, ReflectorServer
+from probes.reflector import ReflectorServer
+from probes.stamp.rate_limit import RateLimit
 
 _END_S: Final = 10.0
 

@@ -72,8 +72,7 @@ def open_shared_socket(family: int, dscp: int) -> socket.socket:
     sock = _udp_socket(family)
     try:
         _set_traffic_class(sock, dscp << 2)
-        with contextlib.suppress(OSError):  # beyond the system's limit: a privilege
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, SHARED_RECEIVE_BUFFER)
+        _enlarge(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
@@ -94,6 +93,7 @@ def open_reflector_socket(address: SocketAddress) -> socket.socket:
     """
     sock = _udp_socket(address.family)
     try:
+        _enlarge(sock)
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             for option in (
@@ -159,6 +159,12 @@ def _udp_socket(family: int) -> socket.socket:
     else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, TTL)
     return sock
+
+
+def _enlarge(sock: socket.socket) -> None:
+    """Let more wait to be read, stamps of what left included."""
+    with contextlib.suppress(OSError):  # beyond the system's limit: a privilege
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, SHARED_RECEIVE_BUFFER)
 
 
 def _set_traffic_class(sock: socket.socket, octet: int) -> None:

@@ -10,40 +10,19 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from probes import _kernels
+from probes.stamp.rate_limit import RateLimit
 
-_PATIENCE_S: Final = 2.0  # with loops from the cache it takes less
+_PATIENCE_S: Final = 2.0  # with a loop from the cache it takes less
 
 _log = logging.getLogger(__name__)
 
 
-def warm_up() -> bool:
-    """Load the loops, compiling what is not in the cache; says so if that takes long.
-
-    Returns False where they cannot run; then plain Python does the same, slower.
-    """
-    notice = threading.Timer(
-        _PATIENCE_S, lambda: _log.warning("compiling the measuring loops, once per machine ...")
-    )
-    notice.daemon = True
-    began_s = time.monotonic()
-    notice.start()
-    try:
-        if not _kernels.available():
-            return False
-        _exercise()
-    finally:
-        notice.cancel()
-    took_s = time.monotonic() - began_s
-    if took_s > _PATIENCE_S:
-        _log.warning("the measuring loops are ready after %.0f s", took_s)
-    return True
-
-
-def _exercise() -> None:
-    """Call each loop with nothing to do."""
+def load_measuring() -> None:
+    """Call the prober's loop with nothing to do."""
     from probes._kernels.measuring import measure
     from probes.kernel_state import Plant
 
@@ -54,6 +33,38 @@ def _exercise() -> None:
         os.close(control)
 
 
+def load_reflecting() -> None:
+    """Call the reflector's loop with nothing to do."""
+    from probes.batched_reflector import CompiledReflector
+
+    CompiledReflector({}, RateLimit(), stateful=True, key=None)
+
+
+def warm_up(load: Callable[[], None] = load_measuring) -> bool:
+    """Load a loop, compiling what is not in the cache; says so if that takes long.
+
+    Returns False where it cannot run; then plain Python does the same, slower.
+    """
+    notice = threading.Timer(
+        _PATIENCE_S,
+        lambda: _log.warning("compiling the measuring loops, once per machine ..."),
+    )
+    notice.daemon = True
+    began_s = time.monotonic()
+    notice.start()
+    try:
+        if not _kernels.available():
+            return False
+        load()
+    finally:
+        notice.cancel()
+    took_s = time.monotonic() - began_s
+    if took_s > _PATIENCE_S:
+        _log.warning("they are ready after %.0f s", took_s)
+    return True
+
+
 if __name__ == "__main__":
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    warm_up()
+    warm_up(load_measuring)
+    warm_up(load_reflecting)

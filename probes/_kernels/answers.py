@@ -28,7 +28,7 @@ from probes._kernels.stamp import (
     by_kernel,
     get_extras,
     get_reply,
-    reply_ssid,
+    ssid_of,
 )
 from probes.channel import KERNEL_STAMP_AGE_NS_MAX
 from probes.outcome import State as Outcome
@@ -126,7 +126,7 @@ def _judge(state: State, s: int, i: int, mono_ns: int) -> int:
         return _SHORT
     for at in range(length, SIZE[kind]):
         packet[at] = 0  # what TWAMP Light's reply lacks; an earlier datagram lay there
-    index = _session_of(state, s, i, reply_ssid(packet, kind))
+    index = _session_of(state, s, i, ssid_of(packet, kind))
     if index < 0:
         return _SOURCE if index == -2 else _SSID
     session = state.sessions[index]

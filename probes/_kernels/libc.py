@@ -37,6 +37,7 @@ POLLIN: Final = 1
 POLLERR: Final = 8
 NS_PER_S: Final = 1_000_000_000
 
+_AF_INET = 2
 _SOL_IP, _SOL_SOCKET, _SOL_IPV6 = 0, 1, 41
 _IP_TOS, _IP_TTL, _IP_PKTINFO, _IP_RECVERR = 1, 2, 8, 11
 _IPV6_RECVERR, _IPV6_PKTINFO, _IPV6_HOPLIMIT, _IPV6_TCLASS = 25, 50, 52, 67
@@ -81,7 +82,7 @@ class Said(NamedTuple):
     error: int  # an ICMP error's errno
     ttl: int
     traffic_class: int
-    local: int  # where in the control octets the address is to which it was sent
+    local: int  # where in the control octets our address is by which it came
 
 
 def new_messages(count: int, size: int) -> Messages:
@@ -162,6 +163,28 @@ def read_clocks(room: NDArray[np.int64]) -> tuple[int, int]:
 
 
 @compiled
+def say_origin(messages: Messages, i: int, octet: int, local: NDArray[np.uint8]) -> None:
+    """Have a message leave with a traffic class, and from an address of 4 or 16 octets, or any."""
+    control32, control64 = messages.control32[i], messages.control64[i]
+    v4 = messages.names[i, 0] == _AF_INET
+    level = _SOL_IP if v4 else _SOL_IPV6
+    control64[0] = _HEADER + 4
+    control32[2], control32[3], control32[4] = level, _IP_TOS if v4 else _IPV6_TCLASS, octet
+    size = 24
+    if local.shape[0] > 0:
+        room = 12 if v4 else 20
+        control64[3] = _HEADER + room
+        control32[8], control32[9] = level, _IP_PKTINFO if v4 else _IPV6_PKTINFO
+        value = size + _HEADER
+        messages.control[i, value : value + room] = 0
+        begin = value + 4 if v4 else value
+        for each in range(local.shape[0]):
+            messages.control[i, begin + each] = local[each]
+        size += _HEADER + (room + 7) // 8 * 8
+    messages.headers[i, CONTROL_LENGTH] = size
+
+
+@compiled
 def said(messages: Messages, i: int) -> Said:
     """Read the ancillary data of a message that was received."""
     stamp, number, error, ttl, octet, local = -1, -1, -1, -1, -1, -1
@@ -192,7 +215,7 @@ def said(messages: Messages, i: int) -> Said:
                 ttl = np.int64(messages.control32[i, value >> 2])
             elif kind == (_IP_TOS if v4 else _IPV6_TCLASS) and room >= 1:
                 octet = np.int64(messages.control[i, value])  # little-endian: the int's first
-            elif kind == (_IP_PKTINFO if v4 else _IPV6_PKTINFO) and room >= 12:
-                local = value + 8 if v4 else value  # struct in_pktinfo ends with the destination
+            elif kind == (_IP_PKTINFO if v4 else _IPV6_PKTINFO) and room >= (12 if v4 else 20):
+                local = value + 4 if v4 else value  # behind the interface; the header's is last
         at += (size + 7) & ~7
     return Said(stamp, number, error, ttl, octet, local)

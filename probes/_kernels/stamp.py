@@ -1,4 +1,4 @@
-"""STAMP's packets on the sending side, in arrays of octets: what `probes.stamp.sender` does.
+"""STAMP's packets in arrays of octets.
 
 Layouts are those of `probes.stamp.packet` and `probes.stamp.tlv`.
 """
@@ -27,6 +27,7 @@ _SSID: Final = np.array([14, 26])
 _RECEIVED: Final = np.array([16, 32])
 _SENDER_SEQUENCE: Final = np.array([24, 48])
 _SENDER_STAMP: Final = np.array([28, 64])
+_SENDER_ERROR: Final = np.array([36, 72])
 _SENDER_TTL: Final = np.array([40, 80])
 MAC_AT: Final = 96
 
@@ -91,7 +92,31 @@ def put_request(
 
 
 @compiled
-def reply_ssid(packet: Octets, kind: int) -> int:
+def put_reply(
+    packet: Octets, kind: int, sequence: int, received: int, error: int, ttl: int
+) -> None:
+    """Make a request's base packet that of its reply, but for T3 and the HMAC."""
+    theirs, stamp = get4(packet, 0), get8(packet, _STAMP[kind])
+    their_error, ssid = get2(packet, _ERROR[kind]), get2(packet, _SSID[kind])
+    packet[: SIZE[kind]] = 0
+    put4(packet, 0, sequence)
+    put2(packet, _ERROR[kind], error)
+    put2(packet, _SSID[kind], ssid)
+    put8(packet, _RECEIVED[kind], received)
+    put4(packet, _SENDER_SEQUENCE[kind], theirs)
+    put8(packet, _SENDER_STAMP[kind], stamp)
+    put2(packet, _SENDER_ERROR[kind], their_error)
+    packet[_SENDER_TTL[kind]] = ttl & 0xFF
+
+
+@compiled
+def put_stamp(packet: Octets, kind: int, stamp: int) -> None:
+    """Write when a packet leaves."""
+    put8(packet, _STAMP[kind], stamp)
+
+
+@compiled
+def ssid_of(packet: Octets, kind: int) -> int:
     return get2(packet, _SSID[kind])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from netslo.model import NS_PER_S
@@ -10,6 +11,19 @@ from netslo.model import NS_PER_S
 SOURCES_MAX: Final = 16_384
 
 S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How many packets of one source address are answered; the rest is counted and dropped."""
+
+    per_second: float = 20_000.0
+    burst: int = 20_000
+
+    @property
+    def cost_ns(self) -> int:
+        """How long a source waits for another packet, in the long run."""
+        return int(NS_PER_S / self.per_second)
 
 
 class TokenBuckets(Generic[S]):
@@ -22,7 +36,7 @@ class TokenBuckets(Generic[S]):
     def __init__(self, per_second: float, burst: int, sources_max: int = SOURCES_MAX) -> None:
         if per_second <= 0 or burst < 1:
             raise ValueError(f"a rate of {per_second}/s and bursts of {burst} allow nothing")
-        self._cost_ns = int(NS_PER_S / per_second)
+        self._cost_ns = RateLimit(per_second, burst).cost_ns
         self._depth_ns = burst * self._cost_ns
         self._sources_max = sources_max
         self._full_ns: OrderedDict[S, int] = OrderedDict()  # when the bucket will be full again

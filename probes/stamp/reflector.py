@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -25,7 +26,7 @@ from probes.stamp.tlv import ClassOfService, Extensions, Flag, FollowUp, Kind, M
 
 SESSIONS_MAX: Final = 4096
 _FLAGS_OF_A_REQUEST: Final = bytes([Flag.UNRECOGNISED])
-_DWELL_MAX: Final = 10 << 32  # 10 s in NTP units: longer than any reflector holds a packet
+DWELL_MAX: Final = 10 << 32  # 10 s in NTP units: longer than any reflector holds a packet
 
 Peer = tuple[str, int]  # address and UDP port
 SessionKey = tuple[Peer, int]  # and SSID
@@ -39,6 +40,7 @@ class RequestFault(StrEnum):
     PORT = "source port 0"
     LOOP = "a reflector's reply"
     HMAC = "HMAC does not fit"
+    RATE = "more than one source may send"
 
 
 @dataclass(slots=True)
@@ -111,11 +113,18 @@ class Reflector:
         peer: Peer,
         ttl: int,
         circumstances: Circumstances | None = None,
+        allow: Callable[[], bool] = lambda: True,
     ) -> Accepted | Refused:
-        """Judge a datagram from `peer` whose TTL or hop limit was `ttl` on arrival."""
+        """Judge a datagram from `peer` whose TTL or hop limit was `ttl` on arrival.
+
+        `allow` is asked whether its source may have another reply, once it deserves one: who
+        forges a source without the key does not use up what that source may have.
+        """
         request = self._read(datagram, peer)
         if isinstance(request, RequestFault):
             return Refused(request)
+        if not allow():
+            return Refused(RequestFault.RATE)
         key = (peer, request.ssid)
         session = self._session(key)
         accepted = Accepted(
@@ -228,4 +237,4 @@ def _is_reply(reply: Reply) -> bool:
     is no help: both reflectors hold it.
     """
     dwell = reply.timestamp - reply.receive_timestamp
-    return reply.receive_timestamp != 0 and 0 <= dwell <= _DWELL_MAX
+    return reply.receive_timestamp != 0 and 0 <= dwell <= DWELL_MAX

@@ -31,7 +31,6 @@ from probes.channel import OVERLONG, Report
 from probes.engine import Engine
 from probes.session import SessionPlan
 from probes.stamp.events import FollowUpFault, ReplyFault
-from probes.timestamps import RECEIVED, enable_timestamps
 from probes.warm_up import warm_up
 
 if not _kernels.available():
@@ -43,6 +42,7 @@ MS = 1_000_000
 COUNT = 12
 ENGINES = (Engine, BatchedEngine)
 Judged = tuple[PacketCounts, Counter[str], Counter[Quality]]
+pytestmark = pytest.mark.usefixtures("stamping")
 KEYS = pytest.mark.parametrize("key", [None, KEY], ids=["open", "authenticated"])
 
 
@@ -51,20 +51,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no packet be given up because this machine is busy."""
     monkeypatch.setattr("probes.schedule.LATE_TOLERANCE_NS", 2_000 * MS)
     warm_up()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def stamping() -> Iterator[None]:
-    """Have the kernel stamp what comes: it begins a while after the first socket asks for it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        enable_timestamps(sock)
-        stamped = False
-        while not stamped:
-            sock.sendto(b"", sock.getsockname())
-            _, ancillary, _, _ = sock.recvmsg(10, 100)
-            stamped = any((level, kind) in RECEIVED for level, kind, _ in ancillary)
-        yield
 
 
 def measure(

@@ -15,9 +15,10 @@ import pytest
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
 from probes.instant import read_clocks
-from probes.reflector import RATE_LIMITED, RateLimit
+from probes.reflector import RATE_LIMITED
 from probes.reflectors import Reflectors, Station
 from probes.stamp.events import Replied
+from probes.stamp.rate_limit import RateLimit
 from probes.stamp.sender import Sender
 
 ANY = Endpoint("127.0.0.1", 0)

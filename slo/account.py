@@ -17,7 +17,7 @@ from slo.budget import Spend
 from slo.exclusion import Exclusion, clip, excluded_times
 from slo.exclusion_log import format_time
 from slo.explain import missing_text, promise
-from slo.feasibility import event_name
+from slo.feasibility import counted_name
 from slo.objective import Objective, PathSelector
 from slo.ranges import Ranges, add_up
 from slo.status import SloStatus, evaluate
@@ -47,7 +47,7 @@ def account(
     """Read from a store what the budget of `objective` on `path` is made of."""
     alone = replace(objective, selector=PathSelector(paths=frozenset({path})))
     windows = [format_duration(length_s) for length_s in objective.alerts.windows_s]
-    (status,) = evaluate(Ranges(store), [alone], estate, now_s, windows)
+    (status,) = evaluate(Ranges(store, (), [alone]), [alone], estate, now_s, windows)
     end_s = int(now_s // 10) * 10
     start_s = int(now_s // WARM_S) * WARM_S - objective.window_s
     of_path = Selector(path=path.id)
@@ -66,7 +66,7 @@ def account(
 
 def account_lines(found: Account, objective: Objective, estate: Estate) -> list[str]:
     """Say the sum with its numbers put in."""
-    status, event = found.status, event_name(objective)
+    status, event = found.status, counted_name(objective)
     lines = [
         f"{objective.name} on {status.path.id}",
         (

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from netslo.config.options import config_option, file_option, json_option
-from slo.commands.shared import PIPE_WIDTH, STORE, check_paths, load, print_json, select
+from slo.commands.shared import (
+    PIPE_WIDTH,
+    STORE,
+    check_paths,
+    load,
+    load_log,
+    print_json,
+    select,
+)
 from slo.commands.specification import specification_commands
 
 if TYPE_CHECKING:  # the commands import what they need, so that --help needs none of it
@@ -53,7 +61,7 @@ def status(
     check_paths(paths, estate)
     statuses = [
         status
-        for status in _evaluate(store_file or config_dir / STORE, objectives, estate)
+        for status in _evaluate(config_dir, store_file or config_dir / STORE, objectives, estate)
         if not paths or status.path.id in paths
     ]
     if as_json:
@@ -70,7 +78,10 @@ def status(
 
 
 def _evaluate(
-    store_file: pathlib.Path, objectives: Sequence[Objective], estate: Estate
+    config_dir: pathlib.Path,
+    store_file: pathlib.Path,
+    objectives: Sequence[Objective],
+    estate: Estate,
 ) -> list[SloStatus]:
     import time
     from contextlib import closing
@@ -79,8 +90,10 @@ def _evaluate(
     from slo.ranges import Ranges
     from slo.status import evaluate
 
+    exclusions = (*load_log(config_dir), *(x for o in objectives for x in o.exclusions))
     with closing(SqliteStore.open(store_file, readonly=True)) as store:
-        return evaluate(Ranges(store), objectives, estate, time.time())
+        ranges = Ranges(store, exclusions, objectives)
+        return evaluate(ranges, objectives, estate, time.time())
 
 
 for _command in specification_commands():

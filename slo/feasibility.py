@@ -131,6 +131,12 @@ def event_name(objective: Objective) -> str:
     return "packet" if objective.slices is None else "slice"
 
 
+def counted_name(objective: Objective) -> str:
+    """Return what the counters count: RatioTimeslices has parts of slices."""
+    whole = objective.slices is None or objective.slices.events_per_slice == 1
+    return event_name(objective) if whole else "slice-millionth"
+
+
 def describe(pair: BurnPair) -> str:
     return f"{pair.severity.value} on {pair.long} and {pair.short}"
 

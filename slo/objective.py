@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 from netslo.estate import Estate
 from netslo.model import Direction, Measure, Path, Scope, SloThreshold
 from slo.budget import MissingData, Spend
+from slo.burn import Guard
 from slo.exclusion import Exclusion
 from slo.policy import DEFAULT_COVERAGE_MIN, DEFAULT_POLICY, AlertPolicy
 from slo.slices import TimeSlices
@@ -109,6 +110,13 @@ class Objective:
     def limit_s(self) -> float | None:
         """The limit where it is a time in seconds."""
         return None if self.indicator is Indicator.BANDWIDTH else self.limit
+
+    @property
+    def guard(self) -> Guard:
+        """The guard in what is counted: packets, slices or parts of slices."""
+        guard = self.alerts.guard
+        parts = 1 if self.slices is None else self.slices.events_per_slice
+        return replace(guard, bad_events_min=parts * guard.bad_events_min)
 
     def known(self, spend: Spend) -> Spend:
         """Return what a window says of burning: nothing when too little of it was measured.

@@ -18,6 +18,8 @@ from analytics.windows import Selector
 from netslo.model import Path
 from slo.budget import Spend
 from slo.exclusion import Exclusion
+from slo.objective import Objective
+from slo.slice_reader import spends_by_slice
 
 SETTLED_S: Final = 6 * 3600
 
@@ -47,6 +49,7 @@ class Ranges:
 
     store: WindowStore
     exclusions: Sequence[Exclusion] = ()
+    objectives: Sequence[Objective] = ()  # those of them by time slice are judged by slices
     _anchor_s: int | None = field(default=None, init=False)
     _settled: dict[tuple[int, int], Spends] = field(default_factory=dict, init=False, repr=False)
 
@@ -86,7 +89,14 @@ class Ranges:
             found = _merge(
                 found, {key: s for key, s in counts.items() if not covered(key, in_force)}
             )
-        return found
+        sliced = {o.name for o in self.objectives if o.slices is not None}
+        if not sliced:
+            return found
+        # The probe counted packets for these.
+        packets = {key: spend for key, spend in found.items() if key[0] not in sliced}
+        return packets | spends_by_slice(
+            self.store, self.objectives, start_s, end_s, self.exclusions
+        )
 
 
 def cut(

@@ -17,7 +17,7 @@ from slo.burn import WINDOWS_S
 from slo.exclusion import Exclusion
 from slo.ledger import Ledger, Standing
 from slo.objective import Objective
-from slo.ranges import SpendKey
+from slo.ranges import Ranges, SpendKey
 
 _PATIENCE_S: Final = 5.0
 
@@ -37,7 +37,14 @@ class Standings:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._keys = [(o.name, path) for o in objectives for path in o.paths(estate)]
+        self._sliced = [o for o in objectives if o.slices is not None]
+        self._keys = [
+            (o.name, path)
+            for o in objectives
+            if o.slices is None  # the probe counts packets, also for objectives by time slice
+            for path in o.paths(estate)
+        ]
+        self._slices = Ranges(store, exclusions, self._sliced)
         self._lengths_s = {
             *WINDOWS_S,
             *(s for o in objectives for s in (o.window_s, *o.alerts.windows_s)),
@@ -67,6 +74,7 @@ class Standings:
             if tuple(exclusions) == self._exclusions:
                 return
             self._exclusions = tuple(exclusions)
+            self._slices = Ranges(self._store, self._exclusions, self._sliced)
         if self._between is not None:
             self._between(self._begin_anew)
 
@@ -86,11 +94,19 @@ class Standings:
 
         A window begins up to a pane later than `now_s` less its length: see `horizon_of`.
         """
-        del now_s  # the ledger has its own present
-        standing = self.standing()
+        standing = self.standing()  # the ledger has its own present
         if standing is None:
             return {length_s: {} for length_s in lengths_s}
-        return {length_s: _Spends(standing, length_s) for length_s in lengths_s}
+        if not self._sliced:
+            return {length_s: _Spends(standing, length_s) for length_s in lengths_s}
+        slices, names = self._slices.read(now_s, lengths_s), {o.name for o in self._sliced}
+        return {
+            length_s: {
+                **_Spends(standing, length_s),
+                **{key: spend for key, spend in slices[length_s].items() if key[0] in names},
+            }
+            for length_s in lengths_s
+        }
 
     @property
     def problem(self) -> str | None:

@@ -153,7 +153,6 @@ def _judge(
 ) -> SloStatus:
     period = spends[objective.window_s].taking(objective.missing_data)
     known = {length_s: objective.known(spend) for length_s, spend in spends.items()}
-    alerts = objective.alerts
     return SloStatus(
         slo=objective.name,
         path=path,
@@ -169,7 +168,7 @@ def _judge(
         burn_rate={
             text: _leave(known[length_s].burn_rate) for text, length_s in reported_s.items()
         },
-        firing=firing(objective.window_s, known, alerts.pairs, alerts.guard),
+        firing=firing(objective.window_s, known, objective.alerts.pairs, objective.guard),
     )
 
 

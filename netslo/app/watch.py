@@ -41,7 +41,9 @@ class Watch:
         start_s = self.started_s if self.span_s is None else now_s - self.span_s
         self.windows = self.store.aggregate(Selector(), _floor(start_s), _floor(now_s) + 10)
         self.floors = self.read_floors()
-        self.statuses = evaluate(Ranges(self.store), self.objectives, self.estate, now_s)
+        excluded = [exclusion for o in self.objectives for exclusion in o.exclusions]
+        ranges = Ranges(self.store, excluded, self.objectives)
+        self.statuses = evaluate(ranges, self.objectives, self.estate, now_s)
 
     def view(
         self, title: str, now_s: float, ends_s: float | None, log: Sequence[str]

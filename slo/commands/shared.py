@@ -12,6 +12,7 @@ from netslo.config.options import DATA_DIR, STORE_FILE
 
 if TYPE_CHECKING:  # the commands import what they need, so that --help needs none of it
     from netslo.estate import Estate
+    from slo.exclusion import Exclusion
     from slo.objective import Objective
     from slo.spec import Specification
 
@@ -53,6 +54,13 @@ def check_paths(paths: Sequence[str], estate: Estate) -> None:
             raise ConfigurationError(
                 f"--path {text}: must be a path of the estate, as src:dst/class"
             )
+
+
+def load_log(config_dir: pathlib.Path) -> tuple[Exclusion, ...]:
+    """Read the exclusions that were declared beside the specification."""
+    from slo.exclusion_log import FILE_NAME, load_exclusions
+
+    return load_exclusions(config_dir / DATA_DIR / FILE_NAME)
 
 
 def print_json(value: object) -> None:

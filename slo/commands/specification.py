@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netslo.config.options import DATA_DIR, config_option, file_option, json_option
-from slo.commands.shared import PIPE_WIDTH, STORE, check_paths, load, print_json, select
+from netslo.config.options import config_option, file_option, json_option
+from slo.commands.shared import (
+    PIPE_WIDTH,
+    STORE,
+    check_paths,
+    load,
+    load_log,
+    print_json,
+    select,
+)
 
 if TYPE_CHECKING:
     from netslo.estate import Estate
-    from slo.exclusion import Exclusion
     from slo.objective import Objective
 
 
@@ -46,7 +53,7 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
         problems += place.problems[before:]
     if problems:
         raise ConfigurationError(problems)
-    _load_exclusions(config_dir)
+    load_log(config_dir)
     notes = [
         *specification.notes,
         *(note for objective in objectives for note in warn(objective, estate)),
@@ -126,7 +133,7 @@ def _explain_path(
     check_paths([path_id], estate)
     path = Path.parse(path_id)
     covering = [objective for objective in objectives if objective.covers(path, estate)]
-    logged = _load_exclusions(config_dir)
+    logged = load_log(config_dir)
     with closing(SqliteStore.open(store_file or config_dir / STORE, readonly=True)) as store:
         now_s = time.time()
         found = [
@@ -175,12 +182,6 @@ def export(files: tuple[pathlib.Path, ...], config_dir: pathlib.Path, *, inline:
             else [as_written(document) for document in specification.documents]
         )
     click.echo(to_yaml(documents), nl=False)
-
-
-def _load_exclusions(config_dir: pathlib.Path) -> tuple[Exclusion, ...]:
-    from slo.exclusion_log import FILE_NAME, load_exclusions
-
-    return load_exclusions(config_dir / DATA_DIR / FILE_NAME)
 
 
 def _describe(objective: Objective, estate: Estate) -> dict[str, Any]:

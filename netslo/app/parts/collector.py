@@ -40,9 +40,10 @@ async def run_collector(
     with closing(SqliteStore.open(store_file)) as store:
         warm_up_behind()
         store.declare_objectives({o.name: o.target_text for o in objectives}, time.time())
-        standings = Standings(store, objectives, estate)
+        exclusions = [exclusion for o in objectives for exclusion in o.exclusions]
+        standings = Standings(store, objectives, estate, exclusions)
         judge = Judge(standings, objectives, estate)
-        totals = PersistentTotals(store)
+        totals = PersistentTotals(store, exclusions=exclusions)
         app = create_app(
             store,
             estate,

@@ -1,0 +1,169 @@
+"""Objectives by time slice, from what a store has of their packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.frame import Frame
+from analytics.store import WindowStore
+from analytics.store.eras import era_at
+from analytics.store.interface import DAY_S, WARM_S
+from analytics.streams import EVENT_FIELDS, Events, Streams
+from netslo.model import Path
+from slo.budget import Spend
+from slo.exclusion import Exclusion, clip, excluded_times
+from slo.objective import Indicator, Objective
+from slo.slices import PARTS, TimeSlices
+
+_GOOD, _BAD, _UNMEASURED = (EVENT_FIELDS.index(f) for f in ("good", "bad", "unmeasured"))
+_ELSEWHERE: Final = -1
+
+Counts = NDArray[np.int64]  # (rows, slices, fields)
+
+
+def spends_by_slice(
+    store: WindowStore,
+    objectives: Sequence[Objective],
+    start_s: int,
+    end_s: int,
+    exclusions: Sequence[Exclusion] = (),
+) -> dict[tuple[str, Path], Spend]:
+    """Return the spends of the slices which ended in (start_s, end_s], by objective and path.
+
+    A slice of which the store has nothing at all is not counted. One whose 10 s windows have
+    expired, and which is shorter than what is left of them, is unmeasured.
+
+    Args:
+        store: Where the packets are.
+        objectives: Those of them by time slice are read.
+        start_s: Unix seconds.
+        end_s: Unix seconds.
+        exclusions: Slices that touch one do not count.
+    """
+    found: dict[tuple[str, Path], Spend] = {}
+    mine = [o for o in objectives if o.slices is not None]
+    # Nothing measures a bandwidth yet, so that no slice of it has a figure.
+    mine = [o for o in mine if o.indicator is not Indicator.BANDWIDTH]
+    for length_s in sorted({o.slices.length_s for o in mine if o.slices is not None}):
+        of_length = {o.name: o for o in mine if o.slices and o.slices.length_s == length_s}
+        reader = _Reader(store, of_length, length_s, exclusions)
+        first_s, last_s = start_s // length_s * length_s, end_s // length_s * length_s
+        for low_s in range(first_s, last_s, DAY_S):
+            reader.read(low_s, min(low_s + DAY_S, last_s), found)
+    return found
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads the slices of one length, some of them at a time."""
+
+    store: WindowStore
+    objectives: dict[str, Objective]
+    length_s: int
+    exclusions: Sequence[Exclusion]
+
+    def read(self, start_s: int, end_s: int, found: dict[tuple[str, Path], Spend]) -> None:
+        """Add the slices of [start_s, end_s), which is whole slices, to `found`."""
+        slices = (end_s - start_s) // self.length_s
+        with closing(self.store.history()) as history:
+            frames = list(history.frames(start_s, end_s, min(self.length_s, WARM_S)))
+        keys, places = self._places(self.store.streams)
+        if not keys:
+            return
+        counts = np.zeros((len(keys), slices, len(EVENT_FIELDS)), dtype=np.int64)
+        for frame in frames:
+            self._add(frame, places, counts, start_s)
+        touching = [x for x in self.exclusions if x.start_s < end_s and start_s < x.end_s]
+        eras = self.store.targets()
+        by_target = {
+            name: list(
+                self._by_target(list(eras.get(name) or [(0, o.target_text)]), start_s, slices)
+            )
+            for name, o in self.objectives.items()
+        }
+        for (name, path), of_row in zip(keys, counts, strict=True):
+            objective = self.objectives[name]
+            assert objective.slices is not None
+            judged = judge_all(objective.slices, of_row)
+            for low_s, high_s in clip(excluded_times(touching, name, path), start_s, end_s):
+                last = -((start_s - high_s) // self.length_s)
+                judged[(low_s - start_s) // self.length_s : last] = 0
+            for target, rows in by_target[name]:
+                good, bad, unmeasured = judged[rows].sum(axis=0).tolist()
+                if good or bad or unmeasured:
+                    spend = Spend.under(target, good + bad, bad, unmeasured)
+                    found[name, path] = found.get((name, path), Spend()) + spend
+
+    def _places(self, streams: Streams) -> tuple[list[tuple[str, Path]], NDArray[np.int64]]:
+        """Return the rows, and by stream the row and field in one number."""
+        rows: dict[tuple[str, Path], int] = {}
+        places = np.full(len(streams), _ELSEWHERE, dtype=np.int64)
+        for number, stream in enumerate(streams):
+            about = stream.about
+            if number < len(places) and isinstance(about, Events) and about.slo in self.objectives:
+                row = rows.setdefault((about.slo, stream.series.path), len(rows))
+                places[number] = row * len(EVENT_FIELDS) + EVENT_FIELDS.index(about.field)
+        return list(rows), places
+
+    def _add(self, frame: Frame, places: NDArray[np.int64], counts: Counts, start_s: int) -> None:
+        counters = frame.counters
+        known = counters.stream < len(places)  # others came while this was read
+        place = np.where(known, places[np.where(known, counters.stream, 0)], _ELSEWHERE)
+        ours = place >= 0
+        row, field = np.divmod(place[ours], len(EVENT_FIELDS))
+        at = (counters.start_s[ours] - start_s) // self.length_s
+        value = counters.value[ours].astype(np.int64)
+        if frame.length_s <= self.length_s:
+            np.add.at(counts, (row, at, field), value)
+            return
+        for offset in range(frame.length_s // self.length_s):
+            inside = at + offset < counts.shape[1]
+            where = row[inside], (at + offset)[inside]
+            counts[(*where, np.full(len(where[0]), _UNMEASURED))] = 1
+
+    def _by_target(
+        self, eras: list[tuple[int, str]], start_s: int, slices: int
+    ) -> Iterator[tuple[Fraction, slice]]:
+        """Yield each target with the slices that began under it."""
+        targets = [era_at(eras, start_s + n * self.length_s)[1] for n in range(slices)]
+        begin = 0
+        for end in range(1, slices + 1):
+            if end == slices or targets[end] != targets[begin]:
+                yield Fraction(targets[begin]), slice(begin, end)
+                begin = end
+
+
+def judge_all(slices: TimeSlices, packets: Counts) -> Counts:
+    """Judge slices at once, as `TimeSlices.judge` does one by one.
+
+    Args:
+        slices: How.
+        packets: Good, bad and unmeasured packets, shape (slices, 3). A slice without any is
+            no slice.
+
+    Returns:
+        Good, bad and unmeasured events, shape (slices, 3).
+    """
+    good, bad = packets[:, _GOOD], packets[:, _BAD]
+    events, unit = good + bad, slices.events_per_slice
+    judged = np.zeros_like(packets)
+    measured = events >= max(1, slices.packets_min)
+    judged[:, _UNMEASURED] = np.where(~measured & (packets.sum(axis=1) > 0), unit, 0)
+    if slices.good_ratio_min is None:
+        share = (2 * PARTS * bad + events) // np.maximum(2 * events, 1)
+        is_bad = np.where(measured, share, 0)
+    else:
+        sizes, which = np.unique(events, return_inverse=True)
+        least = [-(-slices.good_ratio_min * size // 1) for size in sizes.tolist()]  # rounded up
+        needed = np.array([int(n) for n in least], dtype=np.int64)
+        is_bad = np.where(measured & (good < needed[which]), unit, 0)
+    judged[:, _BAD] = is_bad
+    judged[:, _GOOD] = np.where(measured, unit - is_bad, 0)
+    return judged

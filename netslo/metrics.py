@@ -36,6 +36,7 @@ SLO_EVENTS: Final = "network.probe.slo_events"  # sum, {event}; slo, result=good
 # The probe's own health, by opentelemetry-sdk through the same door
 SEND_LATENESS: Final = "netslo.probe.send.lateness"  # histogram, s
 SPOOL_BATCHES: Final = "netslo.probe.spool.batches"  # gauge, {batch}
+SPOOL_HELD: Final = "netslo.probe.spool.held"  # gauge, {batch}: failing while others are taken
 DISCARDED: Final = "netslo.probe.discarded"  # sum, {packet}; reason
 CLOCK_ERROR: Final = "netslo.probe.clock.error"  # gauge, s
 LACKS: Final = "netslo.probe.lacks"  # gauge, always 1; notice
@@ -83,6 +84,7 @@ PROM_SLO_INFO: Final = "slo_info"
 # Prometheus, the probes' own health and the collector's
 PROM_PROBE_LATENESS: Final = "netslo_probe_send_lateness_max_seconds"
 PROM_PROBE_SPOOL: Final = "netslo_probe_spool_batches"
+PROM_PROBE_HELD: Final = "netslo_probe_spool_held_batches"
 PROM_PROBE_DISCARDED: Final = "netslo_probe_discarded_total"
 PROM_PROBE_CLOCK_ERROR: Final = "netslo_probe_clock_error_seconds"
 PROM_PROBE_LACKS: Final = "netslo_probe_lacks"

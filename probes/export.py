@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from contextlib import asynccontextmanager
+import time
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -22,6 +23,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
 from probes.answer import PROTOBUF, Never, NotNow, printable, read_bounded, understand
+from probes.suspects import Suspects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,6 +45,7 @@ class DeliveryCounts:
     refused: int = 0  # set aside: the collector will never take them
     failures: int = 0  # attempts that will be repeated
     points_refused: int = 0  # data points the collector left out of accepted batches
+    held_back: int = 0  # how often a batch was, that failed while others were taken
 
 
 class _WaitAsTold(wait_base):
@@ -70,6 +73,7 @@ class Deliverer:
         timeout_s: float = REQUEST_TIMEOUT_S,
         retry_first_s: float = RETRY_FIRST_S,
         retry_max_s: float = RETRY_MAX_S,
+        suspects: Suspects | None = None,
     ) -> None:
         """Prepare delivery; nothing is sent yet.
 
@@ -79,6 +83,7 @@ class Deliverer:
             timeout_s: How long one request may take.
             retry_first_s: How long to wait after a first failure, before jitter.
             retry_max_s: The longest wait, also when the collector asks for a longer one.
+            suspects: Who judges batches that fail again and again.
         """
         self.counts = DeliveryCounts()
         self._spool = spool
@@ -89,7 +94,13 @@ class Deliverer:
             wait=_WaitAsTold(retry_first_s, retry_max_s),
             before_sleep=self._note_failure,
         )
+        self._suspects = suspects or Suspects(time.monotonic)
         self._trouble = ""  # said once, not at every attempt
+
+    @property
+    def held(self) -> int:
+        """How many batches are held back now."""
+        return len(self._suspects.held)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set. A batch under way then is sent again by `drain`."""
@@ -147,7 +158,10 @@ class Deliverer:
             while True:
                 put.clear()
                 await self._deliver_all(session)
-                await put.wait()
+                # Not wait_for, which in Python 3.11 may swallow that we are cancelled.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._suspects.next_release_s):
+                        await put.wait()
 
     async def _deliver_all(self, session: aiohttp.ClientSession) -> None:
         while await self._retrying(self._deliver_oldest, session):
@@ -159,21 +173,34 @@ class Deliverer:
         Raises:
             NotNow: it stays where it is.
         """
-        try:
-            batch = await asyncio.to_thread(self._spool.oldest)
-        except OSError as error:
-            raise NotNow(f"the spool cannot be read: {error.strerror}") from error
+        batch = await self._next()
         if batch is None:
             return False
         try:
             answer = await self._post(session, batch)
         except Never as refusal:
             self.counts.refused += 1
+            self._suspects.forget(batch.name)
             await asyncio.to_thread(self._spool.refuse, batch.name, str(refusal))
             return True
+        except NotNow as failure:
+            self._suspects.failed(batch.name, str(failure))
+            raise
         await asyncio.to_thread(self._spool.remove, batch.name)
         self._note_success(batch, answer)
         return True
+
+    async def _next(self) -> SpooledBatch | None:
+        """Return the batch whose turn it is: the oldest, but for those that fail all the time.
+
+        Raises:
+            NotNow: the spool cannot be read.
+        """
+        try:
+            batch = await asyncio.to_thread(self._spool.oldest, self._suspects.left_out())
+            return batch or await asyncio.to_thread(self._spool.oldest, self._suspects.held)
+        except OSError as error:
+            raise NotNow(f"the spool cannot be read: {error.strerror}") from error
 
     async def _post(
         self, session: aiohttp.ClientSession, batch: SpooledBatch
@@ -204,6 +231,9 @@ class Deliverer:
 
     def _note_success(self, batch: SpooledBatch, answer: ExportMetricsServiceResponse) -> None:
         self.counts.delivered += 1
+        for name, reason in self._suspects.delivered(batch.name).items():
+            self.counts.held_back += 1
+            _log.warning("%s: %s is held back, others are taken: %s", self._url, name, reason)
         if self._trouble:
             self._trouble = ""
             _log.info("%s: delivering again, %d batches wait", self._url, self._spool.depth)

@@ -86,6 +86,7 @@ class ProbeHealth:
             metrics.DISCARDED, "{packet}", "Packets that arrived and could not be used"
         )
         self._spool_depth: int | None = None
+        self._spool_held = 0
         self._clock_error_s: float | None = None
         self._notices: tuple[str, ...] = ()
         self._flows: Sequence[FlowFigures] = ()
@@ -101,6 +102,9 @@ class ProbeHealth:
         self._floor_s: dict[str, float] = {}  # by quantile
         meter.create_observable_gauge(
             metrics.SPOOL_BATCHES, [self._observe_spool], "{batch}", "Batches waiting for delivery"
+        )
+        meter.create_observable_gauge(
+            metrics.SPOOL_HELD, [self._observe_held], "{batch}", "Batches held back: they fail"
         )
         meter.create_observable_gauge(
             metrics.CLOCK_ERROR, [self._observe_clock], "s", "Largest error of the wall clock"
@@ -129,9 +133,9 @@ class ProbeHealth:
         for each_s in late_s[::-1][::step].tolist():
             self._lateness.record(max(0.0, each_s))
 
-    def set_spool_depth(self, batches: int) -> None:
-        """State how many batches wait."""
-        self._spool_depth = batches
+    def set_spool_depth(self, batches: int, held: int = 0) -> None:
+        """State how many batches wait, and how many of them are held back because they fail."""
+        self._spool_depth, self._spool_held = batches, held
 
     def set_clock_error(self, seconds: float | None) -> None:
         """State the largest error of the wall clock; None where it is not known."""
@@ -180,6 +184,9 @@ class ProbeHealth:
             for each in self._flows
             if each.loss_ratio is not None
         ]
+
+    def _observe_held(self, _options: CallbackOptions) -> Iterable[Observation]:
+        return () if self._spool_depth is None else (Observation(self._spool_held),)
 
     def _observe_clock(self, _options: CallbackOptions) -> Iterable[Observation]:
         return () if self._clock_error_s is None else (Observation(self._clock_error_s),)

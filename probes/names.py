@@ -80,9 +80,8 @@ class Names:
             pause_s = ASK_AGAIN_S if resolved else RETRY_S
             pause_s *= random.uniform(1 - _JITTER, 1 + _JITTER)
             with suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._doubts[endpoint].wait(), max(0.0, pause_s - ASK_SPACING_S)
-                )
+                async with asyncio.timeout(max(0.0, pause_s - ASK_SPACING_S)):
+                    await self._doubts[endpoint].wait()
             self._doubts[endpoint].clear()
 
     async def _ask(self, endpoint: Endpoint) -> bool:

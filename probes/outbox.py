@@ -59,7 +59,9 @@ class Outbox:
         batch = Batch(self.site, self.instance_id, self._sequence, tuple(windows))
         self._sequence += 1
         payload = encode_batch(batch)
-        self.health.set_spool_depth(self._spool.depth)  # what should have gone by now
+        self.health.set_spool_depth(
+            self._spool.depth, self.deliverer.held
+        )  # what should have gone by now
         self._spool.put(payload, instance_id=batch.instance_id, sequence=batch.sequence)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import os
 import pathlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -162,8 +162,8 @@ class Spool:
         if self._on_put is not None:
             self._on_put()
 
-    def oldest(self) -> SpooledBatch | None:
-        """Return the batch that has waited longest; None when nothing waits.
+    def oldest(self, left_out: Collection[str] = ()) -> SpooledBatch | None:
+        """Return the batch that has waited longest, `left_out` apart; None when nothing waits.
 
         It keeps its place until `remove` or `refuse`. Damaged files are set aside on the way.
 
@@ -171,11 +171,10 @@ class Spool:
             OSError: the file cannot be read now, but perhaps later (too many open files).
         """
         with self._lock:
-            while self._entries:
-                entry = next(iter(self._entries.values()))
-                if entry.body is not None:
-                    return SpooledBatch(entry.name, entry.body)
-                body = self._read(entry)
+            for entry in list(self._entries.values()):
+                if entry.name in left_out:
+                    continue
+                body = entry.body if entry.body is not None else self._read(entry)
                 if body is not None:
                     return SpooledBatch(entry.name, body)
             return None

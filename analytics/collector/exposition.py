@@ -177,6 +177,11 @@ def _health_families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
         metrics.SPOOL_BATCHES: GaugeMetricFamily(
             metrics.PROM_PROBE_SPOOL, "Batches waiting for delivery", labels=_PROBE_LABELS
         ),
+        metrics.SPOOL_HELD: GaugeMetricFamily(
+            metrics.PROM_PROBE_HELD,
+            "Batches held back, because they fail while others are taken",
+            labels=_PROBE_LABELS,
+        ),
         metrics.DISCARDED: CounterMetricFamily(
             metrics.PROM_PROBE_DISCARDED,
             "Packets that arrived and could not be used",

@@ -52,6 +52,7 @@ _HEALTH: Final = frozenset(
     {
         metrics.SEND_LATENESS,
         metrics.SPOOL_BATCHES,
+        metrics.SPOOL_HELD,
         metrics.DISCARDED,
         metrics.CLOCK_ERROR,
         metrics.LACKS,

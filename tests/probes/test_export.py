@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
@@ -25,6 +26,7 @@ from analytics.windows import SeriesKey
 from probes.answer import read_retry_after
 from probes.export import Deliverer, metrics_url
 from probes.spool import Spool
+from probes.suspects import HOLD_MAX_S, KNOWN_MAX, TRIES, Suspects
 
 PROTOBUF = "application/x-protobuf"
 KEY = SeriesKey(PATHS[0])
@@ -162,6 +164,80 @@ async def test_a_hopeless_batch_is_set_aside_and_the_next_one_sent(spool, status
     assert reason.read_text() == f"HTTP {status}: the path is mad\n"
 
 
+class ChoosyCollector(FakeCollector):
+    """Answers 500 to some payloads, for ever, and accepts all others."""
+
+    def __init__(self, *poison: bytes) -> None:
+        super().__init__()
+        self.poison = set(poison)
+        self.refused: Counter[bytes] = Counter()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = zstandard.decompress(await request.read())
+        if body in self.poison:
+            self.refused[body] += 1
+            return web.Response(status=500)
+        self.accepted.append(body)
+        return accept()
+
+
+@pytest.mark.parametrize("poison", [[b"0"], [b"0", b"1"], [b"0", b"2", b"4"]])
+async def test_a_batch_that_fails_for_ever_is_held_back_and_not_lost(spool, poison, caplog) -> None:
+    payloads = [b"%d" % number for number in range(6)]
+    good = [payload for payload in payloads if payload not in poison]
+    ill, now_s = ChoosyCollector(*poison), [0.0]
+
+    def clock() -> float:
+        now_s[0] += 1.0
+        return now_s[0]
+
+    put(spool, *payloads)
+    async with ill.running() as url:
+        sender = deliverer(spool, url, suspects=Suspects(clock, suspicious_s=5, hold_first_s=1e6))
+        stop = asyncio.Event()
+        running = asyncio.create_task(sender.run(stop))
+        await until(lambda: spool.depth == len(poison))
+        assert ill.accepted == good
+        put(spool, b"late", first=6)
+        await until(lambda: ill.accepted[-1] == b"late")
+        assert spool.depth == len(poison)
+        stop.set()
+        await running
+        assert sender.counts.held_back >= 1
+        assert sender.counts.refused == 0
+        assert "is held back, others are taken: HTTP 500" in caplog.text
+        ill.poison.clear()
+        assert await deliverer(spool, url).drain(20) == 0
+    assert sorted(ill.accepted) == sorted([*payloads, b"late"])
+
+
+async def test_a_batch_held_back_is_tried_again(spool) -> None:
+    ill = ChoosyCollector(b"0")
+    put(spool, b"0", b"1", b"2")
+    async with ill.running() as url:
+        suspects = Suspects(time.monotonic, suspicious_s=0, hold_first_s=0.05)
+        sender = deliverer(spool, url, suspects=suspects)
+        stop = asyncio.Event()
+        running = asyncio.create_task(sender.run(stop))
+        await until(lambda: sender.counts.held_back > 0)
+        assert ill.accepted == [b"1", b"2"]
+        ill.poison.clear()
+        await until(lambda: spool.depth == 0)
+        stop.set()
+        await running
+    assert sender.held == 0
+
+
+async def test_while_every_batch_fails_none_is_blamed(spool) -> None:
+    put(spool, b"0", b"1", b"2")
+    away = FakeCollector(*[500] * 40)
+    async with away.running() as url:
+        sender = deliverer(spool, url, suspects=Suspects(time.monotonic, suspicious_s=0))
+        assert await sender.drain(20) == 0
+    assert sender.counts.failures == 40
+    assert sorted(away.accepted) == [b"0", b"1", b"2"]
+
+
 async def test_a_partial_success_is_done_and_its_points_are_counted(spool, caplog) -> None:
     fake = FakeCollector(lambda: accept(rejected_data_points=7, error_message="too old"))
     put(spool, b"a")
@@ -226,7 +302,7 @@ async def test_stopping_does_not_wait_for_a_collector_that_is_away(spool) -> Non
 
 
 async def test_a_bug_of_ours_is_not_swallowed(spool) -> None:
-    def broken():
+    def broken(_left_out):
         raise RuntimeError("a bug")
 
     spool.oldest = broken
@@ -314,3 +390,48 @@ def test_retry_after_is_seconds_or_a_date(header, expected) -> None:
 def test_any_retry_after_is_read(header) -> None:
     waiting_s = read_retry_after(header, 1_800_000_000.0)
     assert waiting_s is None or waiting_s >= 0
+
+
+class TestSuspects:
+    def test_a_hold_doubles_up_to_an_hour(self) -> None:
+        now_s = [0.0]
+        suspects = Suspects(lambda: now_s[0])
+        holds_s = []
+        for _ in range(TRIES):
+            suspects.failed("bad", "HTTP 500")
+        now_s[0] += 30
+        assert suspects.delivered("good") == {}  # perhaps the collector was away until now
+        for _ in range(8):
+            suspects.failed("bad", "HTTP 500")
+            assert suspects.delivered("good") == {"bad": "HTTP 500"}
+            holds_s.append(suspects.next_release_s)
+            assert suspects.left_out() == suspects.held == {"bad"}
+            now_s[0] += holds_s[-1]
+            assert suspects.next_release_s is None
+            assert suspects.delivered("good") == {}  # it has not failed since
+        assert holds_s == [300, 600, 1200, 2400, *[HOLD_MAX_S] * 4]
+
+    def test_few_failures_or_recent_ones_are_not_suspicious(self) -> None:
+        now_s = [0.0]
+        suspects = Suspects(lambda: now_s[0])
+        for _ in range(TRIES - 1):
+            suspects.failed("bad", "")
+        now_s[0] += 100
+        assert suspects.delivered("good") == suspects.delivered("good") == {}
+        for _ in range(TRIES):
+            suspects.failed("new", "")
+        assert suspects.delivered("good") == {}
+        suspects.failed("new", "")
+        assert suspects.delivered("good") == {}
+
+    def test_each_second_turn_is_the_others(self) -> None:
+        suspects = Suspects(lambda: 0.0, suspicious_s=0)
+        for _ in range(TRIES):
+            suspects.failed("bad", "")
+        assert [suspects.left_out() for _ in range(4)] == [{"bad"}, set(), {"bad"}, set()]
+
+    def test_what_is_remembered_is_bounded(self) -> None:
+        suspects = Suspects(lambda: 0.0)
+        for number in range(2 * KNOWN_MAX):
+            suspects.failed(str(number), "")
+        assert len(suspects._records) == KNOWN_MAX

@@ -12,6 +12,7 @@ from some_windows import PATHS, make_batch, make_window
 
 from netslo import metrics
 from netslo.app.floors import read_floors
+from probes.flows import FlowFigures
 from probes.health import ProbeHealth
 
 LONG_S = 3600.0  # only the last report, at shutdown
@@ -38,7 +39,9 @@ async def test_every_instrument_reaches_prometheus(tmp_path) -> None:
     def fill(health: ProbeHealth) -> None:
         health.record_lateness([0.001, 0.005, 0.002])
         health.record_lateness(0.003)
-        health.set_spool_depth(4)
+        health.set_spool_depth(4, 1)
+        health.set_notices(["no luck"])
+        health.set_flows([FlowFigures("p", "a#0", 0.02, 0.5)])
         health.set_clock_error(0.01)
         health.set_noise_floor({"0.99": 2e-6, "0.999": None})
         health.count_discarded("bad length", 3)
@@ -52,6 +55,10 @@ async def test_every_instrument_reaches_prometheus(tmp_path) -> None:
         assert found == {
             metrics.PROM_PROBE_LATENESS: (probe, 0.005),
             metrics.PROM_PROBE_SPOOL: (probe, 4.0),
+            metrics.PROM_PROBE_HELD: (probe, 1.0),
+            metrics.PROM_PROBE_LACKS: ({**probe, "notice": "no luck"}, 1.0),
+            metrics.PROM_PROBE_FLOW_RTT: ({**probe, "path": "p", "flow": "a#0"}, 0.02),
+            metrics.PROM_PROBE_FLOW_LOSS: ({**probe, "path": "p", "flow": "a#0"}, 0.5),
             metrics.PROM_PROBE_CLOCK_ERROR: (probe, 0.01),
             metrics.PROM_PROBE_NOISE_FLOOR: ({**probe, "quantile": "0.99"}, 2e-6),
             metrics.PROM_PROBE_DISCARDED: ({**probe, "reason": "bad length"}, 4.0),
@@ -120,7 +127,7 @@ async def test_a_probe_of_another_estate_is_refused(tmp_path) -> None:
 
         def other() -> None:
             health = ProbeHealth("atlantis", "i-1", room.url, interval_s=LONG_S)
-            health.set_spool_depth(4)
+            health.set_spool_depth(4, 1)
             health.shutdown()
 
         await asyncio.to_thread(other)

@@ -42,7 +42,7 @@ def _lacking(*, echo: bool) -> Iterator[str]:
             )
     if importlib.util.find_spec("numba") is None:
         yield "no numba: above some 1,000 packets/s many would not be sent in time"
-    elif os.environ.get("NETSLO_REALTIME", "1") != "0" and not _may_hurry():
+    elif os.environ.get("NETSLO_REALTIME", "1") != "0" and not may_hurry():
         yield "no real-time priority (CAP_SYS_NICE, or rtprio): late packets when the host is busy"
     if echo and not _may_echo():
         yield (
@@ -51,8 +51,8 @@ def _lacking(*, echo: bool) -> Iterator[str]:
         )
 
 
-def _may_hurry() -> bool:
-    """Try in a thread that ends: the priority is a thread's own."""
+def may_hurry() -> bool:
+    """Whether this process may have real-time priority; tried in a thread that ends."""
     granted: list[bool] = []
 
     def attempt() -> None:

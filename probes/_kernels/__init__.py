@@ -9,6 +9,7 @@ Every number that came in a packet is checked before it leads to an address in m
 from __future__ import annotations
 
 import os
+import pathlib
 import struct
 import sys
 from importlib.util import find_spec
@@ -28,3 +29,14 @@ def available() -> bool:
     except ImportError:
         return False
     return True
+
+
+def cache_folder() -> pathlib.Path | None:
+    """Where the compiled loop is kept; None where no folder can be written, or it cannot run."""
+    if not available():
+        return None
+    from probes._kernels.measuring import measure
+
+    stats = getattr(measure, "stats", None)  # none with NUMBA_DISABLE_JIT=1
+    path = getattr(stats, "cache_path", None)
+    return None if path is None else pathlib.Path(path)

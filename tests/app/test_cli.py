@@ -263,12 +263,13 @@ def test_estate_check_lists_problems_as_json(netslo, tmp_path) -> None:
 
 
 def test_doctor_tries_things_and_says_so(netslo) -> None:
-    done = netslo("doctor", "--json")
-    findings = {f["what"]: f for f in json.loads(done.stdout)["findings"]}
+    done = netslo("doctor", "--json", "--seconds", "0.2")
+    shape = json.loads(done.stdout)
+    findings = {f["what"]: f for f in shape["findings"]}
     assert findings["kernel receive timestamps"]["good"]
     assert 0 < findings["noise floor"]["figures"]["0.5"] < 0.1
-    assert done.returncode == 0
-    assert "netslo[probe]" in netslo("doctor").stdout
+    assert done.returncode == (0 if shape["able"] else 1)
+    assert "netslo[probe]" in netslo("doctor", "--seconds", "0.2").stdout
 
 
 @pytest.mark.parametrize(

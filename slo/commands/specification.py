@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def specification_commands() -> Sequence[click.Command]:
     """Return the commands of this module."""
-    return (check, explain, export)
+    return (check, explain, export, import_)
 
 
 @click.command()
@@ -182,6 +182,51 @@ def export(files: tuple[pathlib.Path, ...], config_dir: pathlib.Path, *, inline:
             else [as_written(document) for document in specification.documents]
         )
     click.echo(to_yaml(documents), nl=False)
+
+
+@click.command("import")
+@click.argument("tool", type=click.Choice(["sloth", "pyrra"]))
+@click.argument("file", type=click.Path(path_type=pathlib.Path, dir_okay=False))
+@click.option(
+    "--indicator", metavar="SLI", help="Measure by this SLI of yours, and leave the queries out."
+)
+@click.option("--period", default="30d", show_default=True, help="Of sloth's budgets.")
+@file_option("--windows", "windows_file", "sloth's alert windows, with a period of their own.")
+def import_(
+    tool: str,
+    file: pathlib.Path,
+    indicator: str | None,
+    period: str,
+    windows_file: pathlib.Path | None,
+) -> None:
+    """Write the objectives of a sloth or pyrra FILE as OpenSLO v1, with equal burn rates.
+
+    Documents go to standard output, what has no counterpart to standard error.
+
+    Exit status: 0 written, 2 with every problem of the file.
+    """
+    from netslo.errors import ConfigurationError
+    from netslo.units import parse_duration
+    from slo.export import to_yaml
+    from slo.imports.pyrra import import_pyrra
+    from slo.imports.sloth import import_sloth, read_windows
+
+    if tool == "pyrra":
+        if windows_file is not None:
+            raise ConfigurationError("--windows: is for sloth; pyrra's follow from its period")
+        imported, notes = import_pyrra(file)
+    else:
+        try:
+            period_s = int(parse_duration(period))
+        except ValueError as error:
+            raise ConfigurationError(f"--period {period}: {error}") from error
+        if windows_file is None:
+            imported, notes = import_sloth(file, period_s)
+        else:
+            imported, notes = import_sloth(file, *read_windows(windows_file))
+    click.echo(to_yaml([each.document(indicator) for each in imported]), nl=False)
+    for line in notes.lines:
+        click.echo(f"note: {line}", err=True)
 
 
 def _describe(objective: Objective, estate: Estate) -> dict[str, Any]:

@@ -64,6 +64,24 @@ def test_detection_time_follows_from_the_threshold(error_ratio, seconds):
     assert found == (None if seconds is None else Fraction(seconds))
 
 
+@pytest.mark.parametrize(
+    ("pair", "burn_rate", "share", "detected_s"),
+    [  # chapter 5 at 30 d and 99.9 %: at 100 %, 10 % and 1 % of errors
+        (PAGE_1H, "14.4", "0.02", ["51.84", "518.4", None]),
+        (PAGE_6H, "6", "0.05", ["129.6", "1296", "12960"]),
+        (TICKET_1D, "3", "0.1", ["259.2", "2592", "25920"]),
+        (TICKET_3D, "1", "0.1", ["259.2", "2592", "25920"]),
+    ],
+    ids=["1 h", "6 h", "1 d", "3 d"],
+)
+def test_the_workbooks_table_is_exact(pair, burn_rate, share, detected_s):
+    period_s = 30 * DAY_S
+    assert pair.threshold(period_s) == Fraction(burn_rate)
+    assert pair.threshold(period_s) * pair.long_s / period_s == Fraction(share)
+    found = [pair.detection_s(TARGET, period_s, Fraction(1, n)) for n in (1, 10, 100)]
+    assert found == [None if text is None else Fraction(text) for text in detected_s]
+
+
 @given(
     st.sampled_from(PAIRS),
     st.integers(7, 35),

@@ -1,0 +1,1 @@
+"""Other tools' specifications as OpenSLO documents, with what of them has no counterpart."""

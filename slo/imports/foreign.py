@@ -1,0 +1,142 @@
+"""What importers share: a foreign objective understood, and the OpenSLO document it becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from netslo.model import NAME_LENGTH_MAX, is_name
+from netslo.units import format_duration
+from slo import openslo
+from slo.annotations import ALERT_PAIRS, OWNER, PREFIX, RUNBOOK, format_pairs, order
+from slo.burn import GUARD, PAIRS, BurnPair
+from slo.period import PERIOD_S_MAX, PERIOD_S_MIN
+from slo.place import Place
+
+PROMETHEUS: Final = "Prometheus"
+
+
+class Foreign(BaseModel):
+    """A part of another tool's file: what we do not know of it is noted, not refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+
+@dataclass(slots=True)
+class Notes:
+    """What has no counterpart, each with where it stands."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, place: Place, text: str) -> None:
+        line = f"{place.document.file}:{place.line}: {place.field} {text}".replace(":  ", ": ")
+        if line not in self.lines:
+            self.lines.append(line)
+
+    def unknown(self, part: Foreign, place: Place) -> None:
+        """Note the fields which no model names."""
+        for key in sorted(part.model_extra or {}):
+            self.add(place.at(key), "has no counterpart")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """One foreign objective, as far as it has a counterpart."""
+
+    name: str
+    service: str
+    target_text: str  # the ratio as an exact decimal string
+    period_s: int
+    pairs: tuple[BurnPair, ...]
+    indicator: Mapping[str, Any]  # the `spec` of an SLI
+    description: str = ""
+    display_name: str = ""
+    owner: str | None = None
+    runbook: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def document(self, indicator_ref: str | None = None) -> dict[str, Any]:
+        """Return it as an OpenSLO SLO; with `indicator_ref`, of that SLI and no query."""
+        annotations = {OWNER: self.owner, RUNBOOK: self.runbook}
+        if self.pairs != PAIRS:
+            annotations[ALERT_PAIRS] = format_pairs(self.pairs)
+        metadata: dict[str, Any] = {"name": self.name}
+        if self.display_name:
+            metadata["displayName"] = self.display_name
+        if self.labels:
+            metadata["labels"] = dict(self.labels)
+        ours = {PREFIX + key: text for key, text in annotations.items() if text}
+        if ours:
+            metadata["annotations"] = ours
+        spec: dict[str, Any] = {"description": self.description} if self.description else {}
+        spec["service"] = self.service
+        if indicator_ref is None:
+            spec["indicator"] = {"spec": dict(self.indicator)}
+        else:
+            spec["indicatorRef"] = indicator_ref
+        spec["timeWindow"] = [{"duration": format_duration(self.period_s), "isRolling": True}]
+        spec["budgetingMethod"] = "Occurrences"
+        spec["objectives"] = [{"target": Decimal(self.target_text)}]
+        return {
+            "apiVersion": openslo.API_VERSION,
+            "kind": "SLO",
+            "metadata": metadata,
+            "spec": spec,
+        }
+
+
+def ordered(pairs: Iterable[BurnPair]) -> tuple[BurnPair, ...]:
+    return order(list(pairs))
+
+
+def make_name(parts: Sequence[str], place: Place, notes: Notes) -> str:
+    """Return a name for labels and files out of names that follow other rules."""
+    wanted = "-".join(part for part in parts if part)
+    name = re.sub(r"[^a-z0-9-]+", "-", wanted.lower()).strip("-")[:NAME_LENGTH_MAX]
+    if not is_name(name):
+        name = f"slo-{name}"[:NAME_LENGTH_MAX].rstrip("-")
+    if name != wanted:
+        notes.add(place, f"is named {name} here")
+    return name
+
+
+def query(text: str) -> dict[str, Any]:
+    """Return a metric source that holds somebody else's query."""
+    return {"metricSource": {"type": PROMETHEUS, "spec": {"query": text}}}
+
+
+def note_common(imported: Iterable[Imported], place: Place, notes: Notes, tool: str) -> None:
+    """Say what is true of every import."""
+    found = list(imported)
+    root = Place(place.document, place.problems)
+    if any(o.indicator for o in found):
+        notes.add(
+            root,
+            "indicators are PromQL, which netslo keeps and does not measure: "
+            "name an SLI of yours with --indicator, or replace spec.indicator",
+        )
+    notes.add(
+        root,
+        f"netslo waits for {GUARD.bad_events_min} bad events, {tool} for one: "
+        f"{PREFIX}min-bad-events says otherwise",
+    )
+    for each in found:
+        for pair in each.pairs if each.target_text else ():
+            if pair.error_ratio_min(Fraction(each.target_text), each.period_s) >= 1:
+                notes.add(
+                    root,
+                    f"{each.name}: the {pair.severity.value} on {pair.long} and {pair.short} can "
+                    f"never fire at {each.target_text}, with {tool} neither; netslo refuses it",
+                )
+        if not PERIOD_S_MIN <= each.period_s <= PERIOD_S_MAX:
+            notes.add(
+                root,
+                f"{each.name}: a period of {format_duration(each.period_s)} is not from 7d to 35d, "
+                "for which netslo keeps windows",
+            )

@@ -1,0 +1,260 @@
+"""Sloth's `prometheus/v1` specifications and its alert windows (github.com/slok/sloth)."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from netslo.config.validation import validate
+from netslo.config.yaml_lines import Document, load_documents
+from netslo.errors import ConfigurationError, Problem
+from netslo.units import parse_duration
+from slo.annotations import make_pair
+from slo.burn import PAIRS, BurnPair, Severity
+from slo.imports.foreign import Foreign, Imported, Notes, make_name, note_common, ordered, query
+from slo.number import read_decimal, read_ratio
+from slo.place import Place
+
+DEFAULT_PERIOD_S: Final = 30 * 86400  # of `sloth generate`
+VERSION: Final = "prometheus/v1"
+KUBERNETES_VERSION: Final = "sloth.slok.dev/v1"
+
+_RUNBOOKS: Final = ("runbook", "runbook_url")
+
+
+class _Events(Foreign):
+    error_query: str
+    total_query: str
+
+
+class _Raw(Foreign):
+    error_ratio_query: str
+
+
+class _Sli(Foreign):
+    events: _Events | None = None
+    raw: _Raw | None = None
+
+
+class _Alert(Foreign):
+    disable: bool = False
+    labels: dict[str, Any] = Field(default={})
+    annotations: dict[str, str] = Field(default={})
+
+
+class _Alerting(Foreign):
+    name: str = ""
+    labels: dict[str, Any] = Field(default={})
+    annotations: dict[str, str] = Field(default={})
+    page_alert: _Alert = _Alert()
+    ticket_alert: _Alert = _Alert()
+
+
+class _Slo(Foreign):
+    name: str
+    objective: float
+    description: str = ""
+    labels: dict[str, str] = Field(default={})
+    sli: _Sli
+    alerting: _Alerting = _Alerting()
+
+
+class _Spec(Foreign):
+    service: str
+    labels: dict[str, str] = Field(default={})
+    slos: list[_Slo]
+
+
+class _File(_Spec):
+    version: Literal["prometheus/v1"]
+
+
+class _Window(Foreign):
+    error_budget_percent: float = Field(alias="errorBudgetPercent")
+    short_window: str = Field(alias="shortWindow")
+    long_window: str = Field(alias="longWindow")
+
+
+class _Speeds(Foreign):
+    quick: _Window
+    slow: _Window
+
+
+class _Windows(Foreign):
+    slo_period: str = Field(alias="sloPeriod")
+    page: _Speeds
+    ticket: _Speeds
+
+
+def import_sloth(
+    file: pathlib.Path,
+    period_s: int = DEFAULT_PERIOD_S,
+    pairs: tuple[BurnPair, ...] = PAIRS,
+) -> tuple[tuple[Imported, ...], Notes]:
+    """Return the objectives of a sloth file, and what of them has no counterpart.
+
+    Args:
+        file: Of `version: prometheus/v1`, or Kubernetes' PrometheusServiceLevel.
+        period_s: Of the budget, for the specification does not say it.
+        pairs: When to alert; sloth's own windows of 28 and 30 days are the Workbook's.
+
+    Raises:
+        ConfigurationError: with every problem of the file.
+    """
+    notes, problems, found = Notes(), list[Problem](), list[Imported]()
+    documents = load_documents(file)
+    if not documents:
+        raise ConfigurationError([Problem(str(file), None, "", "", "holds no document")])
+    for document in documents:
+        place = Place(document, problems)
+        try:
+            spec, at = _read(document, place, notes)
+        except ConfigurationError as error:
+            problems += error.problems
+            continue
+        notes.unknown(spec, at)
+        imported = [
+            _import(slo, spec, at.at("slos", number), period_s, pairs, notes)
+            for number, slo in enumerate(spec.slos)
+        ]
+        note_common(imported, at, notes, "sloth")
+        found += imported
+    if problems:
+        raise ConfigurationError(problems)
+    return tuple(found), notes
+
+
+def read_windows(file: pathlib.Path) -> tuple[int, tuple[BurnPair, ...]]:
+    """Return the period in seconds and the pairs of a file of sloth's alert windows.
+
+    Raises:
+        ConfigurationError: with every problem of the file.
+    """
+    documents = load_documents(file)
+    if len(documents) != 1:
+        raise ConfigurationError([Problem(str(file), None, "", "", "must hold one document")])
+    place = Place(documents[0], [])
+    at = place.at("spec") if isinstance(place.at("spec").data, dict) else place
+    windows = validate(_Windows, at.document, at.location)
+    period_s = _duration(windows.slo_period, at.at("sloPeriod"))
+    pairs = [
+        _pair(severity, getattr(speeds, speed), at.at(severity.value, speed))
+        for severity, speeds in ((Severity.PAGE, windows.page), (Severity.TICKET, windows.ticket))
+        for speed in ("quick", "slow")
+    ]
+    if place.problems:
+        raise ConfigurationError(place.problems)
+    return period_s, ordered(pair for pair in pairs if pair is not None)
+
+
+def _pair(severity: Severity, window: _Window, place: Place) -> BurnPair | None:
+    long_s = _duration(window.long_window, place.at("longWindow"))
+    short_s = _duration(window.short_window, place.at("shortWindow"))
+    at = place.at("errorBudgetPercent")
+    percent = Fraction(read_decimal(window.error_budget_percent, at.text))
+    if not 0 < percent <= 100:  # noqa: PLR2004
+        at.report(at.text or "", "must be greater than 0 and at most 100")
+    if place.problems:
+        return None
+    try:
+        return make_pair(severity, percent / 100, long_s, short_s)
+    except ValueError as error:
+        place.report("", str(error))
+        return None
+
+
+def _duration(text: str, place: Place) -> int:
+    try:
+        return int(parse_duration(text))
+    except ValueError as error:
+        place.report(text, str(error))
+        return 1
+
+
+def _read(document: Document, place: Place, notes: Notes) -> tuple[_Spec, Place]:
+    data = document.data
+    if isinstance(data, dict) and data.get("apiVersion") == KUBERNETES_VERSION:
+        for key in sorted(data.get("metadata") or {}):
+            if key != "name":
+                notes.add(place.at("metadata", key), "has no counterpart")
+        if not isinstance(data.get("spec"), dict):
+            place.at("spec").report("", "is missing")
+            raise ConfigurationError([place.problems.pop()])
+        return validate(_Spec, document, ("spec",)), place.at("spec")
+    return validate(_File, document), place
+
+
+def _import(
+    slo: _Slo,
+    spec: _Spec,
+    place: Place,
+    period_s: int,
+    pairs: Sequence[BurnPair],
+    notes: Notes,
+) -> Imported:
+    for part, at in (
+        (slo, place),
+        (slo.sli, place.at("sli")),
+        (slo.alerting, place.at("alerting")),
+        (slo.alerting.page_alert, place.at("alerting", "page_alert")),
+        (slo.alerting.ticket_alert, place.at("alerting", "ticket_alert")),
+    ):
+        notes.unknown(part, at)
+    alerting = slo.alerting
+    off = {
+        Severity.PAGE: alerting.page_alert.disable,
+        Severity.TICKET: alerting.ticket_alert.disable,
+    }
+    labels = {**spec.labels, **slo.labels}
+    return Imported(
+        name=make_name([spec.service, slo.name], place.at("name"), notes),
+        service=spec.service,
+        target_text=read_ratio(slo.objective, place.at("objective"), percent=True),
+        period_s=period_s,
+        pairs=tuple(pair for pair in pairs if not off[pair.severity]),
+        indicator=_indicator(slo.sli, place.at("sli")),
+        description=slo.description[:1050],
+        owner=labels.pop("owner", None),
+        runbook=_runbook(alerting, place.at("alerting"), notes),
+        labels=labels,
+    )
+
+
+def _indicator(sli: _Sli, place: Place) -> dict[str, Any]:
+    if sli.events is not None:
+        return {
+            "ratioMetric": {
+                "counter": True,
+                "bad": query(sli.events.error_query),
+                "total": query(sli.events.total_query),
+            }
+        }
+    if sli.raw is not None:
+        raw = query(sli.raw.error_ratio_query)
+        return {"ratioMetric": {"rawType": "failure", "raw": raw}}
+    place.report("", "must have events or raw; a plugin's query is made by sloth alone")
+    return {}
+
+
+def _runbook(alerting: _Alerting, place: Place, notes: Notes) -> str | None:
+    """Return the runbook; what else is said to Alertmanager has its own words here."""
+    found = None
+    for at, labels, texts in (
+        (place, alerting.labels, alerting.annotations),
+        (place.at("page_alert"), alerting.page_alert.labels, alerting.page_alert.annotations),
+        (place.at("ticket_alert"), alerting.ticket_alert.labels, alerting.ticket_alert.annotations),
+    ):
+        for key in sorted(labels):
+            notes.add(at.at("labels", key), "has no counterpart: netslo labels alerts by itself")
+        for key, text in texts.items():
+            if key in _RUNBOOKS:
+                found = found or text
+            else:
+                notes.add(at.at("annotations", key), "has no counterpart")
+    if alerting.name:
+        notes.add(place.at("name"), "has no counterpart: netslo's alerts are SLOBurnPage and so on")
+    return found

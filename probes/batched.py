@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from analytics.windows import PacketCounts
 from netslo.model import NS_PER_S
 from probes._kernels.layouts import CAUSES, MUTED, NO_ROOM, NO_TARGET, TOO_LATE
-from probes._kernels.measuring import NEVER_NS, measure
+from probes._kernels.measuring import measure
 from probes._kernels.stamp import AUTHENTICATED, UNAUTHENTICATED
 from probes.address import SocketAddress
 from probes.channel import NO_ADDRESS, NO_SOCKET, REFUSED, Report
 from probes.clock import read_clock_state
 from probes.instant import Instant, read_clocks
 from probes.kernel_state import Door, Plant
-from probes.outcome import State
+from probes.outcome import NEVER_NS, State
 from probes.schedule import random_phase_ns
 from probes.session import SessionPlan
 from probes.timestamps import keep_stamping

@@ -209,7 +209,9 @@ class Channel:
             self._report.discarded[OVERLONG] += 1
             return
         arrival = _arrival(datagram, now)
-        event = self.session.receive(datagram.data, arrival, stamped=arrival is not now)
+        event = self.session.receive(
+            datagram.data, arrival, stamped=arrival is not now, ttl=datagram.ttl
+        )
         if isinstance(event, Replied):
             for fault in event.follow_ups:
                 if isinstance(fault, FollowUpFault):

@@ -53,15 +53,18 @@ class ClockState:
         return ErrorEstimate.bounding(self.error_ns_max, synchronised=self.synchronised)
 
 
+UNKNOWN_CLOCK: Final = ClockState(synchronised=False, error_ns_max=None)
+
+
 def read_clock_state() -> ClockState:
     """Ask adjtimex(2); a host without it has an unsynchronised clock of unknown error."""
     try:
         adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
     except (OSError, AttributeError):
-        return ClockState(synchronised=False, error_ns_max=None)
+        return UNKNOWN_CLOCK
     timex = _Timex()  # modes = 0: nothing is set
     state = adjtimex(ctypes.byref(timex))
     if state < 0:
-        return ClockState(synchronised=False, error_ns_max=None)
+        return UNKNOWN_CLOCK
     synchronised = state != _TIME_ERROR and not timex.status & _STA_UNSYNC
     return ClockState(synchronised, max(0, timex.maxerror) * 1000)

@@ -27,7 +27,7 @@ _REPORT_NS: Final = NS_PER_S
 _CLOCK_READ_NS: Final = 16 * NS_PER_S
 _IDLE_WAIT_S: Final = 3600.0
 _CLOSE_RETRY_NS: Final = 20_000_000
-_CLOSE_MAX: Final = 4  # sessions in one turn: windows of all sessions end at the same time
+_CLOSE_MAX: Final = 1  # sessions in one turn: windows of all sessions end at the same time
 
 
 class Engine:
@@ -183,6 +183,7 @@ class Engine:
         for report in self._reports.values():
             report.clock = clock
         for channel in self._channels:
+            channel.session.clock = clock
             channel.session.sender.error_estimate = clock.error_estimate()
 
     def _report(self, now: Instant) -> None:

@@ -1,4 +1,4 @@
-"""Delay variation, by two definitions that answer two questions."""
+"""Delay variation, by three definitions that answer three questions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from probes.outcome import Outcomes, State
 
 _GAIN: Final = 16  # RFC 3550 §6.4.1: "a good noise reduction ratio"
 
@@ -35,6 +37,27 @@ class InterarrivalJitter:
             estimate_s = self._estimate_s or 0.0
             self._estimate_s = estimate_s + (change_s - estimate_s) / _GAIN
         self._previous_s = transit_s
+
+
+def ipdv_ns(
+    outcomes: Outcomes, before: Outcomes | None, interval_ns: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Return D(i) - D(i-1) of consecutive packets (RFC 3393), signed, and the quality of each.
+
+    The selection function takes each packet and the one due an interval before it, when both
+    were answered and their timestamps are of one quality. D is the round trip without the far
+    end's dwell.
+
+    Args:
+        outcomes: The packets of a window, in the order of sending.
+        before: The packet before the first of them, shape (1,), if there was one.
+        interval_ns: From one due time to the next.
+    """
+    rows = outcomes if before is None else np.concatenate([before, outcomes])
+    answered = rows["state"] == State.ANSWERED
+    pairs = answered[1:] & answered[:-1] & (np.diff(rows["due_ns"]) == interval_ns)
+    pairs &= rows["quality"][1:] == rows["quality"][:-1]
+    return np.diff(rows["rtt_ns"])[pairs], rows["quality"][1:][pairs]
 
 
 def packet_delay_variation(delays_s: NDArray[np.float64]) -> NDArray[np.float64]:

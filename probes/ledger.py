@@ -1,108 +1,99 @@
-"""What one session counted in one window, until the window is closed."""
+"""What is due in one window of a session, until all of it is settled."""
 
 from __future__ import annotations
 
-from array import array
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from analytics.sketch import Sketch
-from analytics.windows import PacketCounts, PathWindow, SeriesKey, SketchKey, SloCounts
-from netslo.metrics import JITTER, RTT
-from netslo.model import Quality, SloThreshold, Window
-from probes.jitter import packet_delay_variation
+from netslo.model import Quality, Window
+from probes.outcome import NO_SPAN, OUTCOME, QUALITIES, UNKNOWN, Outcomes, State
 
 
+@dataclass(slots=True)
+class Packet:
+    """One due packet and what became of it; the fields of `OUTCOME`."""
+
+    ledger: WindowLedger
+    due_ns: int
+    position: int = UNKNOWN  # in the order of sending, unbounded; UNKNOWN: it was not sent
+    offset_ns: int = 0  # wall minus monotonic when it was sent
+    stamped: bool = False  # the kernel has told when it left
+    state: State = State.PENDING
+    quality: Quality = Quality.C
+    rtt_ns: int = NO_SPAN
+    forward_ns: int = NO_SPAN
+    backward_ns: int = NO_SPAN
+    order: int = UNKNOWN
+    reflector_sequence: int = UNKNOWN
+    duplicates: int = 0
+    ttl: int = UNKNOWN
+    reply_ttl: int = UNKNOWN
+    dscp: int = UNKNOWN
+    extent: int = 0
+    far_error: int = UNKNOWN
+
+    def settle(self, state: State) -> None:
+        """Give the packet its one outcome."""
+        self.state = state
+        self.ledger.pending -= 1
+
+    def row(self) -> tuple[int, ...]:
+        """Return the packet as a row of `OUTCOME`."""
+        return (
+            self.due_ns,
+            self.rtt_ns,
+            self.forward_ns,
+            self.backward_ns,
+            self.order,
+            self.reflector_sequence,
+            self.position,
+            self.duplicates,
+            self.extent,
+            self.far_error,
+            self.state,
+            QUALITIES.index(self.quality),
+            self.ttl,
+            self.reply_ttl,
+            self.dscp,
+            UNKNOWN,
+            self.extent > 0,
+        )
+
+
+@dataclass(slots=True)
 class WindowLedger:
-    """Every due packet is entered once, by `enter`, and settled once, as one Outcome.
+    """Every due packet is entered once, by `enter`, and settled once.
 
     `close_ns` is the monotonic time from which the window may be closed, if it is settled.
     """
 
-    def __init__(
-        self,
-        key: SeriesKey,
-        window: Window,
-        thresholds: tuple[SloThreshold, ...],
-        close_ns: int,
-    ) -> None:
-        self.window = window
-        self.close_ns = close_ns
-        self.pending = 0
-        self.seqs: list[int] = []  # of the packets sent, so that the session can forget them
-        self._key = key
-        self._thresholds = thresholds
-        self._packets = PacketCounts()
-        self._slo = {threshold.slo: SloCounts() for threshold in thresholds}
-        self._rtt_s: dict[Quality, array[float]] = {}
-        self._interarrival_jitter_s: float | None = None
+    window: Window
+    close_ns: int
+    pending: int = 0
+    seqs: list[int] = field(default_factory=list)  # of the packets sent, to be forgotten
+    unmeasured: int = 0  # packets without a row of their own
+    _packets: list[Packet] = field(default_factory=list)
 
-    def enter(self, packets: int = 1) -> None:
-        """Let packets of this window become due."""
-        self.pending += packets
+    def enter(self, due_ns: int) -> Packet:
+        """Let a packet of this window become due."""
+        packet = Packet(self, due_ns)
+        self._packets.append(packet)
+        self.pending += 1
+        return packet
 
-    def answered(
-        self,
-        rtt_s: float,
-        quality: Quality,
-        interarrival_jitter_s: float | None,
-        *,
-        reordered: bool,
-    ) -> None:
-        """Settle one packet; judge it at the exact thresholds."""
-        self.pending -= 1
-        self._packets.answered += 1
-        self._packets.reordered += reordered
-        self._rtt_s.setdefault(quality, array("d")).append(rtt_s)
-        self._interarrival_jitter_s = interarrival_jitter_s
-        for threshold in self._thresholds:
-            if threshold.is_good(rtt_s):
-                self._slo[threshold.slo].good += 1
-            else:
-                self._slo[threshold.slo].bad += 1
+    def missed(self, due_ns: int, packets: int) -> None:
+        """Count packets, the first of them due then, which the prober came too late to send."""
+        self.enter(due_ns).settle(State.UNMEASURED)
+        self.unmeasured += packets - 1
 
-    def lost(self) -> None:
-        """Settle one packet; it is bad under every objective."""
-        self.pending -= 1
-        self._packets.lost += 1
-        for counts in self._slo.values():
-            counts.bad += 1
-
-    def unmeasured(self, packets: int = 1) -> None:
-        """Settle packets about which nothing can be said."""
-        self.pending -= packets
-        self._packets.unmeasured += packets
-        for counts in self._slo.values():
-            counts.unmeasured += packets
-
-    def duplicated(self) -> None:
-        """Count a further answer to a packet of this window."""
-        self._packets.duplicates += 1
-
-    def close(self) -> PathWindow:
-        """Return the window; the ledger is of no further use.
+    def close(self) -> Outcomes:
+        """Return the packets in the order of their due times; the ledger is of no further use.
 
         Raises:
             ValueError: packets are still pending.
         """
         if self.pending:
             raise ValueError(f"{self.pending} packets of {self.window} are pending")
-        return PathWindow(
-            key=self._key,
-            window=self.window,
-            packets=self._packets,
-            sketches=self._sketches(),
-            slo=self._slo,
-            interarrival_jitter_s=self._interarrival_jitter_s,
-        )
-
-    def _sketches(self) -> dict[SketchKey, Sketch]:
-        found: dict[SketchKey, Sketch] = {}
-        for quality, values in self._rtt_s.items():
-            rtt_s = np.array(values)
-            rtt, variation = Sketch(), Sketch()
-            rtt.add(rtt_s)
-            variation.add(packet_delay_variation(rtt_s))
-            found[SketchKey(RTT, quality)] = rtt
-            found[SketchKey(JITTER, quality)] = variation
-        return found
+        rows = np.array([packet.row() for packet in self._packets], OUTCOME)
+        return rows[np.argsort(rows["due_ns"], kind="stable")]

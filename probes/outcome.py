@@ -23,6 +23,8 @@ class State(IntEnum):
 QUALITIES: Final = (Quality.A, Quality.B, Quality.C)  # the column `quality` is an index of these
 UNKNOWN: Final = -1  # in every column but `state` and `quality`
 
+NEVER_NS: Final = 1 << 62  # later than any due time
+
 # One row a due packet, in the order of sending. Spans are nanoseconds and may be negative where
 # two clocks have a part in them; what is not known is UNKNOWN, a span NO_SPAN.
 NO_SPAN: Final = -(1 << 63)
@@ -34,7 +36,10 @@ OUTCOME: Final = np.dtype(
         ("backward_ns", np.int64),  # T4 - T3, by two clocks
         ("order", np.int64),  # of arrival among the answers of the session
         ("reflector_sequence", np.int64),  # the far end's own number of the reply
+        ("position", np.int64),  # in the order of sending; its low 32 bits are its number
         ("duplicates", np.int32),  # further answers
+        ("extent", np.int32),  # of its reordering (RFC 4737 §4.2.1); 0: it came in order
+        ("far_error", np.int32),  # the far clock's Error Estimate, as the reply had it
         ("state", np.uint8),
         ("quality", np.uint8),
         ("ttl", np.int16),  # of the request at the far end

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
 from netslo.model import NS_PER_S, ProbeKind, Quality, SloThreshold, Window
+from probes.clock import UNKNOWN_CLOCK
 from probes.icmp.sender import Echoed, IcmpSender
 from probes.instant import Instant
-from probes.jitter import InterarrivalJitter
-from probes.ledger import WindowLedger
+from probes.ledger import Packet, WindowLedger
+from probes.outcome import UNKNOWN, State
 from probes.reordering import ReorderingDetector
 from probes.schedule import PeriodicSchedule, count_by_window, late_tolerance_ns, random_phase_ns
 from probes.stamp.events import Duplicate, Event, Followed, Replied
 from probes.stamp.sender import Sender, asked_of_session
 from probes.stamp.tlv import Method
+from probes.statistics import WindowStatistics
 
 CLOCK_STEP_NS: Final = 5_000_000  # a wall clock that moved further against the monotonic one
 RECENT: Final = 1000  # answers that are remembered for whoever looks on
@@ -53,23 +56,14 @@ class Due:
     """A packet to be sent now: `transmit` it or `skip` it, in any case settle it."""
 
     due_ns: int  # monotonic
-    ledger: WindowLedger
-
-
-@dataclass(slots=True)
-class _Packet:
-    position: int  # in the order of sending, unbounded
-    ledger: WindowLedger
-    offset_ns: int  # wall minus monotonic when it was sent
-    stamped: bool = False  # the kernel has told when it left
-    reordered: bool = False
+    packet: Packet
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
     """An answer whose transmit timestamp at the far end is still to come."""
 
-    rtt_s: float  # until then
+    replied_ns: int  # T3 until then
     until_ns: int  # monotonic
 
 
@@ -106,17 +100,18 @@ class Session:
         phase_ns = random_phase_ns(plan.interval_ns) if phase_ns is None else phase_ns
         self.plan = plan
         self.sender = sender or _sender(plan)
-        self.remarked: Counter[int] = Counter()  # packets by DSCP at the far end, if another
+        self.clock = UNKNOWN_CLOCK  # this host's, from whoever reads it
         self.totals = PacketCounts()  # of the packets settled so far
         self.recent_rtt_s: deque[float] = deque(maxlen=RECENT)  # of the last answers
         self._schedule = PeriodicSchedule(start.mono_ns + phase_ns, plan.interval_ns, count)
         self._tolerance_ns = late_tolerance_ns(plan.interval_ns)
         self._position = 0
-        self._packets: dict[int, _Packet] = {}  # by sequence number, while the window is open
+        self._packets: dict[int, Packet] = {}  # by sequence number, while the window is open
         self._held: dict[int, _Held] = {}  # by sequence number, in the order of answering
         self._open: dict[Window, WindowLedger] = {}
         self._reordering = ReorderingDetector()
-        self._jitter = InterarrivalJitter()
+        self._orders = 0  # answers so far
+        self._statistics = WindowStatistics(plan.key, plan.interval_ns, plan.dscp)
         self._on_answer = on_answer
 
     @property
@@ -145,40 +140,40 @@ class Session:
         first_ns, missed = self._schedule.skip_before(now.mono_ns - self._tolerance_ns)
         first = now.at_mono(first_ns)
         for window, packets in count_by_window(first.wall_ns, self.plan.interval_ns, missed):
-            ledger = self._ledger(window, now)
-            ledger.enter(packets)
-            self._unmeasured(ledger, packets)
+            self._ledger(window, now).missed(first_ns, packets)
+            self.totals.unmeasured += packets
+            first_ns += packets * self.plan.interval_ns
         due: list[Due] = []
         while (due_ns := self._schedule.take(now.mono_ns)) is not None:
             ledger = self._ledger(Window.containing(now.at_mono(due_ns).wall_ns), now)
-            ledger.enter()
-            due.append(Due(due_ns, ledger))
+            due.append(Due(due_ns, ledger.enter(due_ns)))
         return due
 
     def transmit(self, due: Due, now: Instant) -> tuple[int, bytes]:
         """Return the sequence number and the octets of a due packet that leaves at `now`."""
         seq = self.sender.next_seq
-        self._packets[seq] = _Packet(self._position, due.ledger, now.offset_ns)
+        packet = self._packets[seq] = due.packet
+        packet.position, packet.offset_ns = self._position, now.offset_ns
         self._position += 1
-        due.ledger.seqs.append(seq)
+        packet.ledger.seqs.append(seq)
         return seq, self.sender.send(now)
 
     def skip(self, due: Due) -> None:
         """Settle a due packet that nobody can send."""
-        self._unmeasured(due.ledger)
+        self._unmeasured(due.packet)
 
     def withdraw(self, seq: int) -> None:
         """Settle a transmitted packet that did not leave the host."""
         self.sender.withdraw(seq)
-        self._unmeasured(self._packets[seq].ledger)
+        self._unmeasured(self._packets[seq])
 
     def abandon(self) -> None:
         """Settle every packet in flight as unmeasured: its answer cannot be received any more."""
-        for seq, held in self._held.items():
-            self._answered(seq, held.rtt_s, Quality.B)
+        for seq in self._held:
+            self._answered(self._packets[seq], Quality.B)
         self._held.clear()
         for seq in self.sender.withdraw_all():
-            self._unmeasured(self._packets[seq].ledger)
+            self._unmeasured(self._packets[seq])
 
     def transmitted(self, seq: int, left_ns: int) -> None:
         """Take in when the kernel saw a packet leave, as Unix time."""
@@ -186,16 +181,22 @@ class Session:
         if packet is not None:
             packet.stamped = self.sender.transmitted(seq, left_ns)
 
-    def receive(self, datagram: bytes, now: Instant, *, stamped: bool = False) -> Event:
+    def receive(
+        self, datagram: bytes, now: Instant, *, stamped: bool = False, ttl: int | None = None
+    ) -> Event:
         """Take in a datagram that arrived at `now`, and return what it was.
 
-        `stamped`: the kernel says so.
+        Args:
+            datagram: Its octets.
+            now: When it arrived.
+            stamped: The kernel says so.
+            ttl: Its TTL or hop limit, if that is known.
         """
         event = self.sender.receive(datagram, now)
         if isinstance(event, Replied):
-            self._replied(event, now, stamped=stamped)
+            self._replied(event, now, stamped=stamped, ttl=ttl)
         elif isinstance(event, Duplicate) and self.knows(event.seq):
-            self._packets[event.seq].ledger.duplicated()
+            self._packets[event.seq].duplicates += 1
             self.totals.duplicates += 1
         return event
 
@@ -213,19 +214,23 @@ class Session:
             seq, held = next(iter(self._held.items()))
             if held.until_ns > now.mono_ns:
                 break
-            self._answered(seq, self._held.pop(seq).rtt_s, Quality.B)
+            del self._held[seq]
+            self._answered(self._packets[seq], Quality.B)
         for seq in self.sender.expire(now.at_mono(now.mono_ns - READ_GRACE_NS)):
             packet = self._packets[seq]
             if _stepped(packet, now):
-                self._unmeasured(packet.ledger)
+                self._unmeasured(packet)
             else:
-                packet.ledger.lost()
+                packet.settle(State.LOST)
                 self.totals.lost += 1
 
     def close(self, now: Instant) -> list[PathWindow]:
         """Return the windows that are complete; `take_due` and `settle` come first."""
-        ledgers = self._open.values()
-        return self._close([x for x in ledgers if not x.pending and x.close_ns <= now.mono_ns])
+        ready = itertools.takewhile(  # in their order, for one may begin what the next one ends
+            lambda ledger: not ledger.pending and ledger.close_ns <= now.mono_ns,
+            self._open.values(),
+        )
+        return self._close(list(ready))
 
     def stop(self) -> None:
         """Let no further packet become due."""
@@ -234,43 +239,67 @@ class Session:
     def flush(self) -> list[PathWindow]:
         """Close every window; what is still in flight is unmeasured."""
         self.abandon()
-        return self._close(list(self._open.values()))
+        windows = self._close(list(self._open.values()))
+        rest = self._statistics.end()
+        return windows if rest is None else [*windows, rest]
 
-    def _replied(self, event: Replied, now: Instant, *, stamped: bool) -> None:
+    def _replied(self, event: Replied, now: Instant, *, stamped: bool, ttl: int | None) -> None:
         packet = self._packets[event.seq]
         for followed in event.follow_ups:
-            if isinstance(followed, Followed) and self._held.pop(followed.seq, None) is not None:
-                quality = Quality.A if followed.method in _KERNEL else Quality.B
-                self._answered(followed.seq, followed.rtt_s, quality)
+            if isinstance(followed, Followed):
+                self._follow(followed)
         if _stepped(packet, now):
-            self._unmeasured(packet.ledger)
+            self._unmeasured(packet)
             return
-        packet.reordered = self._reordering.observe(packet.position)
-        seen = event.class_of_service
-        if seen is not None and seen.seen != self.plan.dscp:
-            self.remarked[seen.seen] += 1
+        self._note(packet, event, now)
+        packet.reply_ttl = UNKNOWN if ttl is None else ttl
         told = event.timestamps
         far = isinstance(event, Echoed) or (told is not None and told.method_in in _KERNEL)
         if not (packet.stamped and stamped and far):
-            self._answered(event.seq, event.rtt_s, Quality.C)
+            self._answered(packet, Quality.C)
         elif event.announces:
-            self._held[event.seq] = _Held(event.rtt_s, now.mono_ns + self.plan.hold_ns)
+            self._held[event.seq] = _Held(event.replied_ns, now.mono_ns + self.plan.hold_ns)
         else:
-            self._answered(event.seq, event.rtt_s, Quality.B)
+            self._answered(packet, Quality.B)
 
-    def _answered(self, seq: int, rtt_s: float, quality: Quality) -> None:
-        packet = self._packets[seq]
-        self._jitter.observe(rtt_s)
-        packet.ledger.answered(rtt_s, quality, self._jitter.estimate_s, reordered=packet.reordered)
+    def _note(self, packet: Packet, event: Replied, now: Instant) -> None:
+        """Write down what an answer says of its packet."""
+        packet.rtt_ns = event.rtt_ns
+        packet.order, self._orders = self._orders, self._orders + 1
+        packet.extent = self._reordering.observe(packet.position)
+        if isinstance(event, Echoed):
+            return
+        packet.forward_ns = event.received_ns - event.sent.wall_ns
+        packet.backward_ns = now.wall_ns - event.replied_ns
+        packet.reflector_sequence = event.reflector_seq
+        packet.far_error = event.error_estimate.encode()
+        packet.ttl = event.ttl or UNKNOWN
+        if event.class_of_service is not None:
+            packet.dscp = event.class_of_service.seen
+
+    def _follow(self, followed: Followed) -> None:
+        """Take in when an answer really left the far end."""
+        held = self._held.pop(followed.seq, None)
+        if held is None:
+            return
+        packet = self._packets[followed.seq]
+        packet.rtt_ns = followed.rtt_ns
+        packet.backward_ns -= followed.replied_ns - held.replied_ns
+        self._answered(packet, Quality.A if followed.method in _KERNEL else Quality.B)
+
+    def _answered(self, packet: Packet, quality: Quality) -> None:
+        packet.quality = quality
+        packet.settle(State.ANSWERED)
+        rtt_s = packet.rtt_ns / NS_PER_S
         self.recent_rtt_s.append(rtt_s)
         self.totals.answered += 1
-        self.totals.reordered += packet.reordered
+        self.totals.reordered += packet.extent > 0
         if self._on_answer is not None:
             self._on_answer(rtt_s)
 
-    def _unmeasured(self, ledger: WindowLedger, packets: int = 1) -> None:
-        ledger.unmeasured(packets)
-        self.totals.unmeasured += packets
+    def _unmeasured(self, packet: Packet) -> None:
+        packet.settle(State.UNMEASURED)
+        self.totals.unmeasured += 1
 
     def _ledger(self, window: Window, now: Instant) -> WindowLedger:
         """Return the open ledger of a window; after a step of the clock it may open again.
@@ -282,8 +311,7 @@ class Session:
         if ledger is None:
             end_ns = now.at_wall(window.end_s * NS_PER_S).mono_ns
             close_ns = end_ns + self.plan.timeout_ns + READ_GRACE_NS
-            ledger = WindowLedger(self.plan.key, window, self.plan.thresholds, close_ns)
-            self._open[window] = ledger
+            ledger = self._open[window] = WindowLedger(window, close_ns)
         return ledger
 
     def _close(self, ledgers: Iterable[WindowLedger]) -> list[PathWindow]:
@@ -292,7 +320,15 @@ class Session:
             for seq in ledger.seqs:
                 del self._packets[seq]
             del self._open[ledger.window]
-            closed.append(ledger.close())
+            closed.append(
+                self._statistics.close(
+                    ledger.window,
+                    ledger.close(),
+                    self.plan.thresholds,
+                    self.clock,
+                    unmeasured=ledger.unmeasured,
+                )
+            )
         return closed
 
 
@@ -302,6 +338,6 @@ def _sender(plan: SessionPlan) -> Sender | IcmpSender:
     return Sender(plan.timeout_ns, key=plan.secret, asked=asked_of_session(plan.dscp))
 
 
-def _stepped(packet: _Packet, now: Instant) -> bool:
+def _stepped(packet: Packet, now: Instant) -> bool:
     """Whether the wall clock was set while the packet was under way."""
     return abs(now.offset_ns - packet.offset_ns) > CLOCK_STEP_NS

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analytics.windows import PathWindow
 from netslo.model import NS_PER_S, WINDOW_S, Window
 from probes.clock import ClockState
-from probes.outcome import OUTCOME, Outcomes
+from probes.outcome import NEVER_NS, OUTCOME, Outcomes
 from probes.schedule import count_by_window
 from probes.session import SessionPlan
 from probes.statistics import WindowStatistics
@@ -33,12 +33,14 @@ class WindowBook:
     def __init__(self) -> None:
         self._plans: list[SessionPlan] = []
         self._statistics: list[WindowStatistics] = []
+        self._ended: list[bool] = []  # nothing further will be due, and that has been told
         self._open: dict[tuple[int, int], _Open] = {}  # by session and beginning
 
     def add(self, plan: SessionPlan) -> None:
         """Add the next session."""
         self._plans.append(plan)
-        self._statistics.append(WindowStatistics(plan.key, plan.dscp))
+        self._statistics.append(WindowStatistics(plan.key, plan.interval_ns, plan.dscp))
+        self._ended.append(False)
 
     @property
     def next_close_ns(self) -> int | None:
@@ -69,8 +71,22 @@ class WindowBook:
             watermarks_ns: By session: what was due before has been entered; monotonic.
             clock: What is known of this host's clock.
         """
-        done = [key for key, entry in self._open.items() if entry.close_ns <= watermarks_ns[key[0]]]
-        return [self._close(key, clock) for key in sorted(done)]
+        done = [
+            (key[0], entry.close_ns, key)
+            for key, entry in self._open.items()
+            if entry.close_ns <= watermarks_ns[key[0]]
+        ]
+        found = [self._close(key, clock) for _, _, key in sorted(done)]
+        return found + self._end(watermarks_ns)
+
+    def _end(self, watermarks_ns: NDArray[np.int64]) -> list[PathWindow]:
+        """Return what the last windows of sessions that are over have still to get."""
+        found = []
+        for index in np.flatnonzero(watermarks_ns >= NEVER_NS).tolist():
+            if index < len(self._ended) and not self._ended[index]:
+                self._ended[index] = True
+                found.append(self._statistics[index].end())
+        return [window for window in found if window is not None]
 
     def _entry(self, row: np.void, due_ns: int | None = None) -> _Open:
         due_ns = int(row["outcome"]["due_ns"]) if due_ns is None else due_ns
@@ -97,11 +113,9 @@ class WindowBook:
         index, start_s = key
         plan, entry = self._plans[index], self._open.pop(key)
         rows = _in_order(entry.rows)
-        found = self._statistics[index].close(Window(start_s), rows, plan.thresholds, clock)
-        found.packets.unmeasured += entry.unmeasured
-        for threshold in plan.thresholds:
-            found.slo[threshold.slo].unmeasured += entry.unmeasured
-        return found
+        return self._statistics[index].close(
+            Window(start_s), rows, plan.thresholds, clock, unmeasured=entry.unmeasured
+        )
 
 
 def _in_order(rows: list[Outcomes]) -> Outcomes:

@@ -32,6 +32,7 @@ from probes._kernels.stamp import (
 )
 from probes.channel import KERNEL_STAMP_AGE_NS_MAX
 from probes.outcome import State as Outcome
+from probes.reordering import EXTENT_MAX
 from probes.session import CLOCK_STEP_NS
 from probes.stamp.sender import ASKED_AGAIN_MAX, CLOCK_NOISE_NS
 
@@ -187,14 +188,28 @@ def _judge(state: State, s: int, i: int, mono_ns: int) -> int:
     record.reply_dscp = heard.traffic_class >> 2 if heard.traffic_class >= 0 else -1
     record.reflector_sequence = reply.sequence
     record.order = session.orders
-    record.reordered = record.position < session.latest
+    record.far_error = reply.error
+    record.extent = 0
+    if record.position < session.latest:
+        record.extent = _extent(state, session, record.position)
     session.latest = max(session.latest, record.position)
     session.orders += 1
     session.answered += 1
-    session.reordered += record.reordered
+    session.reordered += record.extent > 0
     state.by_order[session.ring + (record.order & session.mask)] = record.position
     state.by_reflector[session.ring + (reply.sequence & session.mask)] = record.position
     return _GOOD
+
+
+@compiled
+def _extent(state: State, session: Any, position: int) -> int:
+    """Return how many answers ago the first came of a packet sent later (RFC 4737 §4.2.1)."""
+    extent = 1  # where no answer is remembered that long
+    for back in range(1, min(session.orders, session.mask, EXTENT_MAX) + 1):
+        order = session.orders - back
+        if state.by_order[session.ring + (order & session.mask)] > position:
+            extent = back
+    return extent
 
 
 @compiled

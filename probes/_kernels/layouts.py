@@ -123,6 +123,8 @@ RECORD: Final = np.dtype(
         ("order", np.int64),
         ("reflector_sequence", np.int64),
         ("duplicates", np.int32),
+        ("extent", np.int32),  # of its reordering; 0: it came in order
+        ("far_error", np.int32),
         ("ttl", np.int16),
         ("reply_ttl", np.int16),
         ("dscp", np.int16),
@@ -132,7 +134,6 @@ RECORD: Final = np.dtype(
         ("known", np.uint8),  # T2 and T4 are kernels'
         ("followed", np.uint8),  # 1: a follow-up has told T3; 2: and a kernel took it
         ("asked", np.uint8),  # times that its follow-up was asked for again
-        ("reordered", np.uint8),
     ],
     align=True,
 )

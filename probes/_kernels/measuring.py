@@ -51,7 +51,7 @@ from probes._kernels.octets import ntp_from_unix
 from probes._kernels.sealing import seal_request
 from probes._kernels.stamp import AUTHENTICATED, put_request
 from probes.channel import REOPEN_NS
-from probes.outcome import NO_SPAN
+from probes.outcome import NEVER_NS, NO_SPAN
 from probes.outcome import State as Outcome
 from probes.session import CLOCK_STEP_NS, READ_GRACE_NS
 
@@ -62,7 +62,6 @@ _UNMEASURED = int(Outcome.UNMEASURED)
 
 READ_EVERY_NS: Final = 1_000_000
 KEEP_EVERY_NS: Final = 20_000_000
-NEVER_NS: Final = 1 << 62
 _OFFSET_NOISE_NS: Final = 20_000  # two readings of the clocks may differ by more only if one is set
 _KERNEL_QUALITY, _FAR_USER_QUALITY, _USER_QUALITY = 0, 1, 2  # places in probes.outcome.QUALITIES
 _KERNEL_TOLD = 2
@@ -230,7 +229,8 @@ def _note(state: State, session: Any, due_ns: int, mono_ns: int, sent_ns: int, b
     record.duplicates = 0
     record.ttl = record.reply_ttl = record.dscp = record.reply_dscp = -1
     record.state = _PENDING
-    record.stamped = record.known = record.followed = record.asked = record.reordered = 0
+    record.stamped = record.known = record.followed = record.asked = record.extent = 0
+    record.far_error = -1
     session.position += 1
 
 
@@ -361,7 +361,9 @@ def _write(state: State, i: int, record: Any) -> None:
     outcome.quality = _USER_QUALITY
     outcome.ttl, outcome.dscp = record.ttl, record.dscp
     outcome.reply_ttl, outcome.reply_dscp = record.reply_ttl, record.reply_dscp
-    outcome.reordered = record.reordered
+    outcome.position = record.position
+    outcome.extent, outcome.far_error = record.extent, record.far_error
+    outcome.reordered = record.extent > 0
     if record.state == _ANSWERED:
         outcome.forward_ns = record.received_ns - record.sent_ns
         outcome.backward_ns = record.arrived_ns - record.replied_ns
@@ -385,8 +387,9 @@ def _not_sent(state: State, i: int, due_ns: int, packets: int, why: int) -> None
     outcome = row.outcome
     outcome.due_ns = due_ns
     outcome.rtt_ns = outcome.forward_ns = outcome.backward_ns = NO_SPAN
-    outcome.order = outcome.reflector_sequence = -1
-    outcome.duplicates = 0
+    outcome.order = outcome.reflector_sequence = outcome.position = -1
+    outcome.duplicates = outcome.extent = 0
+    outcome.far_error = -1
     outcome.state = _UNMEASURED
     outcome.quality = _USER_QUALITY
     outcome.ttl = outcome.dscp = outcome.reply_ttl = outcome.reply_dscp = -1

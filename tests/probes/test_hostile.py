@@ -538,7 +538,6 @@ def feed_session(mutator: Mutator, total: int) -> Tally:
                         assert 0 <= each.rtt_ns <= rtt_by_seq[each.seq] + CLOCK_NOISE_NS
         assert remembered(sender) <= 1024
         assert len(session._held) <= len(session._packets)
-        assert len(session.remarked) <= 64  # a DSCP has six bits
         session.settle(now)
         for window in session.close(now):
             windows.add(window.packets)

@@ -32,7 +32,7 @@ from independent_stamp import (
 )
 
 from analytics.windows import PacketCounts, SeriesKey
-from netslo.metrics import RTT
+from netslo.metrics import REMARKED, RTT
 from netslo.model import Endpoint, Path, Quality
 from probes.address import resolve
 from probes.channel import Report
@@ -85,7 +85,7 @@ class Measured:
 
     sender: Recorder
     totals: PacketCounts
-    remarked: Counter[int]
+    remarked: Counter[str] = field(default_factory=Counter)
     samples: Counter[Quality] = field(default_factory=Counter)
     discarded: Counter[str] = field(default_factory=Counter)
 
@@ -115,12 +115,15 @@ def measure(
     plan = SessionPlan(SeriesKey(Path("here", "there", "ef")), 3 * MS, timeout_ns, dscp=EF)
     sender = Recorder(timeout_ns, asked=asked, key=key, ssid=ssid)
     session = Session(plan, read_clocks(), count=COUNT, sender=sender, phase_ns=0)
-    found = Measured(sender, session.totals, session.remarked)
+    found = Measured(sender, session.totals)
 
     def take_in(reports: dict[str, Report]) -> None:
         for report in reports.values():
             found.discarded += report.discarded
             for window in report.windows:
+                found.remarked.update(
+                    {key.what: n for key, n in window.counts.items() if key.metric == REMARKED}
+                )
                 for key_of, sketch in window.sketches.items():
                     if key_of.metric == RTT:
                         found.samples[key_of.quality] += sketch.count

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from netslo import __version__
+from netslo.app.plain_text import write_plainly
 from netslo.errors import NetsloError
 
 _OURS: Final = frozenset({"netslo", "analytics", "probes", "slo", "dashboards"})
@@ -125,6 +126,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run a command: a user's mistake is one message and an exit status, never a traceback."""
+    write_plainly([sys.stdout, sys.stderr])
     try:
         status = cli.main(prog_name="netslo", standalone_mode=False)
         sys.stdout.flush()

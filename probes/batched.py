@@ -109,6 +109,8 @@ class BatchedEngine:
         self._control = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._open = True
         self._stopped = False
+        self._running = False
+        self._phases_ns: dict[int, int] = {}  # of sessions that begin when the engine does
         self._one_off = True  # nobody will join or move, so a lone target may have its own socket
         self._ended = threading.Event()
         self._failure: BaseException | None = None
@@ -132,6 +134,8 @@ class BatchedEngine:
         error = self._clock.error_estimate().encode()
         with self._lock:  # places are given in the order of the commands
             index = len(self._plans)
+            if start is None and not self._running:
+                self._phases_ns[index] = phase_ns
             self._reports.setdefault(site, Report())
             self._sites.append(site)
             self._plans.append(plan)
@@ -163,7 +167,10 @@ class BatchedEngine:
         `until_stopped`: and not before `stop`, for there may be further sessions.
         """
         self._one_off = not until_stopped
+        with self._lock:
+            self._running = True
         self._obey()
+        self._plant.begin(self._phases_ns, read_clocks())  # what was to do took its time
         thread = threading.Thread(target=self._measure, name="measure", daemon=True)
         try:
             thread.start()

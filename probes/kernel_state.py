@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -71,6 +72,7 @@ class Plant:
     targets: list[SocketAddress | None] = field(default_factory=list)  # by session
     ports: list[int] = field(default_factory=list)  # by socket, once they are closed
     _free_ssid: list[int] = field(default_factory=list)  # by socket
+    _records_used: int = 0
     _keys: dict[bytes, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -115,7 +117,7 @@ class Plant:
         index = len(self.targets)
         kept_ns = plan.timeout_ns + plan.hold_ns + _SLACK_NS
         ring = max(_RING_MIN, 1 << int(kept_ns // plan.interval_ns + 1).bit_length())
-        self._grow_records(ring)
+        begin = self._take_records(ring)
         session = np.zeros(1, SESSION)
         session["socket"] = session["neighbour"] = -1
         session["key"] = -1 if plan.secret is None else self._key(plan.secret)
@@ -126,7 +128,7 @@ class Plant:
         session["timeout_ns"] = plan.timeout_ns
         session["hold_ns"] = plan.hold_ns
         session["tolerance_ns"] = late_tolerance_ns(plan.interval_ns)
-        session["ring"] = len(self.state.records) - ring
+        session["ring"] = begin
         session["mask"] = ring - 1
         session["latest"] = session["told"] = -1
         session["watermark_ns"] = session["first_ns"]
@@ -154,13 +156,22 @@ class Plant:
             session["socket"] = s
             session["ssid"] = self._ssid(s)
             self.state.of_ssid[s, session["ssid"]] = index
+        if self.targets[index] is not None:
+            self._unlink_name(index)
         octets = _sockaddr(target)
         self.state.names[index] = 0
         self.state.names[index, : len(octets)] = np.frombuffer(octets, np.uint8)
         session["name_length"] = 0 if door.alone else len(octets)
         session["muted_ns"] = 0
         self.targets[index] = target
-        self._hash_names()
+        self._link_name(index)
+
+    def begin(self, phases_ns: Mapping[int, int], now: Instant) -> None:
+        """Let sessions of which nothing was due yet begin now, each at its phase."""
+        for index, phase_ns in phases_ns.items():
+            session = self.state.sessions[index]
+            session["first_ns"] = session["watermark_ns"] = now.mono_ns + phase_ns
+        self._make_heap()
 
     def retire(self, index: int) -> None:
         """Let nothing further of a session become due."""
@@ -249,16 +260,24 @@ class Plant:
             self._replace(keys=np.vstack([self.state.keys, hmac_key(key)]))
         return self._keys[key]
 
-    def _grow_records(self, ring: int) -> None:
-        """Add room for the records of a session; doubling, so that many sessions are cheap."""
-        records = np.zeros(ring, RECORD)
-        records["position"] = -1
-        none = np.full(ring, -1, np.int64)
-        self._replace(
-            records=np.concatenate([self.state.records, records]),
-            by_order=np.concatenate([self.state.by_order, none]),
-            by_reflector=np.concatenate([self.state.by_reflector, none]),
-        )
+    def _take_records(self, ring: int) -> int:
+        """Return where there is room for the records of another session.
+
+        It doubles when it is full: sessions join while others are measured, who wait meanwhile.
+        """
+        begin, room = self._records_used, len(self.state.records)
+        self._records_used += ring
+        if self._records_used > room:
+            more = max(room, self._records_used - room)
+            records = np.zeros(more, RECORD)
+            records["position"] = -1
+            none = np.full(more, -1, np.int64)
+            self._replace(
+                records=np.concatenate([self.state.records, records]),
+                by_order=np.concatenate([self.state.by_order, none]),
+                by_reflector=np.concatenate([self.state.by_reflector, none]),
+            )
+        return begin
 
     def _make_heap(self) -> None:
         """Enter every session that has packets to send, by when the next is due."""
@@ -270,13 +289,22 @@ class Plant:
         self.state.heap_ns[: len(order)] = due_ns[order]
         self.state.heap_size[0] = len(order)
 
-    def _hash_names(self) -> None:
-        self.state.of_name[:] = -1
-        for index, target in enumerate(self.targets):
-            if target is not None:
-                place = address_hash(self.state.names[index]) % _NAMES_HASHED
-                self.state.sessions[index]["neighbour"] = self.state.of_name[place]
-                self.state.of_name[place] = index
+    def _link_name(self, index: int) -> None:
+        """Let a session be found by its address."""
+        place = address_hash(self.state.names[index]) % _NAMES_HASHED
+        self.state.sessions[index]["neighbour"] = self.state.of_name[place]
+        self.state.of_name[place] = index
+
+    def _unlink_name(self, index: int) -> None:
+        place = address_hash(self.state.names[index]) % _NAMES_HASHED
+        behind = self.state.sessions[index]["neighbour"]
+        if self.state.of_name[place] == index:
+            self.state.of_name[place] = behind
+            return
+        before = self.state.of_name[place]
+        while self.state.sessions[before]["neighbour"] != index:
+            before = self.state.sessions[before]["neighbour"]
+        self.state.sessions[before]["neighbour"] = behind
 
     def _replace(self, **arrays: Any) -> None:
         self.state = self.state._replace(**arrays)

@@ -15,6 +15,7 @@ def pairs_table(objective: Objective, estate: Estate) -> Table:
     """Return one row a pair: when it fires, how soon, and how often it needs a probe."""
     figures = Figures.of(objective, estate)
     guard = objective.alerts.guard.bad_events_min
+    packets = objective.slices is None
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1), header_style="bold")
     table.add_column("  alert", no_wrap=True)
     for heading in (
@@ -31,11 +32,11 @@ def pairs_table(objective: Objective, estate: Estate) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for each in figures.pairs:
-        table.add_row(f"  {each.pair.severity.value}", *_cells(each, figures))
+        table.add_row(f"  {each.pair.severity.value}", *_cells(each, figures, packets=packets))
     return table
 
 
-def _cells(each: PairFigures, figures: Figures) -> list[str]:
+def _cells(each: PairFigures, figures: Figures, *, packets: bool) -> list[str]:
     return [
         each.pair.long,
         each.pair.short,
@@ -46,14 +47,14 @@ def _cells(each: PairFigures, figures: Figures) -> list[str]:
         _count(each.bad_events),
         f"{say_time(each.longest_interval_s(1))} / {say_time(each.interval_max_s)}",
         say_time(figures.interval_s),
-        _verdict(each),
+        _verdict(each, packets=packets),
     ]
 
 
-def _verdict(each: PairFigures) -> str:
+def _verdict(each: PairFigures, *, packets: bool) -> str:
     if not each.possible:
         return "NEVER fires"
-    if each.bad_events < 1:
+    if each.bad_events < 1 and packets:
         return "RESTS ON ONE"
     return "slow" if each.bad_events < each.bad_events_min else "ok"
 

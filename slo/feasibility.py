@@ -10,6 +10,7 @@ from typing import Final
 from netslo.estate import Estate
 from netslo.model import Direction, ProbeKind
 from netslo.units import format_duration
+from slo.annotations import BAD_EVENTS_MIN, PREFIX
 from slo.burn import BurnPair
 from slo.objective import Indicator, Objective
 from slo.place import Place
@@ -106,10 +107,11 @@ def check_feasible(
     figures = Figures.of(objective, estate)
     where = place.at("spec", "objectives", 0)
     for each in figures.pairs:
-        if each.possible and each.bad_events < 1:
+        # A bad slice is many packets, and no chance; a packet is lost now and then.
+        if each.possible and each.bad_events < 1 and objective.slices is None:
             where.report(
                 "",
-                f"the {describe(each.pair)} rests on a single bad {event_name(objective)}: its "
+                f"the {describe(each.pair)} rests on a single bad packet: its "
                 f"threshold is {float(each.bad_events):.3g} of one; {_remedy(objective, each)}",
             )
     if kept_s is not None and objective.window_s > kept_s:
@@ -144,7 +146,7 @@ def describe(pair: BurnPair) -> str:
 def _warn_of_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
     event = event_name(objective)
     for each in Figures.of(objective, estate).pairs:
-        if each.possible and 1 <= each.bad_events < each.bad_events_min:
+        if each.possible and each.bad_events < each.bad_events_min:
             yield (
                 f"the {describe(each.pair)} is slow: its threshold is "
                 f"{float(each.bad_events):.3g} bad {event}s, and it waits for "
@@ -155,10 +157,9 @@ def _warn_of_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
 
 
 def _remedy(objective: Objective, figures: PairFigures) -> str:
-    longest_s = figures.interval_max_s
     if objective.slices is not None:
-        return f"slices of at most {float(longest_s):.3g} s would do, or a longer window"
-    return f"probe at least every {float(longest_s):.3g} s"
+        return f"{PREFIX}{BAD_EVENTS_MIN} may be less, for a slice is many packets"
+    return f"probe at least every {float(figures.interval_max_s):.3g} s"
 
 
 def _warn_of_data(objective: Objective, estate: Estate) -> Iterator[str]:

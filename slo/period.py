@@ -41,7 +41,7 @@ def _read_rolling(window: openslo.TimeWindow, place: Place) -> int:
     match = _SHORTHAND.match(window.duration)
     if match is None or match[2] not in _ROLLING_S:
         place.at("duration").report(
-            window.duration, "must be a number followed by m, h, d or w, such as 28d"
+            window.duration, "must be a number above 0 followed by m, h, d or w, such as 28d"
         )
         return DEFAULT_PERIOD_S
     period_s = int(match[1]) * _ROLLING_S[match[2]]
@@ -62,7 +62,7 @@ def _read_calendar(
     match = _SHORTHAND.match(window.duration)
     if match is None or match[2] not in "dwMQY":
         place.at("duration").report(
-            window.duration, "must be a number followed by d, w, M, Q or Y, such as 1Q"
+            window.duration, "must be a number above 0 followed by d, w, M, Q or Y, such as 1Q"
         )
     start = place.at("calendar", "startTime")
     if not _is_local_time(calendar.start_time):

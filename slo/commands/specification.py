@@ -36,11 +36,38 @@ def specification_commands() -> Sequence[click.Command]:
 def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
     """Check every SLO document, and say what it promises.
 
-    Exit status: 0 all valid, 2 with every problem of every file.
+    Beside what is wrong in the documents: alerts that can never fire or rest on one packet at
+    the probing plan of the estate, and periods longer than windows are kept.
+
+    Exit status: 0 all valid, 2 with every problem of every file; --json lists them.
     """
-    from analytics.store.sqlite import WARM_RETENTION_S
+    from dataclasses import asdict
+
     from netslo.errors import ConfigurationError
     from slo.explain import promise
+
+    try:
+        estate, objectives, notes = _check(config_dir)
+    except ConfigurationError as error:
+        if not as_json:
+            raise
+        print_json({"problems": [asdict(problem) for problem in error.problems]})
+        raise click.exceptions.Exit(error.exit_code) from error
+    if as_json:
+        found = [_describe(objective, estate) for objective in objectives]
+        print_json({"problems": [], "slos": found, "notes": notes})
+        return
+    for objective in objectives:
+        click.echo(f"{objective.name}: {promise(objective, estate)}")
+    for note in notes:
+        click.echo(f"note: {note}")
+    click.echo(f"{len(objectives)} {'SLO' if len(objectives) == 1 else 'SLOs'} ok")
+
+
+def _check(config_dir: pathlib.Path) -> tuple[Estate, tuple[Objective, ...], list[str]]:
+    """Return what was found to be good, and what of it may surprise."""
+    from analytics.store.sqlite import WARM_RETENTION_S
+    from netslo.errors import ConfigurationError
     from slo.feasibility import check_feasible, warn
 
     estate, specification = load(config_dir)
@@ -54,18 +81,8 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
     if problems:
         raise ConfigurationError(problems)
     load_log(config_dir)
-    notes = [
-        *specification.notes,
-        *(note for objective in objectives for note in warn(objective, estate)),
-    ]
-    if as_json:
-        print_json({"slos": [_describe(o, estate) for o in objectives], "notes": notes})
-        return
-    for objective in objectives:
-        click.echo(f"{objective.name}: {promise(objective, estate)}")
-    for note in notes:
-        click.echo(f"note: {note}")
-    click.echo(f"{len(objectives)} {'SLO' if len(objectives) == 1 else 'SLOs'} ok")
+    notes = [note for objective in objectives for note in warn(objective, estate)]
+    return estate, objectives, [*specification.notes, *notes]
 
 
 @click.command()

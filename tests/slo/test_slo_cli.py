@@ -116,6 +116,39 @@ def test_check_refuses_alerts_that_rest_on_one_packet_or_cannot_fire_and_says_wh
     assert "108 % of the events" in str(error)
 
 
+def test_check_lists_its_problems_as_json(run, config):
+    file = config / "slos" / "loss.yaml"
+    file.write_text(file.read_text().replace("target: 0.999", "target: 1.5"))
+    result = run("check", "--json")
+    assert result.exit_code == 2
+    (problem,) = json.loads(result.output)["problems"]
+    assert (problem["line"], problem["value"]) == (45, "1.5")
+
+
+AVAILABILITY = """\
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: up}
+spec:
+  service: backbone
+  indicatorRef: answered-packets
+  budgetingMethod: Timeslices
+  objectives:
+    - {target: 0.999, timeSliceTarget: 0.95, timeSliceWindow: 1m}
+"""
+
+
+def test_one_bad_slice_is_no_chance_so_it_is_a_warning(run, config):
+    (config / "slos" / "up.yaml").write_text(AVAILABILITY)
+    result = run("check")
+    assert result.exit_code == 0
+    assert "up: 99.9 % of 1m slices with 95 % of packets answered over 28d" in result.output
+    assert "up: the page on 1h and 5m is slow: its threshold is 0.806 bad slices" in result.output
+    output = run("explain", "up").output
+    assert "40.32 bad slices, or 40.32 minutes of full outage" in output
+    assert "RESTS ON ONE" not in output
+
+
 def test_check_reads_the_log_of_exclusions(run, config):
     (config / "netslo-data").mkdir()
     (config / "netslo-data" / "exclusions.jsonl").write_text("{}\n")
@@ -178,11 +211,11 @@ def test_explain_warns_of_what_is_slow(run, config):
 def test_explain_of_a_path_puts_the_numbers_in(run, keep, config):
     keep((FAST, 60, 9990, 10))
     output = run("explain", "national-latency", "--path", FAST.id).output
-    assert "under 0.999: 9,990 good + 10 bad = 10,000 packets" in output
-    assert "may be bad: (1 - 0.999) x 10,000 = 10" in output
+    assert "9,990 good + 10 bad = 10,000, 0 unmeasured, under a target of 0.999" in output
+    assert "may be bad (1 - 0.999) x 10,000 = 10" in output
     assert "remaining  1 - 10 / 10 = 0.0000 %" in output
-    assert "page   over 13.44: burn 1h 1, 5m 1: silent" in output
-    assert "ticket over 0.9333: burn 3d 1, 6h 1: FIRES" in output
+    assert "page       over 13.44: burn 1h 1, 5m 1: silent" in output
+    assert "ticket     over 0.9333: burn 3d 1, 6h 1: FIRES" in output
 
 
 def test_explain_shows_what_is_excluded_and_the_figure_without_it(run, keep, config):
@@ -193,14 +226,17 @@ def test_explain_shows_what_is_excluded_and_the_figure_without_it(run, keep, con
         Exclusion("x1", now_s - 9000, now_s - 3600, "alice", "CHG-1", now_s),
     )
     output = run("explain", "national-latency", "--path", FAST.id).output
-    assert "1 exclusions, with 1,000 packets, 100 of them bad" in output
-    assert "without those, remaining = 89.9999" in output or "= 90.0000 %" in output
-    assert "retroactive, by alice: CHG-1" in output
+    assert "1,000 packets, 100 of them bad, by" in output
+    assert "retroactive, alice: CHG-1" in output
+    assert "remaining  1 - 1 / 10 = 90.0000 % (-818.1818 % with the excluded times)" in output
+    arguments = ("--slo", "national-latency", "--path", FAST.id, "--json")
+    (status,) = json.loads(run("status", *arguments).output)["slos"]
     (found,) = json.loads(run("explain", "national-latency", "--path", FAST.id, "--json").output)[
         "slos"
     ]
     assert found["excluded"]["bad_events"] == 100
-    assert found["status"]["bad_events"] == 101
+    assert found["status"]["budget_remaining_ratio"] == status["budget_remaining_ratio"] == 0.9
+    assert found["with_excluded"]["bad_events"] == 101
 
 
 def test_explain_of_what_is_not_known_is_a_usage_error(run, keep):

@@ -1,0 +1,159 @@
+"""Commands under a service manager: what they tell it, and SIGHUP in the midst of work."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import time
+import urllib.request
+
+import pytest
+
+ESTATE = """\
+version: 1
+name: two
+currency: GBP
+classes: [{{name: be, dscp: 0}}]
+probing: {{interval: {interval}, timeout: 500ms}}
+authentication: {{key_file: shared.key}}
+sites:
+  - name: a
+    tier: national
+    region: x
+    residency_zone: gb
+    location: {{lat: 0, lon: 0}}
+    addresses: ["127.0.0.1:{a}"]
+  - name: b
+    tier: national
+    region: y
+    residency_zone: gb
+    location: {{lat: 0, lon: 0}}
+    addresses: ["127.0.0.1:{b}"]
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in socks]
+    for sock in socks:
+        sock.close()
+    return ports
+
+
+class Folder:
+    """A configuration of two sites and a key."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.a, self.b = free_ports(2)
+        (directory / "shared.key").write_bytes(b"k" * 32)
+        (directory / "shared.key").chmod(0o600)
+        self.write("50ms")
+
+    def write(self, interval: str) -> None:
+        text = ESTATE.format(interval=interval, a=self.a, b=self.b)
+        (self.directory / "estate.yaml").write_text(text)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+class Manager:
+    """A service manager's end of the socket."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(str(path))
+        self.sock.settimeout(90)
+
+    def hears(self, state: str) -> str:
+        """Wait until a state is told; return its message."""
+        while True:
+            message = self.sock.recv(4096).decode()
+            if state in message.split("\n"):
+                return message
+
+
+@pytest.fixture
+def manager(tmp_path, monkeypatch):
+    manager = Manager(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    yield manager
+    manager.sock.close()
+
+
+def test_a_probe_tells_its_manager_and_reloads(start, manager, folder):
+    probe = start(
+        "probe", "-c", folder.directory, "--site", "a", "--collector", "http://127.0.0.1:9"
+    )
+    assert "STATUS=measuring 1 paths from a" in manager.hears("READY=1")
+    manager.hears("WATCHDOG=1")
+    folder.write("20ms")
+    probe.process.send_signal(signal.SIGHUP)
+    assert re.search(r"\nMONOTONIC_USEC=\d+$", manager.hears("RELOADING=1"))
+    assert "measuring 1 paths" in manager.hears("READY=1")
+    folder.write("a while")
+    probe.process.send_signal(signal.SIGHUP)
+    manager.hears("RELOADING=1")
+    assert "reload refused" in manager.hears("READY=1")
+    (folder.directory / "shared.key").write_bytes(b"short")
+    folder.write("20ms")
+    probe.process.send_signal(signal.SIGHUP)
+    manager.hears("RELOADING=1")
+    assert "has a key of 5 octets" in manager.hears("READY=1")
+    manager.hears("WATCHDOG=1")
+    assert probe.stop(120) == 0  # it may have to compile first
+    manager.hears("STOPPING=1")
+    log = probe.log.read_text()
+    assert "estate.yaml:5: probing.interval = a while: 'a while' is not a positive" in log
+    assert log.count("netslo probe: not reloaded, all goes on") == 2
+    assert "Traceback" not in log
+
+
+def test_a_collector_tells_its_manager(start, manager, folder):
+    collect = start("collect", "-c", folder.directory, "--listen", "127.0.0.1:0")
+    assert "STATUS=listening on http://127.0.0.1:" in manager.hears("READY=1")
+    manager.hears("WATCHDOG=1")
+    assert collect.stop() == 0
+    manager.hears("STOPPING=1")
+
+
+def due(url: str) -> dict[str, float]:
+    """Packets by path, as the collector publishes them."""
+    text = urllib.request.urlopen(f"{url}/metrics").read().decode()
+    found: dict[str, float] = {}
+    pattern = re.compile(r"^network_probe_packets_total{(.*)} (\S+)$", re.MULTILINE)
+    for labels, value in pattern.findall(text):
+        path = re.search(r'path="([^"]*)"', labels)[1]
+        found[path] = found.get(path, 0) + float(value)
+    return found
+
+
+def test_up_passes_a_new_configuration_on_to_its_parts(start, folder):
+    up = start(
+        "up", "-c", folder.directory, "--listen", "127.0.0.1:0", "--site", "a", "--site", "b"
+    )
+    url = up.wait_for(r"(http://127\.0\.0\.1:\d+) ")[1]
+    text = (folder.directory / "estate.yaml").read_text()
+    site = text[text.index("  - name: b") :].replace("name: b", "name: c")
+    (port,) = free_ports(1)
+    (folder.directory / "estate.yaml").write_text(text + site.replace(str(folder.b), str(port)))
+    (folder.directory / "shared.key").write_bytes(b"another key: 16 octets and more")
+    os.kill(up.process.pid, signal.SIGHUP)
+    up.wait_for("reloaded: 6 paths, 0 objectives")
+    deadline = time.monotonic() + 60
+    while not {"a:b/be", "a:c/be", "b:c/be"} <= set(due(url)):
+        assert time.monotonic() < deadline, due(url)
+        time.sleep(0.5)
+    folder.write("never")
+    os.kill(up.process.pid, signal.SIGHUP)
+    up.wait_for("is not a positive duration")
+    up.wait_for("not reloaded, all goes on")
+    assert up.stop(120) == 0
+    assert "Traceback" not in up.log.read_text()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from analytics._kernels.compilation import compiled
-from probes._kernels.octets import Octets, get4, put4
-from probes._kernels.sha256 import BLOCK, SCHEDULE, Words, compress
+from probes._kernels.octets import Octets, get4, put4, put8
+from probes._kernels.sha256 import BLOCK, CONTEXT, DIGEST, Words, compress
 from probes._kernels.stamp import (
     AUTHENTICATED,
     EXTRA_PADDING,
@@ -22,8 +22,7 @@ from probes._kernels.stamp import (
 
 _BASE = int(SIZE[AUTHENTICATED])
 _SEQUENCE_SIZE = 4
-_COUNT_SIZE = 8  # of the length that ends a message
-_DIGEST_WORDS = 8
+_COUNT_AT = BLOCK - 8  # of a message's length, in its last block
 _MARK = 0x80  # behind the last octet
 
 
@@ -65,59 +64,46 @@ def extensions_authentic(key: Words, packet: Octets, extras: Extras) -> bool:
 
 @compiled
 def _base_mac(key: Words, packet: Octets) -> Words:
-    return _mac(key, packet, 0, MAC_AT, 0)
+    return _mac(key, packet, 0, MAC_AT)
 
 
 @compiled
 def _extensions_mac(key: Words, packet: Octets, at: int) -> Words:
     """Return the HMAC of the sequence number and of the extensions before an octet."""
-    return _mac(key, packet, _BASE - _SEQUENCE_SIZE, at, _SEQUENCE_SIZE)
+    # The number has to stand directly before them: the base packet's end makes room meanwhile.
+    begin = _BASE - _SEQUENCE_SIZE
+    kept = get4(packet, begin)
+    put4(packet, begin, get4(packet, 0))
+    mac = _mac(key, packet, begin, at)
+    put4(packet, begin, kept)
+    return mac
 
 
 @compiled
-def _mac(key: Words, packet: Octets, begin: int, end: int, head: int) -> Words:
-    """Return the HMAC of octets from `begin` to before `end`.
-
-    `head`: so many of them (0 or 4) are not those that stand there, but the packet's first.
-    """
-    scratch = np.empty(_DIGEST_WORDS + SCHEDULE, np.uint32)
-    state, w = scratch[:_DIGEST_WORDS], scratch[_DIGEST_WORDS:]
-    state[:] = key[:_DIGEST_WORDS]
-    length = end - begin
-    blocks = (length + 1 + _COUNT_SIZE + BLOCK - 1) // BLOCK
-    for block in range(blocks):
-        for j in range(BLOCK // 4):
-            at = block * BLOCK + 4 * j
-            if at < head:
-                w[j] = get4(packet, 0)
-            elif at + 4 <= length:
-                w[j] = get4(packet, begin + at)
-            else:
-                w[j] = _last_word(packet, begin, length, at)
-        if block == blocks - 1:
-            w[BLOCK // 4 - 1] = 8 * (BLOCK + length)
-        compress(state, w)
-    w[:_DIGEST_WORDS] = state
-    w[_DIGEST_WORDS : BLOCK // 4] = 0
-    w[_DIGEST_WORDS] = _MARK << 24
-    w[BLOCK // 4 - 1] = 8 * (BLOCK + 4 * _DIGEST_WORDS)
-    state[:] = key[_DIGEST_WORDS:]
-    compress(state, w)
-    return state
-
-
-@compiled
-def _last_word(packet: Octets, begin: int, length: int, at: int) -> int:
-    """Return a word of the message's end: what is left of it, then the mark, then zeros."""
-    word = np.int64(0)
-    for each in range(at, at + 4):
-        octet = np.int64(0)
-        if each < length:
-            octet = np.int64(packet[begin + each])
-        elif each == length:
-            octet = np.int64(_MARK)
-        word = word << 8 | octet
-    return word
+def _mac(key: Words, packet: Octets, begin: int, end: int) -> Words:
+    """Return the HMAC of octets from `begin` to before `end`, words."""
+    state, block = np.empty(CONTEXT, np.uint32), np.zeros(BLOCK, np.uint8)
+    state[:DIGEST] = key[:DIGEST]
+    at = begin
+    while at + BLOCK <= end:
+        compress(state, packet[at : at + BLOCK])
+        at += BLOCK
+    rest = end - at
+    block[:rest] = packet[at:end]
+    block[rest] = _MARK
+    if rest >= _COUNT_AT:
+        compress(state, block)
+        block[:] = 0
+    put8(block, _COUNT_AT, 8 * (BLOCK + end - begin))
+    compress(state, block)
+    for j in range(DIGEST):
+        put4(block, 4 * j, np.int64(state[j]))
+    block[4 * DIGEST] = _MARK
+    block[4 * DIGEST + 1 : _COUNT_AT] = 0
+    put8(block, _COUNT_AT, 8 * (BLOCK + 4 * DIGEST))
+    state[:DIGEST] = key[DIGEST:]
+    compress(state, block)
+    return state[:DIGEST]
 
 
 @compiled

@@ -1,6 +1,9 @@
 """Compiled HMACs against hashlib's, and compiled judgements against `probes.stamp.integrity`."""
 
+import ctypes
+import hashlib
 import hmac
+import struct
 
 import numpy as np
 import pytest
@@ -23,7 +26,14 @@ from probes._kernels.sealing import (
     seal_base,
     seal_request,
 )
-from probes._kernels.sha256 import hmac_key
+from probes._kernels.sha256 import (
+    _INITIAL,
+    CONTEXT,
+    _ours,
+    compress,
+    compress_plainly,
+    hmac_key,
+)
 from probes._kernels.stamp import AUTHENTICATED, get_extras
 
 keys = st.binary(min_size=1, max_size=200)
@@ -36,8 +46,8 @@ def array(text: bytes) -> np.ndarray:
     return np.frombuffer(text, np.uint8).copy()
 
 
-def full_mac(key: bytes, text: bytes, head: int) -> bytes:
-    return _mac(hmac_key(key), array(text), 0, len(text), head).astype(">u4").tobytes()
+def full_mac(key: bytes, text: bytes) -> bytes:
+    return _mac(hmac_key(key), array(text), 0, len(text)).astype(">u4").tobytes()
 
 
 @settings(deadline=None)
@@ -47,13 +57,32 @@ def full_mac(key: bytes, text: bytes, head: int) -> bytes:
 @example(b"k", b"x" * 56)
 @example(b"k", b"x" * 64)
 def test_an_hmac_is_that_of_hashlib(key, text):
-    assert full_mac(key, text, 0) == hmac.digest(key, text, "sha256")
+    assert full_mac(key, text) == hmac.digest(key, text, "sha256")
 
 
 @pytest.mark.parametrize("length", range(180))
 def test_an_hmac_is_that_of_hashlib_at_every_length(length):
     text = bytes(range(length))
-    assert full_mac(b"secret", text, 0) == hmac.digest(b"secret", text, "sha256")
+    assert full_mac(b"secret", text) == hmac.digest(b"secret", text, "sha256")
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=55, max_size=55))
+@pytest.mark.parametrize("function", [compress, compress_plainly])
+def test_a_block_is_compressed_as_by_hashlib_with_and_without_openssl(function, text):
+    state = np.zeros(CONTEXT, np.uint32)
+    state[:8] = _INITIAL
+    function(state, array(text + b"\x80" + struct.pack("!Q", 8 * len(text))))
+    assert state[:8].astype(">u4").tobytes() == hashlib.sha256(text).digest()
+
+
+def test_our_function_can_take_the_place_of_openssls():
+    address = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(_ours())
+    state = np.zeros(CONTEXT, np.uint32)
+    state[:8] = _INITIAL
+    block = array(b"\x80" + bytes(63))
+    address(state.ctypes.data, block.ctypes.data)
+    assert state[:8].astype(">u4").tobytes() == hashlib.sha256(b"").digest()
 
 
 @settings(deadline=None)

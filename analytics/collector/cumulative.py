@@ -29,6 +29,23 @@ _AGE_S: Final = 34 * DAY_S
 _NAMES: Final = {
     RTT: (metrics.PROM_RTT, "Round-trip time of answered probe packets"),
     DELAY: (metrics.PROM_DELAY, "One-way delay of answered probe packets"),
+    metrics.DELAY_VARIATION: (
+        metrics.PROM_DELAY_VARIATION,
+        "One-way packet delay variation (RFC 5481), where the clocks tell no delay",
+    ),
+    metrics.IPDV: (metrics.PROM_IPDV, "Change of the delay between packets in a row (RFC 3393)"),
+    metrics.LOSS_PERIOD: (
+        metrics.PROM_LOSS_PERIOD,
+        "Packets lost in a row, each burst once when it is over (RFC 3357)",
+    ),
+    metrics.LOSS_DISTANCE: (
+        metrics.PROM_LOSS_DISTANCE,
+        "Packets from each loss to the one before (RFC 3357)",
+    ),
+    metrics.REORDERING_EXTENT: (
+        metrics.PROM_REORDERING_EXTENT,
+        "How many answers too late a reordered one came (RFC 4737)",
+    ),
 }
 
 
@@ -88,7 +105,7 @@ class Cumulative:
             about, path = stream.about, stream.series.path
             if not isinstance(about, SketchKey) or about.metric not in _NAMES:
                 continue
-            if about.quality is not None and self._estate.knows(path):
+            if self._estate.knows(path):
                 labels = {
                     "path": path.id,
                     "src_site": path.src,
@@ -96,8 +113,9 @@ class Cumulative:
                     "class": path.traffic_class,
                     "scope": self._estate.scope(path).value,
                     "probe": stream.series.probe.value,
-                    "quality": about.quality.value,
                 }
+                if about.quality is not None:
+                    labels["quality"] = about.quality.value
                 if about.direction:
                     labels["direction"] = about.direction
                 yield row, about, labels

@@ -7,7 +7,7 @@ took forever: +Inf.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -16,10 +16,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from analytics.collector.live import Live, Recent
-from analytics.collector.state import LABELS, HealthBoard
+from analytics.collector.state import LABELS, HealthBoard, LastStates
 from analytics.horizons import HORIZONS
+from analytics.otlp.instruments import COUNTS, DIRECTED
 from analytics.store import WindowStore
-from analytics.windows import SeriesKey
+from analytics.streams import Gauge
+from analytics.windows import DIRECTIONS, CountKey, PathWindow, SeriesKey
 from netslo import metrics
 from netslo.estate import Estate
 from netslo.metrics import JITTER, RTT
@@ -29,6 +31,7 @@ from netslo.units import format_duration
 _HORIZONS: Final = tuple(h for h in HORIZONS if h.length_s in (300, 3600))
 RTT_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 JITTER_QUANTILES: Final = (0.5, 0.99)
+_STALE_S: Final = 300.0  # an older state says nothing of now
 
 _PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "probe")
 _PROBE_LABELS: Final = ("site", "instance")
@@ -37,29 +40,60 @@ _PROBE_LABELS: Final = ("site", "instance")
 class PathCollector(Collector):
     """Collects the figures of every path of the estate from the store; from any thread."""
 
-    def __init__(self, store: WindowStore, estate: Estate, live: Live) -> None:
+    def __init__(
+        self,
+        store: WindowStore,
+        estate: Estate,
+        live: Live,
+        states: LastStates,
+        clock: Callable[[], float],
+    ) -> None:
         self._store = store
         self._estate = estate
         self._live = live
+        self._states = states
+        self._clock = clock
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads no store."""
-        return [_rtt_family(), _jitter_family(), *_packet_families()]
+        families = [_rtt_family(), _jitter_family(), *_packet_families()]
+        families += [*_one_way_families().values(), *state_families().values()]
+        return [*families, *count_families().values()]
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
         yield from self._gauges()
+        yield from self._latest()
         yield from self._counters()
 
+    def _latest(self) -> Iterable[Metric]:
+        families = state_families()
+        for key, gauge, value in self._states.since(self._clock() - _STALE_S):
+            if self._estate.knows(key.path):
+                families[gauge].add_metric(self._labels(key), value)
+        return families.values()
+
     def _gauges(self) -> Iterable[Metric]:
-        rtt, jitter = _rtt_family(), _jitter_family()
+        rtt, jitter, one_way = _rtt_family(), _jitter_family(), _one_way_families()
         for horizon in _HORIZONS:
             recent = self._live.read(horizon)
             if recent is not None:
                 window = format_duration(horizon.length_s)
                 self._add_rtt(rtt, recent, window)
                 self._add_jitter(jitter, recent, window)
-        return rtt, jitter
+                for metric, family in one_way.items():
+                    self._add_one_way(family, metric, recent, window)
+        return rtt, jitter, *one_way.values()
+
+    def _add_one_way(
+        self, family: GaugeMetricFamily, metric: str, recent: Recent, window: str
+    ) -> None:
+        found = recent.view.quantiles(RTT_QUANTILES)
+        for direction in DIRECTIONS:
+            for key, row in recent.streams(metric, direction).items():
+                if self._estate.knows(key.path):
+                    labels = [*self._labels(key), direction]
+                    _add_quantiles(family, labels, RTT_QUANTILES, [window], found[row])
 
     def _add_rtt(self, family: GaugeMetricFamily, recent: Recent, window: str) -> None:
         streams = recent.streams(RTT)
@@ -89,14 +123,16 @@ class PathCollector(Collector):
 
     def _counters(self) -> Iterable[Metric]:
         packets, duplicates, reordered = families = _packet_families()
-        for key, counts in self._store.packet_totals().items():
+        others = count_families()
+        for key, window in self._store.count_totals().items():
             if self._estate.knows(key.path):
-                labels = self._labels(key)
+                labels, counts = self._labels(key), window.packets
                 for outcome in Outcome:
                     packets.add_metric([*labels, outcome], getattr(counts, outcome.value))
                 duplicates.add_metric(labels, counts.duplicates)
                 reordered.add_metric(labels, counts.reordered)
-        return families
+                _add_counts(others, labels, window)
+        return *families, *others.values()
 
     def _labels(self, key: SeriesKey) -> list[str]:
         path = key.path
@@ -133,6 +169,102 @@ def _add_quantiles(
 ) -> None:
     for q, value in zip(qs, values.tolist(), strict=True):
         family.add_metric([*labels, f"{q:g}", *more], value)
+
+
+def _add_counts(
+    families: Mapping[str, CounterMetricFamily], labels: list[str], window: PathWindow
+) -> None:
+    """Add the counts of a series beside its ledger, those that are still 0 as well.
+
+    A counter must be seen before its first step; but marks are many, and seen when they come.
+    """
+    for metric, family in families.items():
+        attribute, values = COUNTS[metric]
+        for what in values or ("",):
+            for direction in DIRECTIONS if metric in DIRECTED else ("",):
+                count = window.counts[CountKey(metric, what, direction)]
+                if count or attribute != metrics.ATTR_DSCP:
+                    more = [label for label in (what, direction) if label]
+                    family.add_metric([*labels, *more], count)
+
+
+def count_families() -> dict[str, CounterMetricFamily]:
+    """Return a family for each metric of counts beside the ledger."""
+    texts = {
+        metrics.DIRECTED_LOSS: (metrics.PROM_DIRECTED_LOSS, "Packets lost, by the way they took"),
+        metrics.TRANSITIONS: (
+            metrics.PROM_TRANSITIONS,
+            "What followed what of packets in a row: Gilbert's p and r are ratios of these",
+        ),
+        metrics.NEGATIVE_DELAYS: (
+            metrics.PROM_NEGATIVE_DELAYS,
+            "Packets that came before they left, by the clocks at both ends",
+        ),
+        metrics.WITHHELD_DELAYS: (
+            metrics.PROM_WITHHELD_DELAYS,
+            "Packets whose one-way delay is not told, by the clocks' fault",
+        ),
+        metrics.REMARKED: (
+            metrics.PROM_REMARKED,
+            "Packets that arrived with another DSCP than they left with, by what they had",
+        ),
+        metrics.TTL_CHANGES: (
+            metrics.PROM_TTL_CHANGES,
+            "How often the TTL at arrival changed: the path has another length",
+        ),
+    }
+    return {
+        metric: CounterMetricFamily(name, text, labels=[*_PATH_LABELS, *_count_labels(metric)])
+        for metric, (name, text) in texts.items()
+    }
+
+
+def _count_labels(metric: str) -> list[str]:
+    attribute, _ = COUNTS[metric]
+    direction = [metrics.ATTR_DIRECTION] if metric in DIRECTED else []
+    return [attribute, *direction] if attribute else direction
+
+
+def state_families() -> dict[Gauge, GaugeMetricFamily]:
+    """Return a family for each state of a series, of which the latest counts."""
+    texts = {
+        Gauge.INTERARRIVAL_JITTER: (
+            metrics.PROM_INTERARRIVAL_JITTER,
+            "Interarrival jitter (RFC 3550) where the last window ended",
+        ),
+        Gauge.DELAY_ERROR: (
+            metrics.PROM_DELAY_ERROR,
+            "How far any one-way delay may be off, by the clocks' own words",
+        ),
+        Gauge.CLOCK_OFFSET: (
+            metrics.PROM_CLOCK_OFFSET,
+            "The far clock less ours, by the quickest round trip of the last window",
+        ),
+        Gauge.CLOCK_OFFSET_ERROR: (
+            metrics.PROM_CLOCK_OFFSET_ERROR,
+            "How far that may be off: half the round trip",
+        ),
+    }
+    return {
+        gauge: GaugeMetricFamily(name, text, labels=_PATH_LABELS)
+        for gauge, (name, text) in texts.items()
+    }
+
+
+def _one_way_families() -> dict[str, GaugeMetricFamily]:
+    labels = [*_PATH_LABELS, metrics.ATTR_DIRECTION, "quantile", "window"]
+    return {
+        metrics.DELAY: GaugeMetricFamily(
+            metrics.PROM_DELAY_QUANTILE,
+            "One-way delay of a path over the last minutes, where both clocks allow to tell it",
+            labels=labels,
+        ),
+        metrics.DELAY_VARIATION: GaugeMetricFamily(
+            metrics.PROM_DELAY_VARIATION_QUANTILE,
+            "One-way delay variation (RFC 5481) of a path over the last minutes, where not",
+            labels=labels,
+        ),
+    }
 
 
 def _rtt_family() -> GaugeMetricFamily:

@@ -18,9 +18,11 @@ from analytics.sketch import Sketch
 from analytics.sliding import Sliding, View
 from analytics.streams import Packets, Stream, Streams
 from analytics.windows import PacketCounts, SeriesKey, SketchKey
-from netslo.metrics import JITTER, RTT
+from netslo.metrics import DELAY, DELAY_VARIATION, JITTER, RTT
 from netslo.model import WINDOW_S, Quality
 
+# The others are kept by `cumulative` and the store alone: each would take as much memory again.
+_METRICS: Final = (RTT, JITTER, DELAY, DELAY_VARIATION)
 _OUTCOMES: Final = ("answered", "lost", "unmeasured")
 
 
@@ -120,7 +122,7 @@ class _Recents:
         """Return whether a stream is counted here."""
         about = stream.about
         index = self.index.setdefault(stream.series, _Index())
-        if isinstance(about, SketchKey) and about.metric in (RTT, JITTER):
+        if isinstance(about, SketchKey) and about.metric in _METRICS:
             index.sketches[about] = number
             return True
         if isinstance(about, Packets) and about.field in _OUTCOMES:

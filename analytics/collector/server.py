@@ -22,7 +22,7 @@ from analytics.collector.live import Live
 from analytics.collector.receive import Receiver
 from analytics.collector.remote_writer import RemoteWrite, RemoteWriter
 from analytics.collector.scrape import Scrape
-from analytics.collector.state import HealthBoard, LastWindows
+from analytics.collector.state import HealthBoard, LastStates, LastWindows
 from analytics.collector.telemetry import Telemetry
 from analytics.collector.writer import Writer
 from analytics.frame import Frame
@@ -81,11 +81,18 @@ def create_app(
     last_windows = LastWindows(store.streams)
     live = Live(store.streams, clock)
     cumulative = Cumulative(store.streams, estate, clock)
-    own_listeners = (last_windows.note_frame, live.note, cumulative.note)
+    last_states = LastStates(store.streams)
+    own_listeners = (
+        last_windows.note_frame,
+        last_states.note_frame,
+        live.note,
+        cumulative.note,
+    )
     listeners = (*own_listeners, *(each.note for each in companions))
     ingest = Ingest(store, estate, limits, telemetry, board, clock, listeners)
     writer = Writer(ingest)
-    own = [PathCollector(store, estate, live), HealthCollector(board, clock)]
+    paths = PathCollector(store, estate, live, last_states, clock)
+    own = [paths, HealthCollector(board, clock)]
     for collector in [*own, *collectors]:
         telemetry.registry.register(collector)
 
@@ -97,7 +104,9 @@ def create_app(
 
     async def running(_app: web.Application) -> AsyncIterator[None]:
         recent = store.windows(Selector(), int(clock()) - _RECENT_S, int(clock()) + 1)
-        last_windows.note_frame(Frame.of(await asyncio.to_thread(list, recent), store.streams))
+        frame = Frame.of(await asyncio.to_thread(list, recent), store.streams)
+        last_windows.note_frame(frame)
+        last_states.note_frame(frame)
         cumulative.start(await asyncio.to_thread(store.distribution_totals))
         live.start(store.history())  # before the first batch is committed
         for companion in companions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from analytics.frame import Frame
 from analytics.otlp import HealthPoint
-from analytics.streams import Streams
+from analytics.streams import Gauge, Streams
 from analytics.windows import SeriesKey
 from netslo.metrics import (
     ATTR_QUANTILE,
@@ -123,6 +123,35 @@ class HealthBoard:
                 ProbeReport(*key, report.received_s, dict(report.values))
                 for key, report in sorted(self._reports.items())
             ]
+
+
+class LastStates:
+    """The latest of what is a state and no sum, of each series. Thread-safe."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._states: dict[int, tuple[int, float]] = {}  # by stream: end of the window, value
+        self._lock = threading.Lock()
+
+    def note_frame(self, frame: Frame) -> None:
+        gauges = frame.gauges
+        rows = zip(
+            gauges.stream.tolist(), gauges.start_s.tolist(), gauges.value.tolist(), strict=True
+        )
+        with self._lock:
+            for stream, start_s, value in rows:
+                end_s = start_s + frame.length_s
+                if end_s >= self._states.get(stream, (0, 0.0))[0]:
+                    self._states[stream] = (end_s, value)
+
+    def since(self, time_s: float) -> Iterator[tuple[SeriesKey, Gauge, float]]:
+        """Yield the states of windows that ended after `time_s`."""
+        with self._lock:
+            states = list(self._states.items())
+        for number, (end_s, value) in states:
+            stream = self._streams[number]
+            if end_s > time_s and isinstance(stream.about, Gauge):
+                yield stream.series, stream.about, value
 
 
 class LastWindows:

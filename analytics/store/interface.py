@@ -140,8 +140,14 @@ class WindowStore(Protocol):
     def slo_totals(self) -> list[SloTotals]:
         """The events since the store was made: these never go back, nor expire."""
 
+    def count_totals(self) -> dict[SeriesKey, PathWindow]:
+        """All counts of packets since the store was made: these never go back, nor expire.
+
+        Only `packets` and `counts` of each window are filled; its times mean nothing.
+        """
+
     def packet_totals(self) -> dict[SeriesKey, PacketCounts]:
-        """The packets since the store was made: these never go back, nor expire."""
+        """The ledgers alone of `count_totals`."""
 
     def distribution_totals(self) -> Frame:
         """The distributions since the store was made: these never go back, nor expire."""

@@ -35,7 +35,15 @@ from analytics.store.tiers import EVER, opened, read_sketches
 from analytics.store.totals import read_totals, summed
 from analytics.store.watermarks import read_watermarks
 from analytics.streams import Events, Packets, Streams
-from analytics.windows import Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
+from analytics.windows import (
+    Batch,
+    CountKey,
+    PacketCounts,
+    PathWindow,
+    Selector,
+    SeriesKey,
+    SloCounts,
+)
 from netslo.errors import NetsloError
 from netslo.model import Window
 
@@ -184,12 +192,15 @@ class SqliteStore:
         return _by_path(sums)
 
     def packet_totals(self) -> dict[SeriesKey, PacketCounts]:
+        return {series: window.packets for series, window in self.count_totals().items()}
+
+    def count_totals(self) -> dict[SeriesKey, PathWindow]:
         found: dict[SeriesKey, PathWindow] = {}
         for (stream, _), value in self._totals()[0].items():
             series, about = self._streams[stream].series, self._streams[stream].about
-            if isinstance(about, Packets):
+            if isinstance(about, Packets | CountKey):
                 about.add_to(found.setdefault(series, PathWindow(series, Window(0))), value)
-        return {series: window.packets for series, window in sorted(found.items())}
+        return dict(sorted(found.items()))
 
     def distribution_totals(self) -> Frame:
         with self._snapshot() as connection:

@@ -16,8 +16,8 @@ EXACT_MAX: Final = 186
 def counts_by_number(sketch: Sketch) -> dict[int, int]:
     """Return how often each whole number was counted, ascending; of positive ones.
 
-    Exact up to EXACT_MAX (at the default scale); beyond, up to 1 in EXACT_MAX numbers share a
-    bucket and are counted as the largest of it, which is within twice `Sketch.relative_error`.
+    Exact up to EXACT_MAX (at the default scale); beyond, neighbours share a bucket and are counted
+    as the largest of it, which is at most 0.55 % more.
     """
     found: dict[int, int] = {}
     buckets = sketch.positive

@@ -158,4 +158,4 @@ def test_longer_ones_are_told_within_their_bucket_and_the_longest_exactly(number
     assert sum(found.values()) == len(numbers)
     assert max(found) == max(numbers)
     told = np.repeat(list(found), list(found.values()))
-    assert np.allclose(told, np.sort(numbers), rtol=2 * sketch.relative_error)
+    assert np.allclose(told, np.sort(numbers), rtol=2 ** (1 / 2**sketch.scale) - 1)

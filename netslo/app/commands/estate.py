@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netslo.config.options import config_option, json_option
+from netslo.model import Endpoint, ProbeKind
 
 if TYPE_CHECKING:
     from netslo.estate import Estate
@@ -80,7 +81,7 @@ def _as_json(found: Estate) -> dict[str, Any]:
                 "region": site.region,
                 "residency_zone": site.residency_zone,
                 "location": {"lat": site.location.lat, "lon": site.location.lon},
-                "addresses": [str(address) for address in site.addresses],
+                "addresses": [_address(address) for address in site.addresses],
                 "probe": found.probes[site.name].value,
                 "authenticated": site.name in found.key_files,
             }
@@ -109,12 +110,10 @@ def _print_tables(found: Estate) -> None:
     from netslo.units import format_rate
 
     console = Console()
-    sites = Table(
-        "site", "tier", "region", "residency zone", "location", "answers at", "probe", box=None
-    )
+    sites = Table("site", "tier", "region", "residency zone", "location", "answers at", box=None)
     for site in found.sites.values():
         place = f"{site.location.lat:.4f}, {site.location.lon:.4f}"
-        answers = ", ".join(map(str, site.addresses))
+        answers = ", ".join(map(_address, site.addresses)) + _manner(found, site.name)
         sites.add_row(
             site.name,
             site.tier,
@@ -122,7 +121,6 @@ def _print_tables(found: Estate) -> None:
             site.residency_zone,
             place,
             answers,
-            _probe(found, site.name),
         )
     links = Table("link", "capacity", f"cost per GB ({found.currency})", box=None)
     for link in found.links:
@@ -142,7 +140,12 @@ def _print_tables(found: Estate) -> None:
     )
 
 
-def _probe(found: Estate, site: str) -> str:
-    """Say how a site is probed, and whether the packets are authenticated."""
-    sealed = " (authenticated)" if site in found.key_files else ""
-    return f"{found.probes[site].value}{sealed}"
+def _address(endpoint: Endpoint) -> str:
+    return str(endpoint) if endpoint.port else endpoint.host
+
+
+def _manner(found: Estate, site: str) -> str:
+    """Say how a site is probed, where that is not by plain STAMP."""
+    if found.probes[site] is ProbeKind.ICMP:
+        return " (ICMP)"
+    return " (authenticated)" if site in found.key_files else ""

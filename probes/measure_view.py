@@ -47,7 +47,7 @@ def live_lines(measuring: Measuring) -> Text:
             p50, p99 = np.quantile(rtt_s, [0.5, 0.99], method="lower").tolist()
         unit = time_unit(p50)
         lines.append(
-            f"{measuring.result.targets[place].where}: {packets.answered} of {packets.due} "
+            f"{_who(measuring.result.targets[place])}: {packets.answered} of {packets.due} "
             f"answered, loss {_loss(packets)}, "
             f"last {unit.format(last)}, p50 {unit.format(p50)}, p99 {unit.format(p99)} {unit.name}"
         )
@@ -95,9 +95,8 @@ def why_nothing(result: Measurements, measurement: Measurement) -> str:
 
 def _print_one(measurement: Measurement, floor: NoiseFloor | None) -> bool:
     """Print all of one target; return whether a figure is marked."""
-    name, address = measurement.name, measurement.where
     title = ("authenticated " if measurement.authenticated else "") + _TITLES[measurement.kind]
-    click.echo(f"{title} to {name}" + ("" if name == address else f" ({address})"))
+    click.echo(f"{title} to {_who(measurement)}")
     packets = measurement.total.packets
     click.echo(
         f"{packets.due} due, {packets.answered} answered, {packets.lost} lost "
@@ -200,15 +199,21 @@ def _print_many(targets: Sequence[Measurement], floor: NoiseFloor | None) -> boo
         figures = [_figure(rtt["quantiles"][q], unit) + _MARK * bool(could[q]) for q in _SHOWN]
         counts = (str(packets.due), str(packets.answered), _loss(packets))
         last = (unit.format(rtt["max"]), shape["rtt_quality"] or "-")
-        table.add_row(measurement.where, *counts, *figures, *last)
+        table.add_row(_who(measurement), *counts, *figures, *last)
     _print(table)
     for measurement in targets:
         if len(measurement.flows) > 1:
-            click.echo(f"\n{measurement.where}")
+            click.echo(f"\n{_who(measurement)}")
             _print_flows(measurement, unit)
     for why, places in _by_reason(targets):
         click.echo(f"not of class A: {', '.join(places)}: {why}")
     return marked
+
+
+def _who(measurement: Measurement) -> str:
+    """Return a target as the user wrote it, and its address if that is another."""
+    name, address = measurement.name, measurement.where
+    return name if name == address else f"{name} ({address})"
 
 
 def _figure(figure: dict[str, float | None], unit: TimeUnit) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from a_collector import collector
 
 from analytics.sketch import Sketch
 from analytics.windows import PathWindow, SketchKey
@@ -14,6 +15,7 @@ from netslo.errors import NetsloError
 from netslo.metrics import RTT
 from netslo.model import Quality, Window
 from probes import floor_report, noise_floor
+from probes.agent import ProbeAgent
 from probes.channel import Report
 from probes.floor_report import reporting_noise_floor
 from probes.noise_floor import QUANTILES, Figure, NoiseFloor, figures_of, measure_noise_floor
@@ -206,3 +208,28 @@ async def test_a_floor_that_cannot_be_measured_stops_no_probe(monkeypatch, caplo
         pass
     assert told.floor is None
     assert "noise floor is not known: no loopback" in caplog.text
+
+
+async def test_the_floor_of_an_agents_host_stands_at_the_collector(monkeypatch, tmp_path) -> None:
+    floor = replace(
+        canned(monkeypatch, {A: RTT_S}), rtt={"0.5": Figure(1e-6), "0.99": Figure(2e-6)}
+    )
+    monkeypatch.setattr(floor_report, "measure_noise_floor", lambda **_: floor)
+    async with collector(tmp_path / "store.sqlite") as room:
+        agent, stop = ProbeAgent(["london"], [], room.url, tmp_path / "spool"), asyncio.Event()
+        running = asyncio.create_task(agent.run(stop))
+        async with asyncio.timeout(60):
+            while not agent._outboxes or not agent._outboxes["london"].health._floor_s:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            stop.set()
+            await running
+        _, said = await room.get("/api/v1/probes")
+        text = await room.text("/metrics")
+    assert said["probes"][0]["noise_floor"] == {
+        "0.5": 1e-6,
+        "0.9": None,
+        "0.99": 2e-6,
+        "0.999": None,
+    }
+    assert "netslo_probe_noise_floor_seconds{" in text
+    assert 'quantile="0.99",site="london"} 2e-06' in text

@@ -78,6 +78,16 @@ class Spend:
             self.unmeasured_budget + other.unmeasured_budget,
         )
 
+    def at_least(self, other: Spend) -> Spend:
+        """Return each count where it is highest: counters never go back."""
+        return Spend(
+            max(self.events, other.events),
+            max(self.bad, other.bad),
+            max(self.unmeasured, other.unmeasured),
+            max(self.budget, other.budget),
+            max(self.unmeasured_budget, other.unmeasured_budget),
+        )
+
     @property
     def burn_rate(self) -> Fraction | None:
         """Bad events per budget event; None without a budget, for 0/0 is not 0."""

@@ -64,8 +64,6 @@ class SloCollector(Collector):
         families = _counters()
         totals = self._totals()
         for objective in self._objectives:
-            if objective.slices is not None:
-                continue  # the store's totals are of packets
             for path in objective.paths(self._estate):
                 # Nothing counted yet is a count of 0: a counter must be seen before its first step.
                 spend = totals.get((objective.name, path), Spend())

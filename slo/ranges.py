@@ -19,7 +19,7 @@ from netslo.model import Path
 from slo.budget import Spend
 from slo.exclusion import Exclusion
 from slo.objective import Objective
-from slo.slice_reader import spends_by_slice
+from slo.slice_reader import Days, spends_by_slice
 
 SETTLED_S: Final = 6 * 3600
 
@@ -52,6 +52,7 @@ class Ranges:
     objectives: Sequence[Objective] = ()  # those of them by time slice are judged by slices
     _anchor_s: int | None = field(default=None, init=False)
     _settled: dict[tuple[int, int], Spends] = field(default_factory=dict, init=False, repr=False)
+    _days: Days = field(default_factory=dict, init=False, repr=False)  # of slices, settled
 
     def read(self, now_s: float, lengths_s: Collection[int]) -> dict[int, Spends]:
         """Return the spends over the last `length_s` seconds, for each length.
@@ -76,13 +77,13 @@ class Ranges:
 
     def _part(self, start_s: int, end_s: int) -> Spends:
         if self._anchor_s is None or end_s > self._anchor_s - SETTLED_S:
-            return self._count(start_s, end_s)
+            return self._count(start_s, end_s, None)
         key = start_s, end_s
         if key not in self._settled:
-            self._settled[key] = self._count(start_s, end_s)
+            self._settled[key] = self._count(start_s, end_s, self._days)
         return self._settled[key]
 
-    def _count(self, start_s: int, end_s: int) -> Spends:
+    def _count(self, start_s: int, end_s: int, days: Days | None) -> Spends:
         found: Spends = {}
         for low_s, high_s, in_force in cut(start_s, end_s, self.exclusions):
             counts = add_up(self.store.slo_counts(Selector(), low_s, high_s))
@@ -95,7 +96,7 @@ class Ranges:
         # The probe counted packets for these.
         packets = {key: spend for key, spend in found.items() if key[0] not in sliced}
         return packets | spends_by_slice(
-            self.store, self.objectives, start_s, end_s, self.exclusions
+            self.store, self.objectives, start_s, end_s, self.exclusions, days
         )
 
 

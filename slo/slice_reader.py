@@ -26,6 +26,7 @@ _GOOD, _BAD, _UNMEASURED = (EVENT_FIELDS.index(f) for f in ("good", "bad", "unme
 _ELSEWHERE: Final = -1
 
 Counts = NDArray[np.int64]  # (rows, slices, fields)
+Days = dict[tuple[int, int], dict[tuple[str, Path], Spend]]  # by length of slice and midnight
 
 
 def spends_by_slice(
@@ -34,6 +35,7 @@ def spends_by_slice(
     start_s: int,
     end_s: int,
     exclusions: Sequence[Exclusion] = (),
+    days: Days | None = None,
 ) -> dict[tuple[str, Path], Spend]:
     """Return the spends of the slices which ended in (start_s, end_s], by objective and path.
 
@@ -46,6 +48,8 @@ def spends_by_slice(
         start_s: Unix seconds.
         end_s: Unix seconds.
         exclusions: Slices that touch one do not count.
+        days: Whole days that were read before, for the same objectives and exclusions; those
+            of this range are added, so it must be of the past.
     """
     found: dict[tuple[str, Path], Spend] = {}
     mine = [o for o in objectives if o.slices is not None]
@@ -55,9 +59,23 @@ def spends_by_slice(
         of_length = {o.name: o for o in mine if o.slices and o.slices.length_s == length_s}
         reader = _Reader(store, of_length, length_s, exclusions)
         first_s, last_s = start_s // length_s * length_s, end_s // length_s * length_s
-        for low_s in range(first_s, last_s, DAY_S):
-            reader.read(low_s, min(low_s + DAY_S, last_s), found)
+        for low_s, high_s in _by_day(first_s, last_s):
+            part = None if days is None else days.get((length_s, low_s))
+            if part is None or high_s - low_s < DAY_S:
+                part = reader.read(low_s, high_s)
+                if days is not None and high_s - low_s == DAY_S:
+                    days[length_s, low_s] = part
+            for key, spend in part.items():
+                found[key] = found[key] + spend if key in found else spend
     return found
+
+
+def _by_day(start_s: int, end_s: int) -> Iterator[tuple[int, int]]:
+    """Part a range at midnights, UTC."""
+    while start_s < end_s:
+        next_s = min(end_s, start_s // DAY_S * DAY_S + DAY_S)
+        yield start_s, next_s
+        start_s = next_s
 
 
 @dataclass(slots=True)
@@ -69,14 +87,15 @@ class _Reader:
     length_s: int
     exclusions: Sequence[Exclusion]
 
-    def read(self, start_s: int, end_s: int, found: dict[tuple[str, Path], Spend]) -> None:
-        """Add the slices of [start_s, end_s), which is whole slices, to `found`."""
+    def read(self, start_s: int, end_s: int) -> dict[tuple[str, Path], Spend]:
+        """Return the spends of [start_s, end_s), which is whole slices."""
+        found: dict[tuple[str, Path], Spend] = {}
         slices = (end_s - start_s) // self.length_s
         with closing(self.store.history()) as history:
             frames = list(history.frames(start_s, end_s, min(self.length_s, WARM_S)))
         keys, places = self._places(self.store.streams)
         if not keys:
-            return
+            return found
         counts = np.zeros((len(keys), slices, len(EVENT_FIELDS)), dtype=np.int64)
         for frame in frames:
             self._add(frame, places, counts, start_s)
@@ -100,6 +119,7 @@ class _Reader:
                 if good or bad or unmeasured:
                     spend = Spend.under(target, good + bad, bad, unmeasured)
                     found[name, path] = found.get((name, path), Spend()) + spend
+        return found
 
     def _places(self, streams: Streams) -> tuple[list[tuple[str, Path]], NDArray[np.int64]]:
         """Return the rows, and by stream the row and field in one number."""

@@ -20,6 +20,7 @@ from slo.objective import Objective
 from slo.ranges import Ranges, SpendKey
 
 _PATIENCE_S: Final = 5.0
+_SLICES_FRESH_S: Final = 30.0
 
 
 class Standings:
@@ -45,6 +46,8 @@ class Standings:
             for path in o.paths(estate)
         ]
         self._slices = Ranges(store, exclusions, self._sliced)
+        self._slices_at: tuple[float, frozenset[int]] | None = None
+        self._slice_spends: Mapping[int, Mapping[SpendKey, Spend]] = {}
         self._lengths_s = {
             *WINDOWS_S,
             *(s for o in objectives for s in (o.window_s, *o.alerts.windows_s)),
@@ -75,6 +78,7 @@ class Standings:
                 return
             self._exclusions = tuple(exclusions)
             self._slices = Ranges(self._store, self._exclusions, self._sliced)
+            self._slices_at = None
         if self._between is not None:
             self._between(self._begin_anew)
 
@@ -99,7 +103,12 @@ class Standings:
             return {length_s: {} for length_s in lengths_s}
         if not self._sliced:
             return {length_s: _Spends(standing, length_s) for length_s in lengths_s}
-        slices, names = self._slices.read(now_s, lengths_s), {o.name for o in self._sliced}
+        # The same for a while: they are read of the store, and a slice is a minute at least.
+        at_s = now_s // _SLICES_FRESH_S * _SLICES_FRESH_S
+        if (at_s, frozenset(lengths_s)) != self._slices_at:
+            self._slice_spends = self._slices.read(at_s, lengths_s)
+            self._slices_at = (at_s, frozenset(lengths_s))
+        slices, names = self._slice_spends, {o.name for o in self._sliced}
         return {
             length_s: {
                 **_Spends(standing, length_s),

@@ -72,7 +72,7 @@ class PersistentTotals:
         excluded = self._excluded(now_s)
         for key, total in totals.items():
             less = _minus(total, excluded.get(key, Spend()))
-            totals[key] = self._highest[key] = _most(less, self._highest.get(key, less))
+            totals[key] = self._highest[key] = less.at_least(self._highest.get(key, less))
         return totals
 
     def _excluded(self, now_s: float) -> Spends:
@@ -87,7 +87,7 @@ class PersistentTotals:
                 noted = self._noted.setdefault(part, {})
                 for key, spend in add_up(self._store.slo_counts(Selector(), *part)).items():
                     if covered(key, in_force):
-                        noted[key] = _most(spend, noted.get(key, spend))
+                        noted[key] = spend.at_least(noted.get(key, spend))
         if now_s - self._noted_s > _NOTE_S:
             self.note()
         found: Spends = {}
@@ -117,16 +117,6 @@ def _minus(total: Spend, part: Spend) -> Spend:
         total.unmeasured - part.unmeasured,
         total.budget - part.budget,
         total.unmeasured_budget - part.unmeasured_budget,
-    )
-
-
-def _most(one: Spend, other: Spend) -> Spend:
-    return Spend(
-        max(one.events, other.events),
-        max(one.bad, other.bad),
-        max(one.unmeasured, other.unmeasured),
-        max(one.budget, other.budget),
-        max(one.unmeasured_budget, other.unmeasured_budget),
     )
 
 

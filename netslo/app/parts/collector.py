@@ -19,6 +19,8 @@ from slo.api import routes
 from slo.exposition import SloCollector
 from slo.judge import Judge
 from slo.objective import Objective
+from slo.slice_totals import FILE_NAME as SLICES_FILE
+from slo.slice_totals import SliceTotals
 from slo.standings import Standings
 from slo.totals import PersistentTotals
 
@@ -44,11 +46,12 @@ async def run_collector(
         standings = Standings(store, objectives, estate, exclusions)
         judge = Judge(standings, objectives, estate)
         totals = PersistentTotals(store, exclusions=exclusions)
+        slices = SliceTotals(store, objectives, store_file.with_name(SLICES_FILE), exclusions)
         app = create_app(
             store,
             estate,
             routes=routes(judge),
-            collectors=[SloCollector(judge, totals.read)],
+            collectors=[SloCollector(judge, lambda: slices.over(totals.read()))],
             companions=[standings],
             remote_write=remote_write,
         )

@@ -1,0 +1,153 @@
+"""Counters of objectives by time slice, which only grow and outlive the windows they come from.
+
+The store's totals are of packets. So slices are judged from its windows, and what has settled is
+noted in a file beside it before it can expire.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Final
+
+from analytics.store import WindowStore
+from netslo.model import Path
+from slo.budget import Spend
+from slo.exclusion import Exclusion, ExclusionKind
+from slo.objective import Objective
+from slo.ranges import SpendKey, Spends
+from slo.slice_reader import spends_by_slice
+
+FILE_NAME: Final = "slices.json"
+_FRESH_S: Final = 30.0  # a slice is a minute at least
+_SETTLED_S: Final = 6 * 3600  # later windows change a slice no more, in these counters
+_STEP_S: Final = 3600
+_FIRST_S: Final = 48 * 3600  # how far back a new file begins: as far as slices of 1 min can be seen
+
+_log = logging.getLogger(__name__)
+
+
+class SliceTotals:
+    """Totals of slices by objective and path; `exclusions` may be replaced. Thread-safe.
+
+    As in `slo.totals`, only planned exclusions count. A slice that a late window makes better is
+    not taken back, for a counter never goes back.
+
+    Args:
+        store: Whose windows are judged.
+        objectives: Those of them by time slice are counted.
+        file: Where what has settled is kept; without one, only the last two days count.
+        exclusions: Slices that touch a planned one do not count.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: WindowStore,
+        objectives: Sequence[Objective],
+        file: pathlib.Path | None = None,
+        exclusions: Sequence[Exclusion] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.exclusions = tuple(exclusions)
+        self._store = store
+        self._objectives = [o for o in objectives if o.slices is not None]
+        self._file = file
+        self._clock = clock
+        begin_s = int(clock() - _FIRST_S) // _STEP_S * _STEP_S
+        self._until_s, self._settled, self._held = _load(file, begin_s)
+        self._highest: Spends = self._settled | self._held
+        self._read_s = -_FRESH_S
+        self._lock = threading.Lock()
+
+    def read(self) -> Spends:
+        """Return the totals, worked out anew after a few seconds."""
+        if not self._objectives:
+            return {}
+        with self._lock:
+            now_s = self._clock()
+            if not 0 <= now_s - self._read_s < _FRESH_S:
+                self._settle(now_s)
+                live = self._judge(self._until_s, int(now_s))
+                sums = added(self._settled, live)
+                for key, spend in sums.items():
+                    self._highest[key] = spend.at_least(self._highest.get(key, Spend()))
+                held = {k: top for k, top in self._highest.items() if top != sums.get(k)}
+                if held != self._held:  # noted before it is said, so that no restart forgets it
+                    self._held = held
+                    self._note()
+                self._read_s = now_s
+            return dict(self._highest)
+
+    def over(self, totals: Mapping[SpendKey, Spend]) -> Mapping[SpendKey, Spend]:
+        """Return totals of packets with slices in the place of those that only judge slices."""
+        names = {objective.name for objective in self._objectives}
+        return {key: spend for key, spend in totals.items() if key[0] not in names} | self.read()
+
+    def _settle(self, now_s: float) -> None:
+        """Take what is old enough for good, an hour at a time."""
+        until_s = int(now_s - _SETTLED_S) // _STEP_S * _STEP_S
+        if until_s <= self._until_s:
+            return
+        self._settled = added(self._settled, self._judge(self._until_s, until_s))
+        self._until_s = until_s
+        self._note()
+
+    def _note(self) -> None:
+        if self._file is not None:
+            try:
+                _save(self._file, self._until_s, self._settled, self._held)
+            except OSError as error:
+                _log.warning("%s: cannot be written: %s", self._file, error.strerror)
+
+    def _judge(self, start_s: int, end_s: int) -> Spends:
+        planned = [x for x in self.exclusions if x.kind is ExclusionKind.PLANNED]
+        return spends_by_slice(self._store, self._objectives, start_s, end_s, planned)
+
+
+def added(some: Mapping[SpendKey, Spend], more: Mapping[SpendKey, Spend]) -> Spends:
+    """Return the sums by objective and path."""
+    nothing, keys = Spend(), dict.fromkeys([*some, *more])
+    return {key: some.get(key, nothing) + more.get(key, nothing) for key in keys}
+
+
+def _load(file: pathlib.Path | None, begin_s: int) -> tuple[int, Spends, Spends]:
+    """Return until when slices have settled, their totals, and what was said beyond them."""
+    if file is None:
+        return begin_s, {}, {}
+    try:
+        data = json.loads(file.read_text())
+        return int(data["until"]), _from_rows(data["totals"]), _from_rows(data["held"])
+    except FileNotFoundError:
+        return begin_s, {}, {}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        _log.warning("%s: cannot be read, so slices are counted anew: %s", file, error)
+        return begin_s, {}, {}
+
+
+def _save(file: pathlib.Path, until_s: int, totals: Spends, held: Spends) -> None:
+    data = {"until": until_s, "totals": _as_rows(totals), "held": _as_rows(held)}
+    beside = file.with_suffix(".new")
+    beside.write_text(json.dumps(data))
+    beside.replace(file)
+
+
+def _as_rows(spends: Spends) -> list[list[Any]]:
+    return [
+        [slo, path.id, s.events, s.bad, s.unmeasured, str(s.budget), str(s.unmeasured_budget)]
+        for (slo, path), s in spends.items()
+    ]
+
+
+def _from_rows(rows: list[list[Any]]) -> Spends:
+    return {
+        (str(slo), Path.parse(path)): Spend(
+            int(events), int(bad), int(unmeasured), Fraction(budget), Fraction(more)
+        )
+        for slo, path, events, bad, unmeasured, budget, more in rows
+    }

@@ -132,7 +132,7 @@ async def test_a_probe_of_another_estate_is_refused(tmp_path) -> None:
 
         await asyncio.to_thread(other)
         assert await samples(room) == {}
-        assert 'refused_points_total{reason="unknown-site"} 1.0' in await room.text("/metrics")
+        assert 'refused_points_total{reason="unknown-site"} 2.0' in await room.text("/metrics")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid:4318"])

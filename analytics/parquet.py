@@ -37,6 +37,8 @@ def read_parquet(file: str, column: str | None, by: str | None) -> Iterator[tupl
             if by is not None and by not in opened.schema_arrow.names:
                 known = ", ".join(opened.schema_arrow.names)
                 raise _fault(file, f"has no column {by!r}; its columns are {known}")
+            if by is not None and pa.types.is_nested(kind := opened.schema_arrow.field(by).type):
+                raise _fault(file, f"column {by!r} is of type {kind}, which names no key")
             names = [name] if by is None else [name, by]
             for batch in opened.iter_batches(_ROWS, columns=names):
                 yield _values(batch, name, by)

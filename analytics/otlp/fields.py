@@ -112,5 +112,6 @@ def read_health_value(kind: str | None, point: Any) -> float:
 
 
 def without_numbers(text: str) -> str:
-    """Return a message without its numbers, so that reasons stay few."""
-    return " ".join(word for word in text.split() if not any(c.isdigit() for c in word))[:TEXT_MAX]
+    """Return a message with N for each number, so that reasons stay few."""
+    words = ("N" if any(c.isdigit() for c in word) else word for word in text.split())
+    return " ".join(words)[:TEXT_MAX]

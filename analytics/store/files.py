@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -79,6 +80,36 @@ def _prepare(connection: sqlite3.Connection, file: pathlib.Path, *, readonly: bo
             f"{file}: is of store version {version}, this netslo knows version {VERSION}"
         )
     connection.execute("PRAGMA synchronous = FULL")
+
+
+class Hold:
+    """That a store has one writer: two would give different streams the same number.
+
+    A lock of the operating system, so that none is left behind by a process that was killed.
+    """
+
+    def __init__(self, store: pathlib.Path) -> None:
+        """Take hold of a store whose folder exists.
+
+        Raises:
+            NetsloError: another one holds it, or the folder cannot be written.
+        """
+        file = store.with_name(store.name + ".lock")
+        try:
+            self._lock = file.open("ab")
+        except OSError as error:
+            raise NetsloError(f"{file}: cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise NetsloError(f"{store}: another collector is writing this store") from error
+        except OSError:  # a file system without locks; whoever chose it must see to it
+            pass
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._lock.close()
 
 
 class Ballast:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final, Self
 
 from analytics.frame import Frame, concatenated
@@ -16,7 +16,7 @@ from analytics.store.arrivals import arrival_of, without_older
 from analytics.store.compaction import ROUND_BYTES, ROUND_BYTES_SMALL, compact
 from analytics.store.connection import Connection
 from analytics.store.eras import Eras, declare, era_at, read_eras, split
-from analytics.store.files import Ballast, connect
+from analytics.store.files import Ballast, Hold, connect
 from analytics.store.history import History
 from analytics.store.interface import (
     DAY_S,
@@ -69,6 +69,7 @@ class SqliteStore:
         file: pathlib.Path,
     ) -> None:
         self._file = file
+        self._closing = ExitStack()  # what a writer has opened besides
         self._writing = writer
         self._reader = reader
         self._ballast = ballast
@@ -91,17 +92,25 @@ class SqliteStore:
         hot_retention_s: int = HOT_RETENTION_S,
         warm_retention_s: int = WARM_RETENTION_S,
     ) -> Self:
-        """Open a store; a missing one is made, unless it shall only be read.
+        """Open a store; a missing one is made, unless it shall only be read. It has one writer.
 
         Raises:
             NetsloError: see `analytics.store.files.connect`.
         """
-        writer = None if readonly else Connection(connect(file, readonly=False), file)
-        reader = Connection(connect(file, readonly=True), file)
-        ballast = Ballast(file)
-        if not readonly:
+        retention, ballast = Retention(hot_retention_s, warm_retention_s), Ballast(file)
+        if readonly:
+            reader = Connection(connect(file, readonly=True), file)
+            return cls(None, reader, ballast, retention, file)
+        with ExitStack() as opened:
+            writer = Connection(connect(file, readonly=False), file)
+            opened.callback(writer.close)
+            hold = Hold(file)
+            opened.callback(hold.release)
+            reader = Connection(connect(file, readonly=True), file)
             ballast.keep()
-        return cls(writer, reader, ballast, Retention(hot_retention_s, warm_retention_s), file)
+            store = cls(writer, reader, ballast, retention, file)
+            store._closing = opened.pop_all()
+        return store
 
     @property
     def streams(self) -> Streams:
@@ -109,8 +118,7 @@ class SqliteStore:
 
     def close(self) -> None:
         self._reader.close()
-        if self._writing is not None:
-            self._writing.close()
+        self._closing.close()
 
     def append(self, batch: Batch, received_s: float) -> Appended:
         return self.append_all([arrival_of(batch, self._streams)], received_s)[0]

@@ -273,6 +273,9 @@ def test_parquet_without_a_choice_of_columns_says_which_there_are(tmp_path) -> N
     assert "columns of numbers are a, b" in error_of(path)
     assert "has no column 'z'; its columns are a, b, c" in error_of(path, "--column", "z")
     assert "of type string, not numbers" in error_of(path, "--column", "c")
+    lists = tmp_path / "lists.parquet"
+    parquet.write_table(pa.table({"a": [1.0], "lists": [[1, 2]]}), lists)
+    assert "which names no key" in error_of(lists, "--column", "a", "--by", "lists")
     whole = json.loads(run(path, "--column", "b", "--json").output)
     assert (whole["count"], whole["max"]) == (1, 2.0)
 

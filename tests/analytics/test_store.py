@@ -154,6 +154,7 @@ def test_a_compaction_that_is_killed_has_not_happened(store, file, monkeypatch) 
     with pytest.raises(KeyboardInterrupt):
         store.maintain(T0 + 1000)
     monkeypatch.undo()
+    store.close()
     for _ in range(2):
         with closing(SqliteStore.open(file)) as again:
             found = again.aggregate(Selector(), T0, T0 + 600)

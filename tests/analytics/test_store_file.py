@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 
 import pytest
 from some_windows import T0, make_batch, make_window
@@ -248,3 +249,12 @@ def test_a_newer_store_says_so(store, file) -> None:
     connection.close()
     with pytest.raises(NetsloError, match="version 99"):
         SqliteStore.open(file)
+
+
+def test_a_store_has_one_writer_and_any_number_of_readers(store, file) -> None:
+    with pytest.raises(NetsloError, match="another collector is writing this store"):
+        SqliteStore.open(file)
+    with closing(SqliteStore.open(file, readonly=True)) as reader:
+        assert reader.series() == []
+    store.close()
+    SqliteStore.open(file).close()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DSCP_MAX = 63
 _PORTS_MAX = 64
+_SIZE_MIN, _SIZE_MAX = 44, 9000  # a packet of RFC 8762, a jumbo frame
 _RATE_MAX = 10_000_000
 _FLOOR_S, _FLOOR_RATE = 2.0, 2000.0  # 4,000 packets bound P99.9 on both sides
 _INTERVAL_S_MIN = 0.001
@@ -143,7 +144,18 @@ def measure() -> None:
     show_default=True,
     help="When a packet without an answer is lost.",
 )
-@click.option("--dscp", type=click.IntRange(0, _DSCP_MAX), default=0, show_default=True)
+@click.option(
+    "--dscp",
+    type=click.IntRange(0, _DSCP_MAX),
+    default=0,
+    show_default=True,
+    help="Of the packets, and wanted for the replies.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(_SIZE_MIN, _SIZE_MAX),
+    help="Octets of each STAMP packet, by padding.  [default: as it comes]",
+)
 @click.option(
     "--icmp",
     "echo",
@@ -180,6 +192,7 @@ def rtt(
     interval: float,
     timeout: float,
     dscp: int,
+    size: int | None,
     family: str | None,
     echo: bool,
     flood: bool,
@@ -201,7 +214,7 @@ def rtt(
 
     families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: None}
     _check_rate(interval, len(targets), flood=flood)
-    _check_echo(echo=echo, ports=ports, key_file=key_file)
+    _check_echo(echo=echo, ports=ports, key_file=key_file, size=size)
     packets = _packets(count, duration, interval)
     if packets < ports:
         raise ConfigurationError(f"--source-ports {ports}: only {packets} packets to send")
@@ -214,6 +227,7 @@ def rtt(
         family=families[family],
         kind=ProbeKind.ICMP if echo else ProbeKind.STAMP,
         source_ports=ports,
+        size=size or 0,
         secret=None if key_file is None else read_key(key_file),
     )
     measuring = Measuring(plan)
@@ -241,11 +255,16 @@ def _check_rate(interval_s: float, targets: int, *, flood: bool) -> None:
         )
 
 
-def _check_echo(*, echo: bool, ports: int, key_file: pathlib.Path | None) -> None:
-    """Refuse what ICMP does not have."""
-    for option, given in (("--source-ports", ports > 1), ("--key-file", key_file is not None)):
-        if echo and given:
-            raise ConfigurationError(f"{option} and --icmp exclude each other: ICMP has neither")
+def _check_echo(*, echo: bool, ports: int, key_file: pathlib.Path | None, size: int | None) -> None:
+    """Refuse what only STAMP has."""
+    asked = {
+        "--source-ports": ports > 1,
+        "--key-file": key_file is not None,
+        "--size": size is not None,
+    }
+    wrong = [option for option, given in asked.items() if echo and given]
+    if wrong:
+        raise ConfigurationError(f"{', '.join(wrong)}: not with --icmp")
 
 
 def _target(text: str, *, echo: bool) -> Endpoint:

@@ -70,7 +70,7 @@ class MeasuringEngine(Protocol):
 
 def fits_fast_engine(plan: SessionPlan) -> bool:
     """Whether the fast engine can do a session; the plain one can do each."""
-    return plan.key.probe is ProbeKind.STAMP
+    return plan.key.probe is ProbeKind.STAMP and not plan.size
 
 
 def new_engine(on_report: Callable[[dict[str, Report]], None]) -> MeasuringEngine:

@@ -48,6 +48,7 @@ class MeasurePlan:
     kind: ProbeKind = ProbeKind.STAMP  # or ICMP: then a target's port means nothing
     source_ports: int = 1
     secret: bytes | None = field(default=None, repr=False)  # authenticated mode, by this key
+    size: int = 0  # octets of a STAMP packet, by padding; 0: as it comes
 
 
 class Measuring:
@@ -163,6 +164,7 @@ def _session_plan(plan: MeasurePlan, flow: Flow, place: int) -> SessionPlan:
         dscp=plan.dscp,
         port=place % plan.source_ports,
         secret=plan.secret,
+        size=plan.size,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
@@ -18,8 +18,8 @@ from probes.outcome import UNKNOWN, State
 from probes.reordering import ReorderingDetector
 from probes.schedule import PeriodicSchedule, count_by_window, late_tolerance_ns, random_phase_ns
 from probes.stamp.events import Duplicate, Event, Followed, Replied
-from probes.stamp.sender import Sender, asked_of_session
-from probes.stamp.tlv import Method
+from probes.stamp.sender import Asked, Sender, asked_of_session
+from probes.stamp.tlv import HEADER_SIZE, Method
 from probes.statistics import WindowStatistics
 
 CLOCK_STEP_NS: Final = 5_000_000  # a wall clock that moved further against the monotonic one
@@ -40,6 +40,7 @@ class SessionPlan:
     dscp: int = 0
     port: int = 0  # which of the source ports of a path: each may take another way (ECMP)
     secret: bytes | None = field(default=None, repr=False)  # authenticated mode, by this key
+    size: int = 0  # octets of a packet that is padded; what it carries anyway is the least
 
     def __post_init__(self) -> None:
         if self.secret == b"":
@@ -335,7 +336,17 @@ class Session:
 def _sender(plan: SessionPlan) -> Sender | IcmpSender:
     if plan.key.probe is ProbeKind.ICMP:
         return IcmpSender(plan.timeout_ns)
-    return Sender(plan.timeout_ns, key=plan.secret, asked=asked_of_session(plan.dscp))
+    return Sender(plan.timeout_ns, key=plan.secret, asked=_asked(plan))
+
+
+def _asked(plan: SessionPlan) -> Asked:
+    """Return the extensions of a session's packets, padded to the size they shall have."""
+    asked = asked_of_session(plan.dscp)
+    if not plan.size:
+        return asked
+    plain = Sender(plan.timeout_ns, key=plan.secret, asked=asked).send(Instant(0, 0))
+    missing = plan.size - len(plain)
+    return asked if missing <= 0 else replace(asked, padding=max(missing, HEADER_SIZE))
 
 
 def _stepped(packet: Packet, now: Instant) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,11 +22,13 @@ from netslo.metrics import JITTER, RTT
 from netslo.model import Endpoint, Path, ProbeKind, Quality, Window
 from probes.address import SocketAddress
 from probes.cli import measure, reflect
+from probes.instant import Instant
 from probes.measure import MeasurePlan, Measuring
 from probes.measure_view import print_measurements
 from probes.measurement import Flow, Measurement, Measurements
 from probes.noise_floor import Figure, NoiseFloor
 from probes.reflector import ReflectorServer
+from probes.session import Session, SessionPlan
 
 
 @contextmanager
@@ -184,6 +187,28 @@ def test_with_the_same_key_at_both_ends_packets_are_authenticated(tmp_path):
     assert "one with another key" in str(other.exception)
 
 
+@pytest.mark.parametrize("key", [None, b"sixteen octets.."], ids=["plain", "authenticated"])
+@pytest.mark.parametrize(
+    ("size", "expected"), [(44, None), (1000, 1000), (8900, 8900)], ids=["less", "more", "jumbo"]
+)
+def test_packets_are_padded_to_the_size_asked_for(key, size, expected):
+    plan = SessionPlan(SeriesKey(Path("a", "b", "ef")), 1, 1, secret=key, size=size)
+    plain = Session(replace(plan, size=0), Instant(0, 0)).sender.send(Instant(0, 0))
+    padded = Session(plan, Instant(0, 0)).sender.send(Instant(0, 0))
+    assert len(padded) == (len(plain) if expected is None else expected)
+    nearly = Session(replace(plan, size=len(plain) + 1), Instant(0, 0))
+    assert len(nearly.sender.send(Instant(0, 0))) == len(plain) + 4  # no extension is shorter
+
+
+def test_padded_packets_are_answered_in_class_a():
+    with reflecting() as endpoint:
+        arguments = ("--size", "1400", "--count", "10", "--interval", "2ms", "--json")
+        result = run(str(endpoint), *arguments)
+    shape = json.loads(result.stdout)
+    assert shape["answered"] == 10
+    assert shape["rtt_quality"] == "A"
+
+
 def test_a_key_file_that_is_none_is_a_mistake_and_its_octets_are_not_told(tmp_path):
     file = tmp_path / "key"
     result = run("::1", "--key-file", str(file))
@@ -296,8 +321,11 @@ MISTAKES = {
     "a flood": (["::1", "--interval", "0.1ms"], "10000 packets a second in all, at most 1000;"),
     "a flood by many": (["::1"] * 20 + ["--interval", "10ms"], "2000 packets a second in all"),
     "more ports than packets": (["::1", "--count", "2", "--source-ports", "3"], "only 2 packets"),
-    "ports of ICMP": (["::1", "--icmp", "--source-ports", "2"], "ICMP has neither"),
-    "a key for ICMP": (["::1", "--icmp", "--key-file", "/nonexistent"], "ICMP has neither"),
+    "ports of ICMP": (["::1", "--icmp", "--source-ports", "2"], "--source-ports: not with --icmp"),
+    "a key and a size for ICMP": (
+        ["::1", "--icmp", "--key-file", "/nonexistent", "--size", "99"],
+        "--key-file, --size: not with --icmp",
+    ),
     "too much of a flood": (["::1", "--flood", "--interval", "0.001ms"], "at most 100000"),
 }
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -128,7 +129,8 @@ def _print_distributions(shape: dict[str, Any], unit: TimeUnit) -> bool:
     table.add_row("max", unit.format(shape["rtt"]["max"]) + _pad(could, None), "", "")
     _print(table)
     jitter = shape["jitter"]["rfc3550"]
-    said = "by flow only" if jitter is None else f"{unit.format(jitter)} {unit.name}"
+    several = len(shape["flows"]) > 1
+    said = "by flow only (--json)" if several else f"{unit.format(jitter)} {unit.name}"
     click.echo(f"jitter (RFC 3550) {said}; a dash: too few packets to say")
     return any(could.values())
 
@@ -199,7 +201,7 @@ def _print_many(targets: Sequence[Measurement], floor: NoiseFloor | None) -> boo
         figures = [_figure(rtt["quantiles"][q], unit) + _MARK * bool(could[q]) for q in _SHOWN]
         counts = (str(packets.due), str(packets.answered), _loss(packets))
         last = (unit.format(rtt["max"]), shape["rtt_quality"] or "-")
-        table.add_row(_who(measurement), *counts, *figures, *last)
+        table.add_row(escape(_who(measurement)), *counts, *figures, *last)
     _print(table)
     for measurement in targets:
         if len(measurement.flows) > 1:

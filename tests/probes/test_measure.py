@@ -171,6 +171,14 @@ def test_several_targets_have_a_line_and_a_shape_each():
         assert "≥" in line  # five packets bound no p99
 
 
+def test_an_address_in_brackets_is_no_markup_of_a_table(capsys):
+    measurement = a_measurement(Quality.A)
+    measurement.target = Endpoint("fe80::1", 862)
+    measurement.address = SocketAddress(socket.AF_INET6, ("fe80::1", 862, 0, 2))
+    print_measurements(Measurements([measurement, a_measurement(Quality.A)]))
+    assert "[fe80::1]:862" in capsys.readouterr().out.replace("%2", "")
+
+
 def test_with_the_same_key_at_both_ends_packets_are_authenticated(tmp_path):
     file = tmp_path / "key"
     file.write_bytes(b"sixteen octets..\n")

@@ -121,6 +121,7 @@ class ProbeAgent:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         self._names.follow(plan.endpoint for plan in self._plans)
         await self._names.settle(RESOLVE_WAIT_S)
+        self._names.follow(plan.endpoint for plan in self._plans)  # reloaded meanwhile, perhaps
         flows = FlowSet(lambda reports: _post(loop, self._take_in, reports))
         flows.arrange(self._plans, self._names.addresses)
         self._flows = flows

@@ -86,6 +86,7 @@ class _Reader:
     objectives: dict[str, Objective]
     length_s: int
     exclusions: Sequence[Exclusion]
+    _known: tuple[list[tuple[str, Path]], NDArray[np.int64]] | None = None
 
     def read(self, start_s: int, end_s: int) -> dict[tuple[str, Path], Spend]:
         """Return the spends of [start_s, end_s), which is whole slices."""
@@ -123,6 +124,8 @@ class _Reader:
 
     def _places(self, streams: Streams) -> tuple[list[tuple[str, Path]], NDArray[np.int64]]:
         """Return the rows, and by stream the row and field in one number."""
+        if self._known is not None and len(self._known[1]) == len(streams):
+            return self._known
         rows: dict[tuple[str, Path], int] = {}
         places = np.full(len(streams), _ELSEWHERE, dtype=np.int64)
         for number, stream in enumerate(streams):
@@ -130,7 +133,8 @@ class _Reader:
             if number < len(places) and isinstance(about, Events) and about.slo in self.objectives:
                 row = rows.setdefault((about.slo, stream.series.path), len(rows))
                 places[number] = row * len(EVENT_FIELDS) + EVENT_FIELDS.index(about.field)
-        return list(rows), places
+        self._known = list(rows), places
+        return self._known
 
     def _add(self, frame: Frame, places: NDArray[np.int64], counts: Counts, start_s: int) -> None:
         counters = frame.counters

@@ -67,7 +67,8 @@ class SloCollector(Collector):
             for path in objective.paths(self._estate):
                 # Nothing counted yet is a count of 0: a counter must be seen before its first step.
                 spend = totals.get((objective.name, path), Spend())
-                values = (spend.events, spend.bad, float(spend.budget), spend.unmeasured)
+                taken = spend.taking(objective.missing_data)
+                values = (taken.events, taken.bad, float(taken.budget), spend.unmeasured)
                 labels = self._labels(path, objective.name)
                 for family, value in zip(families, values, strict=True):
                     family.add_metric(labels, value)

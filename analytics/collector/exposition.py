@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from analytics.collector.live import Live, Recent
-from analytics.collector.state import LABELS, HealthBoard, LastStates
+from analytics.collector.state import LABELS, Arrivals, HealthBoard, LastStates
 from analytics.horizons import HORIZONS
 from analytics.otlp.instruments import COUNTS, DIRECTED
 from analytics.store import WindowStore
@@ -160,6 +160,30 @@ class HealthCollector(Collector):
         return families.values()
 
 
+class ArrivalCollector(Collector):
+    """Collects when probes last delivered."""
+
+    def __init__(self, arrivals: Arrivals, estate: Estate) -> None:
+        self._arrivals = arrivals
+        self._estate = estate
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the families without samples."""
+        return _arrival_families()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families."""
+        last, late = families = _arrival_families()
+        for family, by_site in (
+            (last, self._arrivals.last_ends()),
+            (late, self._arrivals.last_late()),
+        ):
+            for site, unix_s in by_site.items():
+                if site in self._estate.sites:
+                    family.add_metric([site], unix_s)
+        return families
+
+
 def _add_quantiles(
     family: GaugeMetricFamily,
     labels: list[str],
@@ -295,6 +319,21 @@ def _packet_families() -> tuple[CounterMetricFamily, CounterMetricFamily, Counte
         ),
         CounterMetricFamily(
             metrics.PROM_REORDERED, "Answers out of order (RFC 4737)", labels=_PATH_LABELS
+        ),
+    )
+
+
+def _arrival_families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    return (
+        GaugeMetricFamily(
+            metrics.PROM_PROBE_LAST_WINDOW,
+            "Where the last window ends that the probe of a site delivered",
+            labels=["src_site"],
+        ),
+        GaugeMetricFamily(
+            metrics.PROM_PROBE_LATE_ARRIVAL,
+            "When the probe of a site last delivered windows that were over for minutes",
+            labels=["src_site"],
         ),
     )
 

@@ -15,14 +15,14 @@ from prometheus_client.registry import Collector
 
 from analytics.collector.api import Api
 from analytics.collector.cumulative import Cumulative
-from analytics.collector.exposition import HealthCollector, PathCollector
+from analytics.collector.exposition import ArrivalCollector, HealthCollector, PathCollector
 from analytics.collector.ingest import Ingest
 from analytics.collector.limits import Limits
 from analytics.collector.live import Live
 from analytics.collector.receive import Receiver
 from analytics.collector.remote_writer import RemoteWrite, RemoteWriter
 from analytics.collector.scrape import Scrape
-from analytics.collector.state import HealthBoard, LastStates, LastWindows
+from analytics.collector.state import Arrivals, HealthBoard, LastStates, LastWindows
 from analytics.collector.telemetry import Telemetry
 from analytics.collector.writer import Writer
 from analytics.frame import Frame
@@ -81,18 +81,22 @@ def create_app(
     last_windows = LastWindows(store.streams)
     live = Live(store.streams, clock)
     cumulative = Cumulative(store.streams, estate, clock)
-    last_states = LastStates(store.streams)
+    last_states, arrivals = LastStates(store.streams), Arrivals(store.streams, clock)
     own_listeners = (
         last_windows.note_frame,
         last_states.note_frame,
+        arrivals.note_frame,
         live.note,
         cumulative.note,
     )
     listeners = (*own_listeners, *(each.note for each in companions))
     ingest = Ingest(store, estate, limits, telemetry, board, clock, listeners)
     writer = Writer(ingest)
-    paths = PathCollector(store, estate, live, last_states, clock)
-    own = [paths, HealthCollector(board, clock)]
+    own = [
+        PathCollector(store, estate, live, last_states, clock),
+        HealthCollector(board, clock),
+        ArrivalCollector(arrivals, estate),
+    ]
     for collector in [*own, *collectors]:
         telemetry.registry.register(collector)
 
@@ -104,9 +108,10 @@ def create_app(
 
     async def running(_app: web.Application) -> AsyncIterator[None]:
         recent = store.windows(Selector(), int(clock()) - _RECENT_S, int(clock()) + 1)
-        frame = Frame.of(await asyncio.to_thread(list, recent), store.streams)
-        last_windows.note_frame(frame)
-        last_states.note_frame(frame)
+        known = Frame.of(await asyncio.to_thread(list, recent), store.streams)
+        last_windows.note_frame(known)
+        last_states.note_frame(known)
+        arrivals.note_known(known)
         cumulative.start(await asyncio.to_thread(store.distribution_totals))
         live.start(store.history())  # before the first batch is committed
         for companion in companions:

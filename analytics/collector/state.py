@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from netslo.metrics import (
 
 HEALTH_STALE_S: Final = 600.0
 FLOW_STALE_S: Final = 60.0  # flows come and go while their probe stays
+LATE_S: Final = 120.0  # after a window's end; retries of a short trouble take less
 REASONS_MAX: Final = 32  # of discarded packets, of one probe
 FLOWS_MAX: Final = 256
 QUANTILES: Final = ("0.5", "0.9", "0.99", "0.999")  # of a noise floor
@@ -179,3 +180,49 @@ class LastWindows:
         missing = self._streams.series_count - len(self._ends)
         if missing > 0:
             self._ends = np.append(self._ends, np.zeros(missing, dtype=np.int64))
+
+
+class Arrivals:
+    """When each site's probe last delivered, and when it last delivered late. Thread-safe.
+
+    Rules see by it which probe is silent, and that what has just come is long over.
+    """
+
+    def __init__(self, streams: Streams, clock: Callable[[], float]) -> None:
+        self._streams = streams
+        self._clock = clock
+        self._ends: dict[str, int] = {}
+        self._late: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def note_frame(self, frame: Frame) -> None:
+        """Take what was committed now."""
+        self._note(frame, late_before_s=self._clock() - LATE_S)
+
+    def note_known(self, frame: Frame) -> None:
+        """Take what was committed before: it came when it came."""
+        self._note(frame, late_before_s=-np.inf)
+
+    def _note(self, frame: Frame, late_before_s: float) -> None:
+        counters = frame.counters
+        if not len(counters.stream):
+            return
+        series_of = self._streams.series_of()[counters.stream]
+        series = self._streams.series()
+        with self._lock:
+            for number in np.unique(series_of).tolist():
+                ends_s = counters.start_s[series_of == number] + frame.length_s
+                site = series[number].path.src
+                self._ends[site] = max(self._ends.get(site, 0), int(ends_s.max()))
+                if ends_s.min() < late_before_s:
+                    self._late[site] = self._clock()
+
+    def last_ends(self) -> dict[str, int]:
+        """Return by site where its last window ends, Unix seconds."""
+        with self._lock:
+            return dict(self._ends)
+
+    def last_late(self) -> dict[str, float]:
+        """Return by site when windows last came that were over for long, Unix seconds."""
+        with self._lock:
+            return dict(self._late)

@@ -19,6 +19,7 @@ from slo.api import routes
 from slo.exposition import SloCollector
 from slo.judge import Judge
 from slo.objective import Objective
+from slo.rules.exposition import ThresholdCollector
 from slo.slice_totals import FILE_NAME as SLICES_FILE
 from slo.slice_totals import SliceTotals
 from slo.standings import Standings
@@ -51,7 +52,10 @@ async def run_collector(
             store,
             estate,
             routes=routes(judge),
-            collectors=[SloCollector(judge, lambda: slices.over(totals.read()))],
+            collectors=[
+                SloCollector(judge, lambda: slices.over(totals.read())),
+                ThresholdCollector(objectives, estate, lambda: totals.exclusions),
+            ],
             companions=[standings],
             remote_write=remote_write,
         )

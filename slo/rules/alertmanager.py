@@ -1,0 +1,264 @@
+"""Alertmanager's configuration: who hears of what, once.
+
+A dead site is one page, not one for each path: what burns is grouped by objective and far site,
+a site's page silences those of its paths, and a silent collector those of everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from slo.burn import Severity
+from slo.exclusion import Exclusion, ExclusionKind
+from slo.objective import Objective
+from slo.rules.mutes import mute_name, time_intervals
+from slo.rules.rules import BURN_ALERTS, Alert
+
+Route = dict[str, Any]
+
+DEFAULT: Final = "operations"
+ESCALATION: Final = "escalation"
+HEARTBEAT: Final = "heartbeat"
+
+_BURNS: Final = "|".join(BURN_ALERTS.values())
+_GROUP: Final = ["alertname", "slo", "dst_site"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long Alertmanager waits, in seconds; each is divided by `scale` in a trial."""
+
+    path_s: float = 30.0  # for a site's page to come first
+    site_s: float = 10.0
+    group_s: float = 300.0  # before what joins a group is told
+    repeat_page_s: float = 4 * 3600.0
+    repeat_ticket_s: float = 24 * 3600.0
+    escalation_s: float = 15 * 60.0  # a page that still burns
+    national_escalation_s: float = 5 * 60.0
+    heartbeat_s: float = 60.0
+    scale: int = 1
+
+    def text(self, seconds: float) -> str:
+        return f"{round(seconds * 1000 / self.scale)}ms" if self.scale > 1 else f"{seconds:g}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Receivers:
+    """Web hooks of receivers by name; one without an address is there to be filled in."""
+
+    webhooks: Mapping[str, str] = field(default_factory=dict)
+
+
+def configuration(
+    objectives: Sequence[Objective],
+    receivers: Receivers | None = None,
+    waits: Waits | None = None,
+    exclusions: Iterable[Exclusion] = (),
+    now_s: float = 0.0,
+) -> dict[str, Any]:
+    """Return the configuration, as YAML's plain data.
+
+    Args:
+        objectives: Their owners and escalations are receivers; their exclusions mute.
+        receivers: Where to send to.
+        waits: How long to wait.
+        exclusions: Those of the log. Only planned ones that are not over mute anything.
+        now_s: Unix time.
+    """
+    receivers, waits = receivers or Receivers(), waits or Waits()
+    every = {e.id: e for e in (*exclusions, *(e for o in objectives for e in o.exclusions))}
+    planned = sorted(
+        (e for e in every.values() if e.kind is ExclusionKind.PLANNED and e.end_s > now_s),
+        key=lambda e: (e.start_s, e.id),
+    )
+    routes = [
+        _heartbeat(waits),
+        *(_muted(e, matchers, objectives, waits) for e in planned for matchers in _covers(e)),
+        *_routes(objectives, waits),
+    ]
+    config: dict[str, Any] = {
+        "route": {
+            "receiver": DEFAULT,
+            "group_by": _GROUP,
+            "group_wait": waits.text(waits.path_s),
+            "group_interval": waits.text(waits.group_s),
+            "repeat_interval": waits.text(waits.repeat_ticket_s),
+            "routes": routes,
+        },
+        "inhibit_rules": inhibitions(),
+        "receivers": [_receiver(name, receivers) for name in _names(objectives, receivers)],
+    }
+    if planned:
+        config["time_intervals"] = [
+            {"name": mute_name(e), "time_intervals": time_intervals(e)} for e in planned
+        ]
+    return config
+
+
+def inhibitions() -> list[dict[str, Any]]:
+    """Return what silences what: the cause its effects."""
+    page, site = Alert.BURN_PAGE, Alert.SITE_PAGE
+    everything_else = f"{Alert.COLLECTOR_DOWN}|{Alert.WATCHDOG}"
+    return [
+        _inhibition(f'alertname="{Alert.COLLECTOR_DOWN}"', f'alertname!~"{everything_else}"'),
+        _inhibition(f'alertname="{site}"', f'alertname=~"{_BURNS}"', "dst_site"),
+        _inhibition(f'alertname="{site}"', f'alertname=~"{_BURNS}"', "src_site"),
+        _inhibition(
+            f'alertname="{site}"',
+            f'alertname=~"{Alert.PROBE_DOWN}|{Alert.COVERAGE_LOW}"',
+            "src_site",
+        ),
+        _inhibition(f'alertname="{site}"', f'alertname="{Alert.COVERAGE_LOW}"', "dst_site"),
+        _inhibition(f'alertname="{page}"', f'alertname="{Alert.BURN_TICKET}"', "slo", "path"),
+        _inhibition(
+            f'alertname="{Alert.PROBE_DOWN}"', f'alertname="{Alert.COVERAGE_LOW}"', "src_site"
+        ),
+    ]
+
+
+def _inhibition(source: str, target: str, *equal: str) -> dict[str, Any]:
+    rule: dict[str, Any] = {"source_matchers": [source], "target_matchers": [target]}
+    return {**rule, "equal": list(equal)} if equal else rule
+
+
+def _heartbeat(waits: Waits) -> Route:
+    return {
+        "matchers": [f'alertname="{Alert.WATCHDOG}"'],
+        "receiver": HEARTBEAT,
+        "group_by": ["alertname"],
+        "group_wait": "0s",
+        "group_interval": waits.text(waits.heartbeat_s),
+        "repeat_interval": waits.text(waits.heartbeat_s),
+    }
+
+
+def _routes(objectives: Sequence[Objective], waits: Waits) -> list[Route]:
+    """Return routes by scope (who is told when nobody takes it up), severity and owner."""
+    return [
+        *_escalations(objectives, waits),
+        {
+            "matchers": [f'alertname="{Alert.COLLECTOR_DOWN}"'],
+            "receiver": DEFAULT,
+            "group_by": ["alertname"],
+            "group_wait": waits.text(waits.site_s),
+            "repeat_interval": waits.text(waits.repeat_page_s),
+        },
+        {
+            "matchers": [f'alertname=~"{Alert.SITE_PAGE}|{Alert.PROBE_DOWN}"'],
+            "receiver": DEFAULT,
+            "group_by": ["alertname", "src_site"],
+            "group_wait": waits.text(waits.site_s),
+            "repeat_interval": waits.text(waits.repeat_page_s),
+        },
+        *(
+            {
+                "matchers": [f'severity="{severity}"', f'slo=~"{_any_of(slos)}"'],
+                "receiver": owner,
+                "repeat_interval": waits.text(repeat_s),
+            }
+            for owner, slos in _by_owner(objectives).items()
+            for severity, repeat_s in (
+                (Severity.PAGE, waits.repeat_page_s),
+                (Severity.TICKET, waits.repeat_ticket_s),
+            )
+        ),
+    ]
+
+
+def _escalations(objectives: Sequence[Objective], waits: Waits) -> list[Route]:
+    """Return routes that wait: what is over by then reaches nobody else."""
+    page = 'severity="page"'
+    national = {
+        "matchers": ['scope=~"national|site"'],
+        "group_wait": waits.text(waits.national_escalation_s),
+    }
+    by_receiver: dict[str, list[str]] = {}
+    for objective in objectives:
+        if objective.alerts.escalation is not None:
+            by_receiver.setdefault(objective.alerts.escalation, []).append(objective.name)
+    own = [
+        {
+            "matchers": [page, f'slo=~"{_any_of(slos)}"'],
+            "receiver": receiver,
+            "group_wait": waits.text(waits.escalation_s),
+            "repeat_interval": waits.text(waits.repeat_page_s),
+            "continue": True,
+            "routes": [dict(national)],
+        }
+        for receiver, slos in sorted(by_receiver.items())
+    ]
+    taken = [name for slos in by_receiver.values() for name in slos]
+    others = [page, f'slo!~"{_any_of(taken)}"'] if taken else [page]
+    return [
+        *own,
+        {
+            "matchers": others,
+            "receiver": ESCALATION,
+            "group_wait": waits.text(waits.escalation_s),
+            "repeat_interval": waits.text(waits.repeat_page_s),
+            "continue": True,
+            "routes": [dict(national)],
+        },
+    ]
+
+
+def _muted(
+    exclusion: Exclusion, matchers: list[str], objectives: Sequence[Objective], waits: Waits
+) -> Route:
+    """Return the usual routes for what an exclusion covers, silent while it is in force."""
+    burns = [f'alertname=~"{_BURNS}|{Alert.COVERAGE_LOW}"', *matchers]
+    mutes = [mute_name(exclusion)]
+    return {
+        "matchers": burns,
+        "receiver": DEFAULT,
+        "mute_time_intervals": mutes,
+        "routes": [_with_mutes(route, mutes) for route in _routes(objectives, waits)],
+    }
+
+
+def _with_mutes(route: Route, mutes: list[str]) -> Route:
+    """Mute a route and those below: Alertmanager hands mutes down to nobody."""
+    below = [_with_mutes(child, mutes) for child in route.get("routes", ())]
+    muted = {**route, "mute_time_intervals": mutes}
+    return {**muted, "routes": below} if below else muted
+
+
+def _covers(exclusion: Exclusion) -> list[list[str]]:
+    """Return the matchers of each route that an exclusion needs: a site may be at either end."""
+    covers = exclusion.covers
+    common = [f'slo=~"{_any_of(covers.slos)}"'] if covers.slos else []
+    if covers.paths:
+        common.append(f'path=~"{_any_of(path.id for path in covers.paths)}"')
+    if not covers.sites:
+        return [common]
+    sites = _any_of(covers.sites)
+    return [[*common, f'{end}=~"{sites}"'] for end in ("src_site", "dst_site")]
+
+
+def _by_owner(objectives: Iterable[Objective]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for objective in objectives:
+        if objective.owner:
+            found.setdefault(objective.owner, []).append(objective.name)
+    return dict(sorted(found.items()))
+
+
+def _names(objectives: Sequence[Objective], receivers: Receivers) -> list[str]:
+    escalations = {o.alerts.escalation for o in objectives} - {None}
+    more = {*_by_owner(objectives), *escalations, *receivers.webhooks}
+    fixed = [DEFAULT, ESCALATION, HEARTBEAT]
+    return fixed + sorted(str(name) for name in more if name not in fixed)
+
+
+def _receiver(name: str, receivers: Receivers) -> dict[str, Any]:
+    url = receivers.webhooks.get(name)
+    if url is None:
+        return {"name": name}
+    return {"name": name, "webhook_configs": [{"url": url, "send_resolved": name != HEARTBEAT}]}
+
+
+def _any_of(names: Iterable[str]) -> str:
+    """Return a regular expression; names have no character that means anything in one."""
+    return "|".join(sorted(names))

@@ -1,0 +1,148 @@
+"""`netslo slo rules` and `netslo slo alertmanager`: files for Prometheus and Alertmanager."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import click
+
+from netslo.config.options import config_option, directory_option, file_option
+
+_RULE_FILE = "netslo-rules.yml"
+_HEAD = "Made by `netslo slo {}`: do not edit, make it anew when objectives change."
+_BINDING = re.compile(r"([^=\s]+)=(https?://\S+)\Z")
+
+
+@click.command()
+@config_option
+@directory_option("-o", "output_dir", "Write the files into DIR.")
+@click.option("--tests", is_flag=True, help="Write cases for `promtool test rules`, too.")
+@click.option(
+    "--runbooks",
+    metavar="URL",
+    default="docs/runbooks",
+    show_default=True,
+    help="Where runbooks are; the alert's name and .md are added.",
+)
+@click.option("--dashboard", metavar="URL", help="The dashboard of an SLO; by default a graph.")
+@click.option(
+    "--interval",
+    "fast_s",
+    type=click.FloatRange(min=1.0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often windows up to 6 h are evaluated; longer ones every four times that.",
+)
+def rules(
+    config_dir: pathlib.Path,
+    output_dir: pathlib.Path | None,
+    runbooks: str,
+    dashboard: str | None,
+    fast_s: float,
+    *,
+    tests: bool,
+) -> None:
+    """Write recording and alerting rules: as many for ten paths as for ten thousand.
+
+    Without -o the rules go to standard output. Thresholds come from the collector's metrics, so
+    a changed target needs no new rules; changed windows do.
+    """
+    from netslo.config.estate_file import load_estate
+    from slo.rules.cases import test_files
+    from slo.rules.layout import Timing
+    from slo.rules.rules import rule_file
+    from slo.rules.texts import Links
+    from slo.rules.yaml_text import to_yaml
+    from slo.spec import load_objectives
+
+    estate = load_estate(config_dir)
+    objectives = load_objectives(config_dir, estate)
+    timing = Timing(fast_s=fast_s, slow_s=4 * fast_s)
+    made = rule_file(objectives, timing, Links(runbooks, dashboard))
+    head = _HEAD.format("rules")
+    if output_dir is None:
+        if tests:
+            raise click.UsageError("--tests needs -o DIR: tests name the file of the rules")
+        click.echo(to_yaml(made, head), nl=False)
+        return
+    files = {_RULE_FILE: to_yaml(made, head)}
+    if tests:
+        for name, case in test_files(objectives, estate, _RULE_FILE).items():
+            files[f"netslo-rules-test-{name}.yml"] = to_yaml(case, head)
+    for name, text in files.items():
+        _write(output_dir / name, text)
+    for objective in objectives:
+        if objective.slices is not None:
+            click.echo(
+                f"note: {objective.name} is by time slice: Prometheus has no counters of it, "
+                "so only netslo itself alerts on it",
+                err=True,
+            )
+    count = sum(len(group["rules"]) for group in made["groups"])
+    click.echo(f"{count} rules for {len(objectives)} SLOs: {output_dir / _RULE_FILE}")
+
+
+@click.command()
+@config_option
+@file_option("-o", "output_file", "Write the configuration to FILE.")
+@click.option(
+    "--webhook",
+    "webhooks",
+    multiple=True,
+    metavar="RECEIVER=URL",
+    help="Where a receiver is told, such as operations=http://pager/; repeatable.",
+)
+def alertmanager(
+    config_dir: pathlib.Path, output_file: pathlib.Path | None, webhooks: tuple[str, ...]
+) -> None:
+    """Write Alertmanager's configuration: routes, inhibition, mutes for planned exclusions.
+
+    Receivers are `operations`, `escalation`, `heartbeat` and the owners of objectives. One
+    without a --webhook has no address yet, and you are told.
+    """
+    import time
+
+    from netslo.config.estate_file import load_estate
+    from slo.exclusion_log import FILE_NAME, load_exclusions
+    from slo.rules.alertmanager import Receivers, configuration
+    from slo.rules.yaml_text import to_yaml
+    from slo.spec import load_objectives
+
+    objectives = load_objectives(config_dir, load_estate(config_dir))
+    bound = _bindings(webhooks)
+    logged = load_exclusions(config_dir / FILE_NAME)
+    made = configuration(objectives, Receivers(bound), exclusions=logged, now_s=time.time())
+    names = [receiver["name"] for receiver in made["receivers"]]
+    text = to_yaml(made, _HEAD.format("alertmanager"))
+    if output_file is None:
+        click.echo(text, nl=False)
+    else:
+        _write(output_file, text)
+        click.echo(f"{len(names)} receivers, {len(objectives)} SLOs: {output_file}")
+    for name in names:
+        if name not in bound:
+            click.echo(f"note: receiver {name} has no address: --webhook {name}=URL", err=True)
+
+
+def _bindings(texts: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        match = _BINDING.match(text)
+        if match is None:
+            raise click.BadParameter(f"--webhook {text!r} is not of the form RECEIVER=URL")
+        if match[1] in found:
+            raise click.BadParameter(f"--webhook names {match[1]} twice")
+        found[match[1]] = match[2]
+    return found
+
+
+def _write(file: pathlib.Path, text: str) -> None:
+    from netslo.errors import ConfigurationError
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from error

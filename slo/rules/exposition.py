@@ -1,0 +1,125 @@
+"""What the rules need of each objective and site, as series: no rule names an objective."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from netslo import metrics
+from netslo.estate import Estate
+from netslo.units import format_duration
+from slo.exclusion import Exclusion, is_excluded
+from slo.objective import Objective
+from slo.rules.layout import bad_events_min, budget_events_min, by_rules, span_of
+
+_PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "slo")
+
+
+class ThresholdCollector(Collector):
+    """Collects thresholds, least counts, sites and exclusions in force; from any thread."""
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        estate: Estate,
+        exclusions: Callable[[], Iterable[Exclusion]] = tuple,
+        clock: Callable[[], float] = time.time,
+        scale: int = 1,
+    ) -> None:
+        """Publish for rules whose windows go by `scale` times faster than their names say."""
+        self._objectives = tuple(o for o in objectives if by_rules(o))
+        self._estate = estate
+        self._exclusions = exclusions
+        self._clock = clock
+        self._scale = scale
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the families without samples."""
+        return _families()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families."""
+        threshold, bad, budget, peers, excluded = families = _families()
+        for objective in self._objectives:
+            self._add_pairs(objective, threshold, bad, budget)
+        for site, count in self._peers().items():
+            peers.add_metric([site], count)
+        self._add_excluded(excluded)
+        return families
+
+    def _add_pairs(
+        self,
+        objective: Objective,
+        threshold: GaugeMetricFamily,
+        bad: GaugeMetricFamily,
+        budget: GaugeMetricFamily,
+    ) -> None:
+        seen = set()
+        for pair in objective.alerts.pairs:
+            span = span_of(pair)
+            if span in seen:  # the first is the most urgent, and one series must answer
+                continue
+            seen.add(span)
+            rate = float(pair.threshold(objective.window_s))
+            threshold.add_metric([objective.name, span.id, pair.severity.value], rate)
+            least = bad_events_min(objective, self._estate, pair)
+            bad.add_metric([objective.name, span.id], least)
+        for window_s in objective.alerts.windows_s:
+            window = window_s // self._scale
+            events = float(budget_events_min(objective, self._estate, window))
+            budget.add_metric([objective.name, format_duration(window_s)], events)
+
+    def _peers(self) -> dict[str, int]:
+        """Return for each site with how many others it shares a path that is promised about."""
+        peers: dict[str, set[str]] = {}
+        for objective in self._objectives:
+            for path in objective.paths(self._estate):
+                peers.setdefault(path.src, set()).add(path.dst)
+                peers.setdefault(path.dst, set()).add(path.src)
+        return {site: len(others) for site, others in peers.items()}
+
+    def _add_excluded(self, family: GaugeMetricFamily) -> None:
+        now_s = self._clock()
+        logged = tuple(self._exclusions())
+        for objective in self._objectives:
+            exclusions = (*objective.exclusions, *logged)
+            if not any(e.start_s <= now_s < e.end_s for e in exclusions):
+                continue
+            for path in objective.paths(self._estate):
+                if is_excluded(exclusions, objective.name, path, now_s):
+                    scope = self._estate.scope(path).value
+                    labels = [path.id, path.src, path.dst, path.traffic_class, scope]
+                    family.add_metric([*labels, objective.name], 1)
+
+
+def _families() -> list[GaugeMetricFamily]:
+    return [
+        GaugeMetricFamily(name, text, labels=labels)
+        for name, text, labels in (
+            (
+                metrics.PROM_SLO_BURN_THRESHOLD,
+                "Burn rate above which a pair of windows fires.",
+                ("slo", "pair", "severity"),
+            ),
+            (
+                metrics.PROM_SLO_BAD_EVENTS_MIN,
+                "Bad events that a long window needs before anybody is told.",
+                ("slo", "pair"),
+            ),
+            (
+                metrics.PROM_SLO_BUDGET_EVENTS_MIN,
+                "Budget events without which the burn rate of a window is unknown.",
+                ("slo", "window"),
+            ),
+            (
+                metrics.PROM_SLO_SITE_PEERS,
+                "Other sites with which a site shares a path that has an objective.",
+                ("site",),
+            ),
+            (metrics.PROM_SLO_EXCLUDED, "1 while an exclusion is in force.", _PATH_LABELS),
+        )
+    ]

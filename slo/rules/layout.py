@@ -1,0 +1,143 @@
+"""Which windows and pairs the rules look at: the union of what the objectives ask for.
+
+The rules know windows, not objectives: at which burn rate an objective fires comes from series
+that the collector exports. So a hundred objectives with the usual pairs make the same rules as
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from netslo.errors import ConfigurationError
+from netslo.estate import Estate
+from netslo.units import format_duration
+from slo.budget import MissingData
+from slo.burn import PAIRS, BurnPair, Severity, chance_of_at_least
+from slo.objective import Objective
+
+FAST_S: Final = 6 * 3600  # pairs up to this long are looked at more often
+RULES_MAX: Final = 25
+_COUNT_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A long and a short window, seconds: the part of a burn pair that is the same for many."""
+
+    long_s: int
+    short_s: int
+
+    @property
+    def id(self) -> str:
+        """The label `pair`, such as `1h/5m`."""
+        return f"{format_duration(self.long_s)}/{format_duration(self.short_s)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """Spans that are evaluated together, and the severities that come from them."""
+
+    name: str
+    interval_s: float
+    spans: tuple[Span, ...]
+    severities: tuple[Severity, ...]
+
+    @property
+    def shorts_s(self) -> tuple[int, ...]:
+        return tuple(sorted({span.short_s for span in self.spans}))
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often rules are evaluated, and how much faster than in truth windows go by.
+
+    `scale` divides every duration, and is for trials: at 60, an hour's window is a minute's.
+    """
+
+    fast_s: float = 30.0
+    slow_s: float = 120.0
+    scale: int = 1
+
+    def text(self, seconds: float) -> str:
+        """Write a duration as Prometheus reads it, divided by the scale."""
+        milliseconds = round(seconds * 1000 / self.scale)
+        if milliseconds % 1000:
+            return f"{milliseconds}ms"
+        return format_duration(milliseconds // 1000)
+
+
+def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, ...]:
+    """Return the spans of all objectives by cadence, those of the Workbook if there are none.
+
+    Raises:
+        ConfigurationError: the objectives have so many different pairs that the rules would be
+            more than `RULES_MAX`.
+    """
+    pairs = [pair for o in objectives if by_rules(o) for pair in o.alerts.pairs] or list(PAIRS)
+    found = []
+    for name, interval_s, fast in (("fast", timing.fast_s, True), ("slow", timing.slow_s, False)):
+        of_this = [pair for pair in pairs if (pair.long_s <= FAST_S) == fast]
+        if of_this:
+            spans = tuple(sorted({span_of(pair) for pair in of_this}))
+            severities = {pair.severity for pair in of_this}
+            ordered = tuple(severity for severity in Severity if severity in severities)
+            found.append(Cadence(name, interval_s, spans, ordered))
+    size = sum(len(c.spans) + len(c.shorts_s) + len(c.severities) for c in found)
+    if size + _OTHERS > RULES_MAX:
+        every = sorted({span_of(pair) for pair in pairs})
+        raise ConfigurationError(
+            f"the objectives have {len(every)} different pairs of windows "
+            f"({', '.join(span.id for span in every)}), which make {size + _OTHERS} rules; "
+            f"at most {RULES_MAX} are made, so let objectives share their windows"
+        )
+    return tuple(found)
+
+
+_OTHERS: Final = 6  # site's record and page, coverage, probe, collector, watchdog
+
+
+def by_rules(objective: Objective) -> bool:
+    """Whether Prometheus can judge an objective: of time slices it has no counters."""
+    return objective.slices is None
+
+
+def span_of(pair: BurnPair) -> Span:
+    return Span(pair.long_s, pair.short_s)
+
+
+def budget_events_min(objective: Objective, estate: Estate, window_s: int) -> Fraction:
+    """Return the budget events without which a window says nothing: a young series, a gap.
+
+    That is the objective's least coverage of what the probing plan makes due in the window. An
+    objective that takes missing data for good or bad judges from its first event on.
+    """
+    one = 1 - objective.target
+    if objective.missing_data is not MissingData.IGNORE:
+        return one
+    due = window_s / Fraction(str(estate.plan.interval_s))
+    return max(one, one * objective.coverage_min * due)
+
+
+def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair) -> int:
+    """Return how many bad events a long window needs, by the objective's guard.
+
+    With a confidence it depends on the budget; here that of a window in which all is measured,
+    which asks for no less than any other.
+    """
+    guard = objective.alerts.guard
+    if guard.confidence is None:
+        return guard.bad_events_min
+    due = pair.long_s / Fraction(str(estate.plan.interval_s))
+    mean = float(pair.threshold(objective.window_s) * (1 - objective.target) * due)
+    low, high = guard.bad_events_min, max(guard.bad_events_min, int(2 * mean) + _COUNT_MAX)
+    while low < high:  # the chance falls as the count grows
+        middle = (low + high) // 2
+        if chance_of_at_least(middle, mean) < 1 - guard.confidence:
+            high = middle
+        else:
+            low = middle + 1
+    return low

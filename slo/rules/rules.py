@@ -1,0 +1,157 @@
+"""The rule file for Prometheus: recordings and the alerts that stand on them, in one group.
+
+Rules of one group run in order, so that an alert sees what was recorded a moment before. Two
+groups have a cadence each: pairs of hours must be looked at often, pairs of days need not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+from netslo.units import format_duration
+from slo.burn import Severity
+from slo.objective import Objective
+from slo.rules import expressions, texts
+from slo.rules.layout import RULES_MAX, Cadence, Timing, cadences
+from slo.rules.texts import Links, Texts
+
+Rule = dict[str, Any]
+
+COVERAGE_FOR_S = 600
+PROBE_FOR_S = 60
+COLLECTOR_FOR_S = 60
+
+
+class Alert(StrEnum):
+    """The names of all alerts."""
+
+    BURN_PAGE = "SLOBurnPage"
+    BURN_TICKET = "SLOBurnTicket"
+    SITE_PAGE = "SLOSiteBurnPage"
+    COVERAGE_LOW = "SLOCoverageLow"
+    PROBE_DOWN = "SLOProbeDown"
+    COLLECTOR_DOWN = "SLOCollectorDown"
+    WATCHDOG = "SLOWatchdog"
+
+
+BURN_ALERTS = {Severity.PAGE: Alert.BURN_PAGE, Severity.TICKET: Alert.BURN_TICKET}
+
+
+def rule_file(
+    objectives: Sequence[Objective], timing: Timing | None = None, links: Links | None = None
+) -> dict[str, Any]:
+    """Return the rule file, as YAML's plain data; the same for any number of paths.
+
+    Raises:
+        ConfigurationError: the objectives ask for more different windows than rules are made.
+    """
+    timing, links = timing or Timing(), links or Links()
+    groups = []
+    for cadence in cadences(objectives, timing):
+        rules = _recordings(cadence, timing)
+        if cadence.name == "fast":
+            rules += _site_rules(links)
+        rules += [_burn_rule(severity, cadence, links) for severity in cadence.severities]
+        if cadence.name == "fast":
+            rules.append(_coverage_rule(cadence, timing, links))
+        groups.append(
+            {
+                "name": f"netslo-{cadence.name}",
+                "interval": timing.text(cadence.interval_s),
+                "rules": rules,
+            }
+        )
+    groups.append(
+        {
+            "name": "netslo-health",
+            "interval": timing.text(timing.fast_s),
+            "rules": _health_rules(timing, links),
+        }
+    )
+    assert sum(len(group["rules"]) for group in groups) <= RULES_MAX
+    return {"groups": groups}
+
+
+def _recordings(cadence: Cadence, timing: Timing) -> list[Rule]:
+    shorts = [
+        {
+            "record": expressions.BURN_RATE,
+            "expr": expressions.short_burn_rate(format_duration(short_s), short_s, timing),
+            "labels": {"window": format_duration(short_s), "cadence": cadence.name},
+        }
+        for short_s in cadence.shorts_s
+    ]
+    return shorts + [
+        {
+            "record": expressions.BURN_ALERT,
+            "expr": expressions.burn_alert(
+                span,
+                cadence.name,
+                format_duration(span.long_s),
+                format_duration(span.short_s),
+                timing,
+            ),
+            "labels": {"pair": span.id},
+        }
+        for span in cadence.spans
+    ]
+
+
+def _site_rules(links: Links) -> list[Rule]:
+    said = texts.site_texts(Alert.SITE_PAGE, links)
+    return [
+        {"record": expressions.SITE_PEERS, "expr": expressions.burning_peers()},
+        _alert(Alert.SITE_PAGE, expressions.site_burns(), 0, "page", said, scope="site"),
+    ]
+
+
+def _burn_rule(severity: Severity, cadence: Cadence, links: Links) -> Rule:
+    alert = BURN_ALERTS[severity]
+    expr = expressions.burning(severity.value, cadence.spans)
+    return _alert(alert, expr, 0, severity.value, texts.burn_texts(alert, links))
+
+
+def _coverage_rule(cadence: Cadence, timing: Timing, links: Links) -> Rule:
+    window = format_duration(cadence.shorts_s[0])
+    expr = expressions.coverage_low(window, cadence.name)
+    said = texts.coverage_texts(Alert.COVERAGE_LOW, links)
+    return _alert(
+        Alert.COVERAGE_LOW, expr, timing.text(COVERAGE_FOR_S), Severity.TICKET.value, said
+    )
+
+
+def _health_rules(timing: Timing, links: Links) -> list[Rule]:
+    return [
+        _alert(
+            Alert.PROBE_DOWN,
+            expressions.probe_down(timing),
+            timing.text(PROBE_FOR_S),
+            Severity.PAGE.value,
+            texts.probe_texts(Alert.PROBE_DOWN, links),
+        ),
+        _alert(
+            Alert.COLLECTOR_DOWN,
+            expressions.collector_down(timing),
+            timing.text(COLLECTOR_FOR_S),
+            Severity.PAGE.value,
+            texts.collector_texts(Alert.COLLECTOR_DOWN, links),
+        ),
+        _alert(
+            Alert.WATCHDOG,
+            "vector(1)",
+            0,
+            "none",
+            texts.watchdog_texts(Alert.WATCHDOG, links),
+        ),
+    ]
+
+
+def _alert(
+    name: Alert, expr: str, held: str | int, severity: str, said: Texts, **labels: str
+) -> Rule:
+    rule: Rule = {"alert": name.value, "expr": expr}
+    if held:
+        rule["for"] = held
+    return {**rule, "labels": {"severity": severity, **labels}, "annotations": said}

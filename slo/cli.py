@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netslo.config.options import config_option, file_option, json_option
+from slo.commands.prometheus import prometheus_commands
 from slo.commands.shared import (
     PIPE_WIDTH,
     STORE,
@@ -96,5 +97,5 @@ def _evaluate(
         return evaluate(ranges, objectives, estate, time.time())
 
 
-for _command in specification_commands():
+for _command in (*specification_commands(), *prometheus_commands()):
     slo.add_command(_command)

@@ -30,6 +30,8 @@ COMMANDS = [
     ["slo"],
     ["slo", "check"],
     ["slo", "status"],
+    ["slo", "rules"],
+    ["slo", "alertmanager"],
     ["doctor"],
 ]
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Sequence
 
 import click
 
 from netslo.config.options import config_option, directory_option, file_option
+from slo.commands.shared import load, load_log
 
 _RULE_FILE = "netslo-rules.yml"
 _HEAD = "Made by `netslo slo {}`: do not edit, make it anew when objectives change."
 _BINDING = re.compile(r"([^=\s]+)=(https?://\S+)\Z")
+
+
+def prometheus_commands() -> Sequence[click.Command]:
+    """Return the commands of this module."""
+    return (rules, alertmanager)
 
 
 @click.command()
@@ -49,16 +56,14 @@ def rules(
     Without -o the rules go to standard output. Thresholds come from the collector's metrics, so
     a changed target needs no new rules; changed windows do.
     """
-    from netslo.config.estate_file import load_estate
     from slo.rules.cases import test_files
     from slo.rules.layout import Timing
     from slo.rules.rules import rule_file
     from slo.rules.texts import Links
     from slo.rules.yaml_text import to_yaml
-    from slo.spec import load_objectives
 
-    estate = load_estate(config_dir)
-    objectives = load_objectives(config_dir, estate)
+    estate, specification = load(config_dir)
+    objectives = specification.objectives
     timing = Timing(fast_s=fast_s, slow_s=4 * fast_s)
     made = rule_file(objectives, timing, Links(runbooks, dashboard))
     head = _HEAD.format("rules")
@@ -104,15 +109,12 @@ def alertmanager(
     """
     import time
 
-    from netslo.config.estate_file import load_estate
-    from slo.exclusion_log import FILE_NAME, load_exclusions
     from slo.rules.alertmanager import Receivers, configuration
     from slo.rules.yaml_text import to_yaml
-    from slo.spec import load_objectives
 
-    objectives = load_objectives(config_dir, load_estate(config_dir))
+    objectives = load(config_dir)[1].objectives
     bound = _bindings(webhooks)
-    logged = load_exclusions(config_dir / FILE_NAME)
+    logged = load_log(config_dir)
     made = configuration(objectives, Receivers(bound), exclusions=logged, now_s=time.time())
     names = [receiver["name"] for receiver in made["receivers"]]
     text = to_yaml(made, _HEAD.format("alertmanager"))

@@ -1,0 +1,309 @@
+"""A fault until it reaches a person: exporter, real Prometheus, real Alertmanager, web hook.
+
+Windows go by sixty times faster than their names say. The exporter publishes what a collector
+would, and its own log says when each fault began; so the theory and the web hook are compared
+with the same clock, however busy the machine is.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from real_prometheus import alertmanager, prometheus, run, wait_until
+
+from netslo import metrics
+from netslo.estate import Estate
+from netslo.model import Path
+from slo.burn import PAIRS
+from slo.objective import Objective
+from slo.policy import AlertPolicy
+from slo.rules.alertmanager import DEFAULT, ESCALATION, HEARTBEAT, Receivers, Waits, configuration
+from slo.rules.exposition import ThresholdCollector
+from slo.rules.layout import Timing
+from slo.rules.rules import rule_file
+from slo.rules.yaml_text import to_yaml
+
+SCALE = 60
+RATE = 200.0  # events a second of each path
+CADENCE_S = 0.5  # of scrapes and evaluations
+PAGE = PAIRS[0]
+SLACK_S = 3.0  # what is promised; a busy machine is allowed more before the test fails
+PATIENCE_S = 40.0
+
+timeout = pytest.mark.timeout(400)
+
+
+@dataclass(eq=False)
+class Network:
+    """Counters of all paths, as a function of time, and the log of what was done to them."""
+
+    objectives: list[Objective]
+    estate: Estate
+    errors: dict[str, float] = field(default_factory=dict)  # by path id
+    dead: set[str] = field(default_factory=set)  # sites whose probes deliver nothing
+    log: list[tuple[float, str]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.paths = {path.id: path for path in self.estate.paths}
+        self.counts = {
+            (o.name, path.id): [0.0, 0.0] for o in self.objectives for path in o.paths(self.estate)
+        }
+        self.last = dict.fromkeys(self.estate.sites, time.time())
+        self.began_s = self.advanced_s = time.time()
+
+    def advance(self) -> None:
+        now_s = time.time()
+        events = RATE * (now_s - self.advanced_s)
+        self.advanced_s = now_s
+        for (_, path_id), counts in self.counts.items():
+            if self.paths[path_id].src not in self.dead:
+                counts[0] += events
+                counts[1] += events * self.errors.get(path_id, 0.0001)
+        for site in set(self.last) - self.dead:
+            self.last[site] = now_s
+
+    def change(self, what: str, errors: dict[str, float], dead: set[str] = frozenset()) -> float:
+        """Let other error ratios hold from now on; return when that was."""
+        with self.lock:
+            self.advance()
+            self.errors, self.dead = dict(errors), set(dead)
+            self.log.append((self.advanced_s, what))
+            return self.advanced_s
+
+    def collect(self):
+        """Publish as the collector does."""
+        labels = ("path", "src_site", "dst_site", "class", "scope", "slo")
+        names = (
+            metrics.PROM_SLO_EVENTS,
+            metrics.PROM_SLO_BAD_EVENTS,
+            metrics.PROM_SLO_BUDGET_EVENTS,
+        )
+        families = [CounterMetricFamily(name, name, labels=labels) for name in names]
+        targets = {o.name: float(o.target) for o in self.objectives}
+        with self.lock:
+            self.advance()
+            for (slo, path_id), (events, bad) in self.counts.items():
+                path = self.paths[path_id]
+                of = [path_id, path.src, path.dst, path.traffic_class, "national", slo]
+                for family, value in zip(
+                    families, (events, bad, events * (1 - targets[slo])), strict=True
+                ):
+                    family.add_metric(of, value)
+            last = GaugeMetricFamily(
+                metrics.PROM_PROBE_LAST_WINDOW, "Last window", labels=["src_site"]
+            )
+            for site, unix_s in self.last.items():
+                last.add_metric([site], unix_s)
+            commit = GaugeMetricFamily(
+                metrics.PROM_COLLECTOR_LAST_COMMIT, "Last commit", self.advanced_s
+            )
+        info = GaugeMetricFamily(metrics.PROM_SLO_INFO, "Info", labels=["slo", "owner", "runbook"])
+        for o in self.objectives:
+            info.add_metric([o.name, o.owner or "", o.runbook or ""], 1)
+        return [*families, last, commit, info]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One request of Alertmanager's to a receiver."""
+
+    at_s: float
+    receiver: str
+    status: str  # of the group
+    alerts: tuple[tuple[str, str, str], ...]  # status, alertname, path or site
+    annotations: tuple[dict[str, str], ...]
+
+
+@contextmanager
+def web(network: Network, notices: list[Notice]) -> Iterator[str]:
+    """Serve the exporter and the web hooks."""
+    registry = CollectorRegistry()
+    registry.register(network)
+    estate = replace(network.estate, plan=replace(network.estate.plan, interval_s=1 / RATE))
+    registry.register(ThresholdCollector(network.objectives, estate, scale=SCALE))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(generate_latest(registry))
+
+        def do_POST(self) -> None:
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            alerts = told["alerts"]
+            notices.append(
+                Notice(
+                    time.time(),
+                    told["receiver"],
+                    told["status"],
+                    tuple((a["status"], a["labels"]["alertname"], subject(a)) for a in alerts),
+                    tuple(a["annotations"] for a in alerts),
+                )
+            )
+            self.answer(b"")
+
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def subject(alert: dict) -> str:
+    labels = alert["labels"]
+    return labels.get("path") or labels.get("dst_site") or labels.get("src_site", "")
+
+
+@contextmanager
+def pipeline(folder, network: Network, notices: list[Notice]) -> Iterator[object]:
+    """Run all of it."""
+    with ExitStack() as stack:
+        address = stack.enter_context(web(network, notices))
+        timing = Timing(fast_s=CADENCE_S * SCALE, slow_s=4 * CADENCE_S * SCALE, scale=SCALE)
+        rules = to_yaml(rule_file(network.objectives, timing), "test")
+        (folder / "rules.yml").write_text(rules)
+        hook = f"http://{address}/"
+        names = (DEFAULT, ESCALATION, HEARTBEAT, "noc")
+        waits = Waits(path_s=60.0, site_s=10.0, group_s=60.0, scale=SCALE)
+        made = configuration(network.objectives, Receivers(dict.fromkeys(names, hook)), waits)
+        file = folder / "alertmanager.yml"
+        file.write_text(to_yaml(made, "test"))
+        checked = run("amtool", "check-config", file)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        manager = stack.enter_context(alertmanager(folder, file))
+        config = {
+            "global": {
+                "scrape_interval": f"{CADENCE_S * 1000:.0f}ms",
+                "scrape_timeout": f"{CADENCE_S * 1000:.0f}ms",
+                "evaluation_interval": f"{CADENCE_S * 1000:.0f}ms",
+            },
+            "rule_files": ["rules.yml"],
+            "alerting": {
+                "alertmanagers": [
+                    {"static_configs": [{"targets": [manager.url.removeprefix("http://")]}]}
+                ]
+            },
+            "scrape_configs": [{"job_name": "netslo", "static_configs": [{"targets": [address]}]}],
+        }
+        yield stack.enter_context(prometheus(folder, config, "--rules.alert.resend-delay=1s"))
+
+
+def pages(notices: list[Notice], receiver: str | None = None) -> list[Notice]:
+    """Return what woke somebody: all but heartbeats and escalations."""
+    return [
+        n
+        for n in notices
+        if n.receiver not in {HEARTBEAT, ESCALATION} and receiver in (None, n.receiver)
+    ]
+
+
+def told(notices: list[Notice], status: str, alert: str, about: str) -> Notice | None:
+    wanted = (status, alert, about)
+    return next((n for n in pages(notices) if wanted in n.alerts), None)
+
+
+@timeout
+def test_a_fault_pages_in_time_a_healthy_path_is_silent_and_a_dead_site_pages_once(
+    tmp_path, estate, latency, loss, capsys
+) -> None:
+    # Only the page of an hour: its window is a minute here, and so are warm-up and reset.
+    policy = AlertPolicy(pairs=(PAGE,))
+    objectives = [replace(o, alerts=policy) for o in (latency, replace(loss, owner="noc"))]
+    objectives[1] = replace(objectives[1], target_text="0.999")
+    network = Network(objectives, estate)
+    notices: list[Notice] = []
+    with pipeline(tmp_path, network, notices) as server:
+        known = f'count({{__name__="slo:burn_rate"}}) >= {len(network.counts)}'
+        wait_until(lambda: server.query(known), "short windows are known", 60)
+        young = f"count(slo_bad_events_total offset {PAGE.long_s // SCALE}s)"
+        wait_until(lambda: server.query(young), "long windows are known", 120, 0.5)
+        assert not pages(notices)  # nothing was said of a young estate
+        assert wait_until(lambda: [n for n in notices if n.receiver == HEARTBEAT], "a heartbeat")
+
+        # A path loses a tenth.
+        path = Path("reading", "brighton", "ef").id
+        error_ratio = 0.1
+        began_s = network.change("a tenth of a path is lost", {path: error_ratio})
+        page = wait_until(
+            lambda: told(notices, "firing", "SLOBurnPage", path), "the page", PATIENCE_S, 0.02
+        )
+        theory_s = float(PAGE.threshold(latency.window_s)) * 0.001 * 60 / error_ratio
+        took_s = page.at_s - began_s
+        with capsys.disabled():
+            print(
+                f"\n{error_ratio:.0%} loss: theory {theory_s:.2f} s, web hook {took_s:.2f} s, "
+                f"overhead {took_s - theory_s:.2f} s (promised {SLACK_S} s, windows / {SCALE})"
+            )
+        assert theory_s - 1.0 < took_s < theory_s + PATIENCE_S
+        (said,) = [a for a in page.annotations if path in a["summary"]]
+        assert "pair 1h/5m" in said["summary"]
+        assert said["owner"] == "noc"
+        assert said["runbook_url"] == "docs/runbooks/SLOBurnPage.md"
+        assert "error expanding" not in json.dumps(page.annotations)
+        over_s = network.change("it is mended", {})
+        resolved = wait_until(
+            lambda: told(notices, "resolved", "SLOBurnPage", path), "the end", PATIENCE_S, 0.05
+        )
+        assert resolved.at_s > over_s
+        assert {about for n in pages(notices) for _, _, about in n.alerts} == {path}
+
+        # A site dies: nobody gets an answer from it, and its probe delivers nothing.
+        del notices[:]
+        dead = "brighton"
+        lost = {p.id: 1.0 for p in estate.paths if p.dst == dead}
+        network.change("a site dies", lost, {dead})
+        wait_until(
+            lambda: told(notices, "firing", "SLOSiteBurnPage", dead), "the site's page", PATIENCE_S
+        )
+        burning = 'count(ALERTS{alertname="SLOBurnPage",alertstate="firing"}) >= 6'
+        wait_until(lambda: server.query(burning), "all its paths burn", PATIENCE_S)
+        down = 'ALERTS{alertname="SLOProbeDown",alertstate="firing"}'
+        wait_until(lambda: server.query(down), "its probe is down", PATIENCE_S)
+        wait_until(lambda: time.time() > network.log[-1][0] + 8, "somebody might page again", 20)
+        told_once = [n for n in pages(notices) if n.status == "firing"]
+        assert [n.alerts for n in told_once] == [(("firing", "SLOSiteBurnPage", dead),)]
+
+
+@timeout
+def test_data_that_stop_resolve_nothing_and_page(tmp_path, estate, loss) -> None:
+    policy = AlertPolicy(pairs=(PAGE,))
+    objective = replace(loss, alerts=policy, target_text="0.999")
+    network = Network([objective], estate)
+    notices: list[Notice] = []
+    with pipeline(tmp_path, network, notices) as server:
+        young = f"count(slo_bad_events_total offset {PAGE.long_s // SCALE}s)"
+        wait_until(lambda: server.query(young), "long windows are known", 150, 0.5)
+        path = Path("reading", "brighton", "ef").id
+        network.change("a path is lost", {path: 1.0})
+        wait_until(lambda: told(notices, "firing", "SLOBurnPage", path), "the page", PATIENCE_S)
+        network.change("the probe stops", {}, {"reading"})
+        wait_until(
+            lambda: told(notices, "firing", "SLOProbeDown", "reading"), "the silence", PATIENCE_S
+        )
+        wait_until(lambda: time.time() > network.log[-1][0] + 15, "a short window and more", 30)
+        assert told(notices, "resolved", "SLOBurnPage", path) is None
+        network.change("the probe is back, and the path too", {})
+        wait_until(lambda: told(notices, "resolved", "SLOBurnPage", path), "the end", PATIENCE_S)

@@ -28,6 +28,7 @@ SITE_SHARE: Final = "2 / 3"  # of a site's peers: more, and it is the site
 SITE_PEERS_MIN: Final = 2
 PROBE_SILENT_S: Final = 90
 COLLECTOR_SILENT_S: Final = 120
+LATE_MARGIN_S: Final = 120  # from a commit until Prometheus has seen what it added
 
 _BAD: Final = metrics.PROM_SLO_BAD_EVENTS
 _BUDGET: Final = metrics.PROM_SLO_BUDGET_EVENTS
@@ -37,7 +38,7 @@ def short_burn_rate(window: str, window_s: int, timing: Timing) -> str:
     """Return the burn rate of a short window; nothing where it is unknown."""
     bad, budget = (_difference(metric, window_s, timing) for metric in (_BAD, _BUDGET))
     least = f'{metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{window}"}}'
-    late_s = window_s / timing.scale
+    late_s = (window_s + LATE_MARGIN_S) / timing.scale
     return (
         f"{bad}\n"
         f"/ ({budget} >= on (slo) group_left () max by (slo) ({least}))\n"

@@ -1,0 +1,393 @@
+"""Rules against promtool: what they say of counters that an oracle made up."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import yaml
+from real_prometheus import run
+
+from netslo import metrics
+from netslo.errors import ConfigurationError
+from netslo.model import Path
+from slo.budget import MissingData
+from slo.burn import PAIRS, BurnPair, Guard, Severity, chance_of_at_least
+from slo.exclusion import Covers, Exclusion
+from slo.policy import AlertPolicy
+from slo.rules.cases import test_files as files_of_cases
+from slo.rules.exposition import ThresholdCollector
+from slo.rules.layout import RULES_MAX, Timing, bad_events_min, budget_events_min, cadences
+from slo.rules.rules import Alert, rule_file
+from slo.rules.texts import Links
+from slo.rules.yaml_text import to_yaml
+
+ROOT = pathlib.Path(__file__).parents[2]
+PATH = Path("london", "leeds", "ef")
+LABELS = (
+    'path="london:leeds/ef",slo="national-latency",src_site="london",dst_site="leeds",'
+    'class="ef",scope="national"'
+)
+
+
+def promtool(folder: pathlib.Path, rules: dict, *tests: dict) -> str:
+    """Return what promtool says of tests; empty when all of them pass."""
+    (folder / "rules.yml").write_text(to_yaml(rules, "rules"))
+    names = []
+    for number, test in enumerate(tests):
+        names.append(f"test{number}.yml")
+        (folder / names[-1]).write_text(to_yaml(test, "test"))
+    done = run("promtool", "test", "rules", *(folder / name for name in names))
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def rules_of(*objectives) -> list[dict]:
+    return [rule for group in rule_file(objectives)["groups"] for rule in group["rules"]]
+
+
+class TestRuleFile:
+    def test_promtool_finds_no_fault(self, tmp_path, latency, loss) -> None:
+        file = tmp_path / "rules.yml"
+        file.write_text(to_yaml(rule_file([latency, loss]), "rules"))
+        done = run("promtool", "check", "rules", file)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "16 rules found" in done.stdout
+
+    def test_the_rules_are_the_same_for_any_number_of_paths_and_objectives(self, latency) -> None:
+        many = [replace(latency, name=f"slo-{n}", target_text="0.95") for n in range(100)]
+        assert rule_file(many) == rule_file([latency]) == rule_file([])
+        assert len(rules_of(latency)) <= RULES_MAX == 25
+
+    def test_no_rule_names_an_objective_and_every_metric_exists(self, latency, loss) -> None:
+        known = {value for name, value in vars(metrics).items() if name.startswith("PROM_")}
+        text = to_yaml(rule_file([latency, loss]), "rules")
+        assert latency.name not in text
+        found = set(re.findall(r"\b(?:slo|network|netslo)_\w+", text)) - {"slo_runbook_url"}
+        assert found
+        assert found <= known
+
+    def test_every_alert_has_its_labels_its_texts_and_a_runbook_that_ends_in_commands(
+        self, latency
+    ) -> None:
+        alerts = {rule["alert"]: rule for rule in rules_of(latency) if "alert" in rule}
+        assert set(alerts) == set(Alert)
+        for name, rule in alerts.items():
+            assert rule["labels"]["severity"] in {"page", "ticket", "none"}
+            assert rule["annotations"]["summary"]
+            runbook = ROOT / rule["annotations"]["runbook_url"]
+            assert runbook.read_text().startswith(f"# {name}\n")
+
+    def test_alerts_stand_in_the_group_of_what_they_look_at(self, latency) -> None:
+        for group in rule_file([latency])["groups"]:
+            recorded = {rule["labels"].get("pair") for rule in group["rules"] if "record" in rule
+                        and "labels" in rule}  # fmt: skip
+            for rule in group["rules"]:
+                if rule.get("alert") in {Alert.BURN_PAGE, Alert.BURN_TICKET}:
+                    (pairs,) = re.findall(r'pair=~"([^"]+)"', rule["expr"])
+                    assert set(pairs.split("|")) <= recorded
+
+    def test_links_are_those_of_the_user(self, latency) -> None:
+        links = Links("https://runbooks.example/", "https://grafana.example/d/slo")
+        rules = rule_file([latency], links=links)["groups"][0]["rules"]
+        (page,) = [rule for rule in rules if rule.get("alert") == Alert.BURN_PAGE]
+        said = page["annotations"]
+        assert said["runbook_url"] == "https://runbooks.example/SLOBurnPage.md"
+        assert said["dashboard_url"].startswith("https://grafana.example/d/slo?var-slo=")
+
+    def test_a_custom_pair_makes_its_own_rules_and_too_many_are_refused(self, latency) -> None:
+        own = BurnPair(Severity.TICKET, Fraction(1, 100), 1800, 300)
+        policy = AlertPolicy(pairs=(*PAIRS, own))
+        (fast, _) = cadences([replace(latency, alerts=policy)], Timing())
+        assert [span.id for span in fast.spans] == ["30m/5m", "1h/5m", "6h/30m"]
+        assert fast.severities == (Severity.PAGE, Severity.TICKET)
+        pairs = tuple(BurnPair(Severity.PAGE, Fraction(2, 100), 3600 * n) for n in range(1, 16))
+        with pytest.raises(ConfigurationError, match="at most 25 are made"):
+            rule_file([replace(latency, alerts=AlertPolicy(pairs=pairs))])
+
+    def test_durations_are_scaled_for_trials(self) -> None:
+        assert Timing().text(3600) == "1h"
+        assert Timing(scale=60).text(3600) == "1m"
+        assert Timing(scale=60).text(30) == "500ms"
+
+
+class TestCases:
+    def test_cases_of_every_pair_pass(self, tmp_path, estate, latency) -> None:
+        made = files_of_cases([latency], estate, "rules.yml")
+        names = [case["name"] for test in made.values() for case in test["tests"]]
+        assert [name.split(":")[0].split()[-1] for name in names] == [
+            "1h/5m", "6h/30m", "1d/2h", "3d/6h",
+        ]  # fmt: skip
+        assert not promtool(tmp_path, rule_file([latency]), *made.values())
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("offset 1h", "offset 2h"),
+            ("[5m]", "[40m]"),
+            ('or on (path, slo)\n((slo:burn_alert{pair="1h/5m"}', "and on () (vector(0) > 1"),
+            ("time() - max by (src_site) (netslo_probe_last", "0 * max by (src_site) (netslo_pr"),
+            ("  > on (slo) group_left (severity) max", "  < on (slo) group_left (severity) max"),
+        ],
+        ids=["long window", "short window", "hold", "probe down", "comparison"],
+    )
+    def test_cases_fail_when_the_rules_are_wrong(self, tmp_path, estate, loss, old, new) -> None:
+        objective = replace(loss, alerts=AlertPolicy(pairs=PAIRS[:1]))
+        good = to_yaml(rule_file([objective]), "rules")
+        assert old in good or "hold" in old or "burn_alert" in old
+        if "burn_alert" in old:  # cut the two lines that hold an alert
+            wrong = re.sub(r"\n *or on \(path, slo\)\n *\(\(slo:burn_alert[^\n]*", "", good)
+        else:
+            wrong = good.replace(old, new)
+        assert wrong != good
+        made = files_of_cases([objective], estate, "rules.yml")
+        assert promtool(tmp_path, yaml.safe_load(wrong), *made.values())
+
+    def test_a_pair_that_can_never_fire_has_no_case(self, estate, loss) -> None:
+        hopeless = replace(loss, target_text="0.5", alerts=AlertPolicy(pairs=PAIRS[:1]))
+        assert files_of_cases([hopeless], estate, "rules.yml") == {}
+
+
+def series(name: str, values: str, more: str = "") -> dict[str, str]:
+    return {"series": f"{name}{{{LABELS}{more}}}", "values": values}
+
+
+def constants(total: int, **least: float) -> list[dict[str, str]]:
+    """Thresholds of 99.9 %, a packet a second."""
+    slo = 'slo="national-latency"'
+    return [
+        {"series": f'slo_burn_threshold{{pair="1h/5m",severity="page",{slo}}}',
+         "values": f"13.44x{total}"},
+        {"series": f'slo_bad_events_min{{pair="1h/5m",{slo}}}', "values": f"3x{total}"},
+        {"series": f'slo_budget_events_min{{window="1h",{slo}}}', "values": f"1.8x{total}"},
+        {"series": f'slo_budget_events_min{{window="5m",{slo}}}', "values": f"0.15x{total}"},
+        {"series": 'slo_site_peers{site="london"}', "values": f"3x{total}"},
+        {"series": "netslo_collector_last_commit_timestamp_seconds", "values": f"0+60x{total}"},
+        {"series": 'netslo_probe_last_window_timestamp_seconds{src_site="london"}',
+         "values": f"0+60x{total}"},
+    ]  # fmt: skip
+
+
+def firing(alert: str, at: str, count: int) -> dict:
+    return {
+        "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)',
+        "eval_time": at,
+        "exp_samples": [{"labels": "{}", "value": count}],
+    }
+
+
+def burn(at: str, value: float | None) -> dict:
+    known = [] if value is None else [{"labels": "{}", "value": value}]
+    expr = 'sum(slo:burn_rate{window="5m"})'
+    return {"expr": expr, "eval_time": at, "exp_samples": known}
+
+
+@pytest.fixture
+def check(tmp_path, latency):
+    """Run cases of series by the minute under the rules of one pair."""
+    objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
+
+    def check(total: int, given: list[dict[str, str]], *expected: dict) -> None:
+        test = {
+            "rule_files": ["rules.yml"],
+            "evaluation_interval": "1m",
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": [*given, *constants(total)],
+                    "promql_expr_test": list(expected),
+                }
+            ],
+        }
+        said = promtool(tmp_path, rule_file([objective]), test)
+        assert not said, said
+
+    return check
+
+
+class TestUnknown:
+    """Young series, gaps, restarts, backlogs: unknown, never a false page nor a silent hole."""
+
+    def counters(self, events: str, bad: str, budget: str) -> list[dict[str, str]]:
+        return [
+            series("slo_events_total", events),
+            series("slo_bad_events_total", bad),
+            series("slo_budget_events_total", budget),
+        ]
+
+    def test_a_young_series_pages_nobody(self, check) -> None:
+        # Half of all packets are lost from the first moment on: 500 times the budget.
+        given = self.counters("0+60x100", "0+30x100", "0+0.06x100")
+        check(100, given, firing("SLOBurnPage", "50m", 0), firing("SLOBurnPage", "62m", 1))
+
+    def test_a_restart_with_the_same_store_changes_nothing(self, check) -> None:
+        given = self.counters(
+            "0+60x80 _x2 4980+60x40", "0+0.001x80 _x2 0.083+30x40", "0+0.06x80 _x2 4.98+0.06x40"
+        )
+        check(
+            130, given, firing("SLOBurnPage", "81m", 0), firing("SLOBurnPage", "86m", 1),
+        )  # fmt: skip
+
+    def test_a_store_that_was_put_back_is_unknown_until_it_has_a_window(self, check) -> None:
+        # After 100 min the counters are those of 90 min before; nothing is wrong with the path.
+        given = self.counters(
+            "0+60x100 600+60x100", "0+0.001x100 0.01+0.001x100", "0+0.06x100 0.6+0.06x100"
+        )
+        check(200, given, *(firing("SLOBurnPage", f"{at}m", 0) for at in range(95, 200, 3)))
+
+    def test_a_silent_path_is_unknown_and_says_so(self, check) -> None:
+        given = self.counters("0+60x80 4800x40", "0x120", "0+0.06x80 4.8x40")
+        check(
+            120, given,
+            burn("79m", 0), burn("90m", None),
+            firing("SLOCoverageLow", "79m", 0), firing("SLOCoverageLow", "100m", 1),
+            firing("SLOBurnPage", "100m", 0),
+        )  # fmt: skip
+
+    def test_an_exclusion_keeps_the_coverage_alert_quiet(self, check) -> None:
+        given = self.counters("0+60x80 4800x40", "0x120", "0+0.06x80 4.8x40")
+        given.append(series("slo_excluded", "_x79 1x41"))
+        check(120, given, firing("SLOCoverageLow", "100m", 0))
+
+    def test_a_backlog_of_two_hours_pages_nobody_for_what_is_over(self, check) -> None:
+        # At 200 min two hours come in at once, all of them bad; since then all is well.
+        given = self.counters(
+            "0+60x80 4800x119 12000+60x90",
+            "0+0.001x80 0.08x119 7200+0.001x90",
+            "0+0.06x80 4.8x119 12+0.06x90",
+        )
+        given.append(
+            {"series": 'netslo_probe_late_arrival_timestamp_seconds{src_site="london"}',
+             "values": "_x199 12000x90"}
+        )  # fmt: skip
+        check(290, given, *(firing("SLOBurnPage", f"{at}m", 0) for at in range(195, 290, 2)))
+
+    def test_an_alert_holds_while_data_stop_and_ends_when_the_path_is_given_up(self, check) -> None:
+        # Lost from 80 min on, silent from 90 min on, no longer exported from 120 min on.
+        given = self.counters(
+            "0+60x90 5400x30 stale",
+            "0+0.001x80 0.08+60x10 600x30 stale",
+            "0+0.06x90 5.4x30 stale",
+        )
+        check(
+            140, given,
+            firing("SLOBurnPage", "89m", 1),
+            firing("SLOBurnPage", "119m", 1),
+            firing("SLOBurnPage", "124m", 0),
+        )  # fmt: skip
+
+    def test_an_alert_holds_while_the_collector_is_down(self, tmp_path, latency) -> None:
+        objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
+        given = self.counters("0+60x90 stale", "0+0.001x80 0.08+60x10 stale", "0+0.06x90 stale")
+        for one in constants(90):
+            given.append({**one, "values": one["values"] + " stale"})
+        test = {
+            "rule_files": ["rules.yml"], "evaluation_interval": "1m",
+            "tests": [{"interval": "1m", "input_series": given, "promql_expr_test": [
+                firing("SLOCollectorDown", "89m", 0),
+                firing("SLOBurnPage", "89m", 1),
+                firing("SLOBurnPage", "130m", 1),
+                firing("SLOCollectorDown", "95m", 1),
+            ]}],
+        }  # fmt: skip
+        said = promtool(tmp_path, rule_file([objective]), test)
+        assert not said, said
+
+
+class TestSites:
+    def given(self, burning: list[tuple[str, str]], sites: str) -> list[dict[str, str]]:
+        total, slo = 100, 'slo="national-latency"'
+        found = constants(total)[:4]
+        for site in sites:
+            found.append(
+                {"series": f'slo_site_peers{{site="{site}"}}', "values": f"{len(sites) - 1}x100"}
+            )
+        for src in sites:
+            for dst in sites:
+                if src == dst:
+                    continue
+                of = f'path="{src}:{dst}/ef",{slo},src_site="{src}",dst_site="{dst}"'
+                bad = "0+0.001x80 0.08+60x20" if (src, dst) in burning else "0+0.001x100"
+                for name, values in (
+                    ("slo_events_total", "0+60x100"),
+                    ("slo_bad_events_total", bad),
+                    ("slo_budget_events_total", "0+0.06x100"),
+                ):
+                    found.append({"series": f"{name}{{{of}}}", "values": values})
+        return found
+
+    def sick(self, tmp_path, latency, burning, sites: str = "abcd") -> str:
+        """Return what promtool says when exactly `sites` of the answer are expected."""
+        objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
+        expr = 'sum by (dst_site, src_site) (ALERTS{alertname="SLOSiteBurnPage"})'
+        return lambda expected: promtool(
+            tmp_path,
+            rule_file([objective]),
+            {
+                "rule_files": ["rules.yml"], "evaluation_interval": "1m",
+                "tests": [{
+                    "interval": "1m", "input_series": self.given(burning, sites),
+                    "promql_expr_test": [{
+                        "expr": expr, "eval_time": "90m", "exp_samples": [
+                            {"labels": f'{{dst_site="{s}",src_site="{s}"}}', "value": 1}
+                            for s in expected
+                        ],
+                    }],
+                }],
+            },
+        )  # fmt: skip
+
+    def test_a_dead_site_is_named_by_the_paths_to_it_alone(self, tmp_path, latency) -> None:
+        burning = [(site, "d") for site in "abc"]
+        assert not self.sick(tmp_path, latency, burning)("d")
+
+    def test_a_site_with_bad_paths_either_way_is_named_once(self, tmp_path, latency) -> None:
+        burning = [("a", "d"), ("d", "b"), ("d", "c"), ("c", "d")]
+        assert not self.sick(tmp_path, latency, burning)("d")
+
+    def test_two_dead_sites_are_two_and_their_peers_none(self, tmp_path, latency) -> None:
+        burning = [(site, dead) for site in "abcde" for dead in "de" if site != dead]
+        assert not self.sick(tmp_path, latency, burning, "abcde")("de")
+
+    def test_one_bad_path_is_no_site(self, tmp_path, latency) -> None:
+        assert not self.sick(tmp_path, latency, [("a", "d"), ("d", "a")])("")
+
+
+class TestLeastCounts:
+    def test_the_least_budget_is_the_coverage_of_what_is_due(self, estate, latency) -> None:
+        # Five packets a second, 99.9 %, half of them at least.
+        assert budget_events_min(latency, estate, 3600) == Fraction(9)
+        fuller = replace(latency, coverage_min=Fraction(1))
+        assert budget_events_min(fuller, estate, 3600) == Fraction(18)
+        bad = replace(latency, missing_data=MissingData.BAD)
+        assert budget_events_min(bad, estate, 3600) == Fraction(1, 1000)
+
+    def test_the_least_bad_events_are_the_guards(self, estate, latency) -> None:
+        assert bad_events_min(latency, estate, PAIRS[0]) == 3
+        sure = replace(latency, alerts=AlertPolicy(guard=Guard(3, 0.95)))
+        least = bad_events_min(sure, estate, PAIRS[0])
+        mean = float(PAIRS[0].threshold(latency.window_s)) * 18
+        assert chance_of_at_least(least, mean) < 0.05 <= chance_of_at_least(least - 1, mean)
+
+    def test_thresholds_peers_and_exclusions_are_published(self, estate, latency, loss) -> None:
+        now_s = 1_800_000_000
+        outage = Exclusion(
+            "x1", now_s - 600, now_s + 600, "alice", "CHG-1", now_s - 900,
+            Covers(sites=frozenset({"leeds"})),
+        )  # fmt: skip
+        collector = ThresholdCollector([latency, loss], estate, lambda: [outage], lambda: now_s)
+        found = {
+            (s.name, *sorted(s.labels.items())): s.value
+            for family in collector.collect()
+            for s in family.samples
+        }
+        pair = ("pair", "1h/5m"), ("severity", "page"), ("slo", "loss")
+        assert found[("slo_burn_threshold", *pair)] == pytest.approx(13.44)
+        assert found[("slo_bad_events_min", ("pair", "1h/5m"), ("slo", "loss"))] == 3
+        assert found[("slo_budget_events_min", ("slo", "loss"), ("window", "1h"))] == 90
+        assert found[("slo_site_peers", ("site", "leeds"))] == 3
+        excluded = [dict(key[1:])["path"] for key in found if key[0] == "slo_excluded"]
+        assert excluded
+        assert all("leeds" in path for path in excluded)

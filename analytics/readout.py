@@ -18,6 +18,7 @@ from analytics.layouts import Pairs, Statistics
 from analytics.mapping import SMALLEST_NORMAL, bucket_index, representative
 from analytics.order_statistics import interval_ranks
 from analytics.pairs import buckets_of
+from analytics.row_sketch import sketch_of
 from analytics.sketch import BUCKET_LIMIT, Sketch
 
 _INDEX_SPAN: Final = 1 << 16
@@ -42,20 +43,10 @@ class Rows:
 
     def sketch(self, row: int, bucket_limit: int = BUCKET_LIMIT) -> Sketch:
         """Return one row as a sketch of its own."""
-        s = self.statistics
-        counted = s.min[row] <= s.max[row]
-        return Sketch.from_parts(
-            scale=self.positive.scale,
-            positive=buckets_of(self.positive, row),
-            negative=Buckets() if self.negative is None else buckets_of(self.negative, row),
-            zero_count=int(s.zero_count[row]),
-            sum_=float(s.sum[row]),
-            min_=float(s.min[row]) if counted else None,
-            max_=float(s.max[row]) if counted else None,
-            nan_count=int(s.nan_count[row]),
-            positive_infinity_count=int(s.positive_infinity_count[row]),
-            negative_infinity_count=int(s.negative_infinity_count[row]),
-            bucket_limit=bucket_limit,
+        negative = Buckets() if self.negative is None else buckets_of(self.negative, row)
+        positive = buckets_of(self.positive, row)
+        return sketch_of(
+            self.statistics, row, self.positive.scale, positive, negative, bucket_limit
         )
 
 

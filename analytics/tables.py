@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analytics.buckets import Buckets
 from analytics.layouts import Counts, Statistics
+from analytics.row_sketch import sketch_of
 from analytics.sketch import Sketch
 
 Order = NDArray[np.int64]
@@ -61,20 +62,8 @@ class Distributions:
 
     def sketch(self, row: int) -> Sketch:
         """Return one row as a sketch of its own."""
-        s = self.statistics
-        counted = s.min[row] <= s.max[row]
-        return Sketch.from_parts(
-            scale=int(self.scale[row]),
-            positive=self.positive.row(row),
-            negative=self.negative.row(row),
-            zero_count=int(s.zero_count[row]),
-            sum_=float(s.sum[row]),
-            min_=float(s.min[row]) if counted else None,
-            max_=float(s.max[row]) if counted else None,
-            nan_count=int(s.nan_count[row]),
-            positive_infinity_count=int(s.positive_infinity_count[row]),
-            negative_infinity_count=int(s.negative_infinity_count[row]),
-        )
+        sides = self.positive.row(row), self.negative.row(row)
+        return sketch_of(self.statistics, row, int(self.scale[row]), *sides)
 
     def slice(self, begin: int, end: int) -> Distributions:
         """Return neighbouring rows."""

@@ -80,6 +80,7 @@ def test_a_split_loses_nothing_and_mixes_nothing(contents, row_s) -> None:
     assert rest.windows(streams) == frame.windows(streams)
 
 
+@settings(deadline=None)
 @given(st.lists(windows(), max_size=8), st.integers(0, 900), st.integers(0, 900))
 def test_a_span_of_time_is_cut_out_exactly(contents, low, high) -> None:
     streams = Streams()

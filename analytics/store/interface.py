@@ -17,6 +17,7 @@ HOT_S = 10
 WARM_S = 300
 DAY_S = 86400
 EVER_S = 2**40  # one window for all times
+WARM_RETENTION_S = 35 * DAY_S
 
 
 class StoreFull(NetsloError):

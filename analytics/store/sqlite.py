@@ -22,6 +22,7 @@ from analytics.store.interface import (
     DAY_S,
     EVER_S,
     HOT_S,
+    WARM_RETENTION_S,
     WARM_S,
     Appended,
     Arrival,
@@ -48,7 +49,6 @@ from netslo.errors import NetsloError
 from netslo.model import Window
 
 HOT_RETENTION_S: Final = 48 * 3600
-WARM_RETENTION_S: Final = 35 * 86400
 _EVER: Final = (-(2**62), 2**62)
 
 _SloKey = tuple[SeriesKey, str, str]  # series, objective, target

@@ -66,7 +66,7 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
 
 def _check(config_dir: pathlib.Path) -> tuple[Estate, tuple[Objective, ...], list[str]]:
     """Return what was found to be good, and what of it may surprise."""
-    from analytics.store.sqlite import WARM_RETENTION_S
+    from analytics.store.interface import WARM_RETENTION_S
     from netslo.errors import ConfigurationError
     from slo.feasibility import check_feasible, warn
 

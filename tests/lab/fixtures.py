@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from .link import Link
 from .namespaces import Namespace, Pair, veth
 from .wan import Wan
 
+FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 CALM = Link(delay_s=0.010, jitter_s=0.0002, jitter_time_s=0.05)
 
 
@@ -24,6 +26,11 @@ def require(reason: str | None) -> None:
         pytest.fail(f"the laboratory cannot run in CI: {reason}")
     else:
         pytest.skip(f"the laboratory cannot run: {reason}")
+
+
+def require_emulator() -> None:
+    """Skip, or fail in CI, where the emulated WAN cannot run."""
+    require(emulator.available())
 
 
 @pytest.fixture

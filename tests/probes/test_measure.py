@@ -372,8 +372,14 @@ def test_a_fault_in_the_engine_is_not_swallowed(monkeypatch):
 
 
 def start(command: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a command as a process of its own, so that it can be sent signals."""
-    program = f"import probes.cli as c; c.{command}(standalone_mode=False)"
+    """Start a command as a process of its own, so that it can be sent signals.
+
+    What a shell starts in the background ignores Ctrl-C, as does whatever it starts: not this.
+    """
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"import probes.cli as c; c.{command}(standalone_mode=False)"
+    )
     return subprocess.Popen(
         [sys.executable, "-u", "-c", program, *arguments],
         stdout=subprocess.PIPE,

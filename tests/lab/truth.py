@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .wan_log import REVERSE, Rows, deliveries, rtt_of, select
+from .wan_log import FORWARD, REVERSE, Rows, deliveries, rtt_of, select
 
 STAMP_REPLY = "sender_sequence"  # the columns by which a reply names its request
 AUTHENTICATED_REPLY = "sender_sequence_authenticated"
@@ -20,6 +20,7 @@ class Truth:
 
     answered: NDArray[np.bool_]  # at least one reply was delivered
     rtt_ns: NDArray[np.int64]  # in the emulator, both ways; 0 where not answered
+    away_ns: NDArray[np.int64]  # from its arrival to its first reply's release, with the far end's
     reached: NDArray[np.bool_]  # the far end sent a reply, whatever became of it
     duplicates: NDArray[np.int64]  # replies beyond the first
     reordered: NDArray[np.bool_]  # the first reply came after that of a later packet (RFC 4737)
@@ -56,9 +57,15 @@ def truth(log: Rows, count: int, reply: str = STAMP_REPLY, mask: int = -1) -> Tr
     late[in_order[in_order < np.maximum.accumulate(in_order)]] = True
     keys, spans_ns = rtt_of(log, reply_key=reply)
     rtt_ns[keys] = spans_ns
+    away_ns = np.zeros(count, np.int64)
+    back = deliveries(log, REVERSE)[np.sort(first)]
+    gone = select(log, direction=FORWARD, copy=0)
+    begun_ns = np.zeros(count, np.int64)
+    begun_ns[gone["sequence"]] = gone["arrival_ns"]
+    away_ns[in_order] = back["release_ns"] - begun_ns[in_order]
     reached = np.zeros(count, np.bool_)
     reached[select(log, direction=REVERSE)[reply]] = True
-    return Truth(answered, rtt_ns, reached, duplicates, late)
+    return Truth(answered, rtt_ns, away_ns, reached, duplicates, late)
 
 
 def runs(marked: NDArray[np.bool_]) -> list[int]:

@@ -170,7 +170,6 @@ class BatchedEngine:
         with self._lock:
             self._running = True
         self._obey()
-        self._plant.begin(self._phases_ns, read_clocks())  # what was to do took its time
         thread = threading.Thread(target=self._measure, name="measure", daemon=True)
         try:
             thread.start()
@@ -200,6 +199,7 @@ class BatchedEngine:
         """Run the loop, and in between what it is told; in a thread of its own."""
         hurry()
         try:
+            self._plant.begin(self._phases_ns, read_clocks())  # until now took its time
             while not self._ended.is_set():
                 measure(self._plant.state, self._control, QUANTUM_NS)
                 self._obey()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from analytics.collector.following import Follower
+from analytics.collector.server import Beside
 from analytics.frame import Frame
 from analytics.store import WindowStore
 from netslo.estate import Estate
@@ -59,8 +60,8 @@ class Standings:
         self._between: Callable[[Callable[[], None]], None] | None = None
         self._lock = threading.Lock()  # of which ledger is kept
 
-    def start(self, between: Callable[[Callable[[], None]], None]) -> None:
-        self._between = between
+    def start(self, beside: Beside) -> None:
+        self._between = beside.between
         self._kept = self._make()
 
     def note(self, frame: Frame) -> None:

@@ -33,7 +33,7 @@ _Part = tuple[int, int]
 
 
 class PersistentTotals:
-    """Totals by objective and path; `exclusions` may be replaced at any time. Thread-safe.
+    """Totals by objective and path. Thread-safe.
 
     Only planned exclusions count here: a counter that has counted something never goes back, so
     what is excluded later stays in it, and burn rates and budgets are corrected instead.
@@ -46,7 +46,7 @@ class PersistentTotals:
         exclusions: Sequence[Exclusion] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.exclusions = tuple(exclusions)
+        self._exclusions = tuple(exclusions)
         self._store = store
         self._file = file
         self._clock = clock
@@ -56,6 +56,11 @@ class PersistentTotals:
         self._totals: Spends = {}
         self._highest: Spends = {}
         self._lock = threading.Lock()
+
+    def exclude(self, exclusions: Sequence[Exclusion]) -> None:
+        """Leave out these times from now on."""
+        with self._lock:
+            self._exclusions = tuple(exclusions)
 
     def read(self) -> Mapping[SpendKey, Spend]:
         """Return the totals, worked out anew after a few seconds."""
@@ -76,7 +81,7 @@ class PersistentTotals:
         return totals
 
     def _excluded(self, now_s: float) -> Spends:
-        planned = [x for x in self.exclusions if x.kind is ExclusionKind.PLANNED]
+        planned = [x for x in self._exclusions if x.kind is ExclusionKind.PLANNED]
         span = (
             (min(x.start_s for x in planned), max(x.end_s for x in planned)) if planned else (0, 0)
         )

@@ -6,8 +6,9 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -27,7 +28,7 @@ from analytics.collector.telemetry import Telemetry
 from analytics.collector.writer import Writer
 from analytics.frame import Frame
 from analytics.store import WindowStore
-from analytics.windows import Selector
+from analytics.windows import Selector, SeriesKey
 from netslo.errors import NetsloError
 from netslo.estate import Estate
 
@@ -36,14 +37,21 @@ _SHUTDOWN_S: Final = 10.0  # for requests under way when the server stops
 _RECENT_S: Final = 300
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a companion finds beside it. All of it may be called by any thread."""
+
+    between: Callable[[Callable[[], None]], None]  # have something done while nothing is committed
+    live: Live
+    ends: Callable[[], Mapping[SeriesKey, int]]  # when the last window of each series ended
+    last_commit_s: Callable[[], float | None]
+
+
 class Companion(Protocol):
     """What another floor keeps up beside the store."""
 
-    def start(self, between: Callable[[Callable[[], None]], None]) -> None:
-        """Begin with what the store holds; nothing has been committed yet.
-
-        `between` has something done while no commit is under way, from any thread.
-        """
+    def start(self, beside: Beside) -> None:
+        """Begin with what the store holds; nothing has been committed yet."""
 
     def note(self, frame: Frame) -> None:
         """Take what was committed, in the writer's thread; must return quickly."""
@@ -113,9 +121,10 @@ def create_app(
         last_states.note_frame(known)
         arrivals.note_known(known)
         cumulative.start(await asyncio.to_thread(store.distribution_totals))
+        beside = Beside(writer.between, live, last_windows.ends, lambda: ingest.state.last_commit_s)
         live.start(store.history())  # before the first batch is committed
         for companion in companions:
-            companion.start(writer.between)
+            companion.start(beside)
         try:
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(writer)

@@ -522,12 +522,12 @@ async def test_errands_run_in_the_writers_thread_between_commits_and_may_fail(tm
     done: list[str] = []
 
     class Companion:
-        def start(self, between) -> None:
+        def start(self, beside) -> None:
             def fail() -> None:
                 done.append(threading.current_thread().name)
                 raise ZeroDivisionError
 
-            between(fail)
+            beside.between(fail)
 
         def note(self, frame) -> None:
             done.append(f"{threading.current_thread().name}: {frame.points > 0}")

@@ -39,23 +39,39 @@ from netslo.model import Endpoint
     metavar="SECONDS",
     help="How often.",
 )
+@click.option(
+    "--alertmanager",
+    "alertmanagers",
+    multiple=True,
+    metavar="URL",
+    help="Tell this Alertmanager of alerts, such as http://HOST:9093; repeatable.",
+)
+@click.option(
+    "--runbooks", metavar="URL", help="Where alerts find their runbooks.  [default: docs/runbooks]"
+)
+@click.option("--dashboard", metavar="URL", help="What an alert of a path links to.")
 def collect(
     config_dir: pathlib.Path,
     listen: Endpoint,
     store_file: pathlib.Path | None,
     remote_write_url: str | None,
     interval_s: float,
+    alertmanagers: tuple[str, ...],
+    runbooks: str | None,
+    dashboard: str | None,
 ) -> None:
     """Receive windows from probes, keep them and publish what they say.
 
     Probes POST OTLP to /v1/metrics. People and Prometheus read /metrics, /healthz,
-    /api/v1/paths, /api/v1/windows and /api/v1/slos.
+    /api/v1/paths, /api/v1/windows, /api/v1/slos and /api/v1/alerts.
     """
     from analytics.collector.remote_writer import RemoteWrite
     from netslo.app.commands.options import make_directory
     from netslo.app.parts.collector import run_collector
     from netslo.app.service import Service
     from netslo.config.estate_file import load_estate
+    from slo.engine.alertmanager import alerts_url
+    from slo.rules.texts import Links
     from slo.spec import load_objectives
 
     estate = load_estate(config_dir)
@@ -63,6 +79,9 @@ def collect(
     if store_file is None:
         store_file = make_directory(config_dir / DATA_DIR, "data") / STORE_FILE
 
+    for url in alertmanagers:
+        alerts_url(url)
+    links = Links(dashboard=dashboard) if runbooks is None else Links(runbooks, dashboard)
     remote_write = None
     if remote_write_url is not None:
         remote_write = RemoteWrite(remote_write_url, interval_s, instance=str(listen))
@@ -82,6 +101,8 @@ def collect(
             service.stop,
             announce,
             remote_write=remote_write,
+            alertmanagers=alertmanagers,
+            links=links,
         )
 
     asyncio.run(run())

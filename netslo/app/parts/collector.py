@@ -16,13 +16,19 @@ from netslo.app.children import Link
 from netslo.estate import Estate
 from netslo.model import Endpoint
 from slo.api import routes
+from slo.engine.engine import FILE_NAME as ALERTS
+from slo.engine.engine import AlertEngine
+from slo.exclusion_log import FILE_NAME as EXCLUSIONS
+from slo.exclusion_watch import ExclusionWatch
 from slo.exposition import SloCollector
 from slo.judge import Judge
 from slo.objective import Objective
 from slo.rules.exposition import ThresholdCollector
+from slo.rules.texts import Links
 from slo.slice_totals import FILE_NAME as SLICES_FILE
 from slo.slice_totals import SliceTotals
 from slo.standings import Standings
+from slo.totals import FILE_NAME as EXCLUDED
 from slo.totals import PersistentTotals
 
 
@@ -34,34 +40,64 @@ async def run_collector(
     stop: asyncio.Event,
     on_ready: Callable[[Endpoint], None],
     remote_write: RemoteWrite | None = None,
+    alertmanagers: Sequence[str] = (),
+    links: Links | None = None,
 ) -> None:
     """Receive, keep and publish until `stop` is set; `on_ready` hears the bound address.
 
+    Exclusions are read from beside the store, and alerts that were told are kept there.
+
+    Args:
+        estate: What is measured.
+        objectives: What is promised.
+        store_file: Where windows are kept.
+        listen: Where to receive and publish.
+        stop: Ends it.
+        on_ready: Hears the bound address.
+        remote_write: A Prometheus that is told all of /metrics.
+        alertmanagers: Base URLs of who is told alerts; none shows them only.
+        links: Where runbooks and dashboards are.
+
     Raises:
         NetsloError: the store cannot be opened or the address not be bound.
+        ConfigurationError: the log of exclusions has faults, or a URL is none.
     """
+    data_dir = store_file.parent
     with closing(SqliteStore.open(store_file)) as store:
         warm_up_behind()
         store.declare_objectives({o.name: o.target_text for o in objectives}, time.time())
-        exclusions = [exclusion for o in objectives for exclusion in o.exclusions]
-        standings = Standings(store, objectives, estate, exclusions)
+        watch = ExclusionWatch(data_dir / EXCLUSIONS, objectives)
+        standings = Standings(store, objectives, estate, watch.current())
+        totals = PersistentTotals(store, data_dir / EXCLUDED, watch.current())
+        watch.listen(standings.exclude)
+        watch.listen(totals.exclude)
         judge = Judge(standings, objectives, estate)
-        totals = PersistentTotals(store, exclusions=exclusions)
-        slices = SliceTotals(store, objectives, store_file.with_name(SLICES_FILE), exclusions)
+        slices = SliceTotals(store, objectives, data_dir / SLICES_FILE, watch.current())
+        engine = AlertEngine(
+            standings,
+            objectives,
+            estate,
+            alertmanagers,
+            file=data_dir / ALERTS,
+            exclusions=watch.current,
+            links=links,
+            source=f"http://{listen}",
+        )
         app = create_app(
             store,
             estate,
-            routes=routes(judge),
+            routes=routes(judge, engine),
             collectors=[
                 SloCollector(judge, lambda: slices.over(totals.read())),
-                ThresholdCollector(objectives, estate, lambda: totals.exclusions),
+                ThresholdCollector(objectives, estate, watch.current),
             ],
-            companions=[standings],
+            companions=[watch, standings, engine],
             remote_write=remote_write,
         )
         async with serve(app, listen.host, listen.port) as (host, port):
             on_ready(Endpoint(host, port))
             await stop.wait()
+        totals.note()
 
 
 def collector_part(

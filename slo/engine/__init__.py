@@ -1,0 +1,1 @@
+"""Alerting without Prometheus: the collector judges by its ledger and tells Alertmanager."""

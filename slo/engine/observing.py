@@ -1,0 +1,157 @@
+"""From verdicts to the matters of alerts: paths, sites, probes, coverage and the collector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from netslo.estate import Estate
+from netslo.model import Path
+from slo.burn import Severity
+from slo.engine.book import Labels, Observation, Observed, labels_of
+from slo.engine.verdicts import Judged, PairVerdicts, Verdict
+from slo.exclusion import Exclusion, is_excluded
+from slo.objective import Objective
+from slo.rules.expressions import (
+    COLLECTOR_SILENT_S,
+    PROBE_SILENT_S,
+    SITE_PEERS_MIN,
+)
+from slo.rules.layout import span_of
+from slo.rules.rules import BURN_ALERTS, COLLECTOR_FOR_S, COVERAGE_FOR_S, PROBE_FOR_S, Alert
+
+_SITE_SHARE = (2, 3)  # of a site's peers: more, and it is the site
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the engine knows beside the ledger."""
+
+    now_s: float
+    started_s: float  # the collector; before it nobody can say that nothing came
+    last_commit_s: float | None
+    last_ends_s: Mapping[str, float]  # by source site: where its last window ends
+    exclusions: Sequence[Exclusion] = ()
+    scale: int = 1  # how much faster than in truth windows go by, in trials
+
+
+class Observer:
+    """Says what is to be seen at one moment."""
+
+    def __init__(self, objectives: Sequence[Objective], estate: Estate) -> None:
+        self._objectives = tuple(objectives)
+        self._estate = estate
+        self._peers = _peers(objectives, estate)
+
+    def observe(self, judged: Judged, around: Surroundings) -> Iterator[Observation]:
+        """Yield all matters; `judged` may lack, then pairs and coverage are not mentioned."""
+        yield from self._burns(judged)
+        yield from self._sites(judged)
+        yield from self._coverage(judged, around)
+        yield from self._probes(around)
+        yield from self._collector(around)
+        yield Observation(labels_of(alertname=Alert.WATCHDOG, severity="none"), Observed.TRUE)
+
+    def _burns(self, judged: Judged) -> Iterator[Observation]:
+        for found in judged.pairs:
+            for row in (found.verdicts != Verdict.QUIET).nonzero()[0].tolist():
+                unknown = found.verdicts[row] == Verdict.UNKNOWN
+                rate = float(found.rates[row])
+                yield Observation(
+                    self._burn_labels(found, found.keys[row][1]),
+                    Observed.UNKNOWN if unknown else Observed.TRUE,
+                    value=None if rate != rate else rate,  # noqa: PLR0124 - NaN
+                )
+
+    def _burn_labels(self, found: PairVerdicts, path: Path) -> Labels:
+        severity = found.pair.severity
+        return labels_of(
+            alertname=BURN_ALERTS[severity],
+            severity=severity.value,
+            slo=found.objective.name,
+            pair=span_of(found.pair).id,
+            **self._path_labels(path),
+        )
+
+    def _path_labels(self, path: Path) -> dict[str, str]:
+        return {
+            "path": path.id,
+            "src_site": path.src,
+            "dst_site": path.dst,
+            "class_": path.traffic_class,
+            "scope": self._estate.scope(path).value,
+        }
+
+    def _sites(self, judged: Judged) -> Iterator[Observation]:
+        """Tell a sick site from sick paths: most of its peers have a burning path with it."""
+        burning: dict[str, set[str]] = {}
+        unknown: dict[str, set[str]] = {}
+        for found in judged.pairs:
+            if found.pair.severity is not Severity.PAGE:
+                continue
+            for verdict, peers in ((Verdict.FIRES, burning), (Verdict.UNKNOWN, unknown)):
+                for row in (found.verdicts == verdict).nonzero()[0].tolist():
+                    path = found.keys[row][1]
+                    peers.setdefault(path.src, set()).add(path.dst)
+                    peers.setdefault(path.dst, set()).add(path.src)
+        for site, peers_count in self._peers.items():
+            sick = len(burning.get(site, ()))
+            most = len(burning.get(site, set()) | unknown.get(site, set()))
+            labels = labels_of(
+                alertname=Alert.SITE_PAGE,
+                severity=Severity.PAGE.value,
+                scope="site",
+                site=site,
+                src_site=site,
+                dst_site=site,
+            )
+            if _is_site(sick, peers_count):
+                yield Observation(labels, Observed.TRUE, value=float(sick))
+            elif _is_site(most, peers_count):
+                yield Observation(labels, Observed.UNKNOWN)
+
+    def _coverage(self, judged: Judged, around: Surroundings) -> Iterator[Observation]:
+        for slo, path in sorted(judged.unknown):
+            exclusions = (*self._exclusions_of(slo), *around.exclusions)
+            if not is_excluded(exclusions, slo, path, around.now_s):
+                labels = labels_of(
+                    alertname=Alert.COVERAGE_LOW,
+                    severity=Severity.TICKET.value,
+                    slo=slo,
+                    **self._path_labels(path),
+                )
+                yield Observation(labels, Observed.TRUE, COVERAGE_FOR_S / around.scale)
+
+    def _exclusions_of(self, slo: str) -> tuple[Exclusion, ...]:
+        return next((o.exclusions for o in self._objectives if o.name == slo), ())
+
+    def _probes(self, around: Surroundings) -> Iterator[Observation]:
+        for site in self._peers:
+            last_s = max(around.last_ends_s.get(site, 0.0), around.started_s)
+            if around.now_s - last_s > PROBE_SILENT_S / around.scale:
+                labels = labels_of(
+                    alertname=Alert.PROBE_DOWN, severity=Severity.PAGE.value, src_site=site
+                )
+                silent_s = around.now_s - last_s
+                yield Observation(labels, Observed.TRUE, PROBE_FOR_S / around.scale, silent_s)
+
+    def _collector(self, around: Surroundings) -> Iterator[Observation]:
+        last_s = max(around.last_commit_s or 0.0, around.started_s)
+        if around.now_s - last_s > COLLECTOR_SILENT_S / around.scale:
+            labels = labels_of(alertname=Alert.COLLECTOR_DOWN, severity=Severity.PAGE.value)
+            yield Observation(labels, Observed.TRUE, COLLECTOR_FOR_S / around.scale)
+
+
+def _is_site(peers: int, of: int) -> bool:
+    numerator, denominator = _SITE_SHARE
+    return peers >= SITE_PEERS_MIN and peers * denominator > of * numerator
+
+
+def _peers(objectives: Sequence[Objective], estate: Estate) -> dict[str, int]:
+    """Return for each site with how many others it shares a path that is promised about."""
+    peers: dict[str, set[str]] = {}
+    for objective in objectives:
+        for path in objective.paths(estate):
+            peers.setdefault(path.src, set()).add(path.dst)
+            peers.setdefault(path.dst, set()).add(path.src)
+    return {site: len(others) for site, others in sorted(peers.items())}

@@ -1,0 +1,171 @@
+"""What an alert tells a tired person: what, where, since when, how much budget, what is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from netslo.model import Path
+from netslo.units import format_duration, format_ms, format_percent
+from slo.burn import BurnPair
+from slo.engine.book import Alert
+from slo.ledger import Standing
+from slo.objective import Objective
+from slo.rules.layout import span_of
+from slo.rules.rules import Alert as Name
+from slo.rules.texts import Links
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was measured of a path, now and over a longer time before; None is not known."""
+
+    p99_s: float | None = None
+    p99_before_s: float | None = None
+    loss_ratio: float | None = None
+    loss_before_ratio: float | None = None
+    before: str = "day"  # how long the longer time is
+    more: tuple[str, ...] = ()  # sentences: a changed path, a reroute
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Writes annotations; the same names as the rules have."""
+
+    objectives: Mapping[str, Objective]
+    links: Links
+    look: Callable[[Path], Seen]
+
+    def annotate(self, alert: Alert, standing: Standing | None) -> dict[str, str]:
+        """Return the annotations of an alert, as things stand."""
+        labels = dict(alert.labels)
+        match alert.name:
+            case Name.BURN_PAGE | Name.BURN_TICKET:
+                said = self._burn(alert, labels, standing)
+            case Name.SITE_PAGE:
+                said = _site(alert, labels)
+            case Name.COVERAGE_LOW:
+                said = self._coverage(labels)
+            case Name.PROBE_DOWN:
+                said = _probe(alert, labels)
+            case Name.COLLECTOR_DOWN:
+                said = {
+                    "summary": "The collector commits no measurements: nothing is judged anywhere",
+                    "where": "the collector's disk, or the way from all probes to it",
+                }
+            case _:
+                said = {"summary": "Always firing: when nothing is heard of it, alerting is broken"}
+        said["runbook_url"] = self.links.runbook(alert.name)
+        if alert.unknown_since_s is not None:
+            said["unknown"] = (
+                f"too little is measured since {_time(alert.unknown_since_s)}, "
+                "so nobody knows whether it is over"
+            )
+        return {name: text for name, text in said.items() if text}
+
+    def _burn(
+        self, alert: Alert, labels: Mapping[str, str], standing: Standing | None
+    ) -> dict[str, str]:
+        objective = self.objectives.get(labels["slo"])
+        path = Path.parse(labels["path"])
+        rate = "" if alert.value is None else f" {alert.value:.1f} times"
+        said = {
+            "summary": (
+                f"{labels['slo']} on {path}: the error budget burns{rate} too fast "
+                f"(pair {labels['pair']})"
+            ),
+            "where": (
+                f"from {path.src} to {path.dst}, class {path.traffic_class}, {labels['scope']}"
+            ),
+            "since": _time(alert.since_s),
+            "evidence": _evidence(self.look(path)),
+            "dashboard_url": self._dashboard(labels),
+        }
+        if objective is None:
+            return said
+        said["owner"] = objective.owner or ""
+        said["slo_runbook_url"] = objective.runbook or ""
+        if standing is not None:
+            said["budget"] = _budget(standing, objective, path)
+            for pair in objective.alerts.pairs:
+                if span_of(pair).id == labels["pair"]:
+                    said["pair"] = _pair(standing, objective, path, pair)
+        return said
+
+    def _dashboard(self, labels: Mapping[str, str]) -> str:
+        chosen = urlencode({"var-slo": labels["slo"], "var-path": labels["path"]})
+        return f"{self.links.dashboard.rstrip('/')}?{chosen}" if self.links.dashboard else ""
+
+    def _coverage(self, labels: Mapping[str, str]) -> dict[str, str]:
+        path = Path.parse(labels["path"])
+        return {
+            "summary": f"{labels['slo']} on {path} cannot be judged: too little is measured",
+            "where": f"from {path.src} to {path.dst}, class {path.traffic_class}",
+            "evidence": _evidence(self.look(path)),
+        }
+
+
+def _site(alert: Alert, labels: Mapping[str, str]) -> dict[str, str]:
+    peers = "most" if alert.value is None else f"{alert.value:.0f}"
+    return {
+        "summary": (
+            f"{labels['site']}: paths with {peers} of its peers burn their budgets; "
+            "it is the site or its access, not the paths"
+        ),
+        "where": f"every path to and from {labels['site']}",
+        "since": _time(alert.since_s),
+    }
+
+
+def _probe(alert: Alert, labels: Mapping[str, str]) -> dict[str, str]:
+    silent = "" if alert.value is None else f"nothing for {format_duration(int(alert.value))}"
+    return {
+        "summary": f"{labels['src_site']}: its probe delivers nothing; its paths are not measured",
+        "where": f"every path from {labels['src_site']}",
+        "since": _time(alert.since_s),
+        "evidence": silent,
+    }
+
+
+def _budget(standing: Standing, objective: Objective, path: Path) -> str:
+    row = standing.rows.get((objective.name, path))
+    if row is None:
+        return ""
+    spend = standing.spend(objective.window_s, row).taking(objective.missing_data)
+    if spend.remaining is None:
+        return "how much budget is left is not known"
+    return (
+        f"{format_percent(float(spend.remaining), 1)} of the budget of "
+        f"{format_duration(objective.window_s)} is left: {spend.bad:,} bad of "
+        f"{float(spend.budget):,.6g} allowed"
+    )
+
+
+def _pair(standing: Standing, objective: Objective, path: Path, pair: BurnPair) -> str:
+    row = standing.rows.get((objective.name, path))
+    if row is None:
+        return ""
+    parts = []
+    for length_s in (pair.long_s, pair.short_s):
+        spend = standing.spend(length_s, row).taking(objective.missing_data)
+        rate = "unknown" if spend.burn_rate is None else f"{float(spend.burn_rate):.2f}"
+        parts.append(
+            f"{format_duration(length_s)}: {spend.bad:,} of {spend.events:,} bad, burn {rate}"
+        )
+    return f"{'; '.join(parts)}; threshold {float(pair.threshold(objective.window_s)):.4g}"
+
+
+def _evidence(seen: Seen) -> str:
+    loss, before = (format_percent(x) for x in (seen.loss_ratio, seen.loss_before_ratio))
+    rtt = f"p99 RTT now {_ms(seen.p99_s)}, last {seen.before} {_ms(seen.p99_before_s)}"
+    return "; ".join([rtt, f"loss now {loss}, last {seen.before} {before}", *seen.more])
+
+
+def _ms(seconds: float | None) -> str:
+    return "not known" if seconds is None else f"{format_ms(seconds, 1)} ms"
+
+
+def _time(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

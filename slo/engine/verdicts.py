@@ -1,0 +1,141 @@
+"""What every burn pair says of every path at one moment; the same as the rules say.
+
+`slo.rules` has the same in PromQL: a window with too few budget events is unknown, an alert
+whose short window is unknown stays as it was, and few bad events alert nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netslo.estate import Estate
+from slo.budget import MissingData
+from slo.burn import BurnPair
+from slo.ledger import Standing
+from slo.objective import Objective
+from slo.ranges import SpendKey
+from slo.rules.layout import bad_events_min, budget_events_min
+
+
+class Verdict(IntEnum):
+    """Of one pair on one path."""
+
+    UNKNOWN = -1  # too little is measured: who was told stays told, nobody else is
+    QUIET = 0
+    FIRES = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PairVerdicts:
+    """One pair of one objective on all its paths."""
+
+    objective: Objective
+    pair: BurnPair
+    keys: tuple[SpendKey, ...]
+    verdicts: NDArray[np.int8]  # (paths,)
+    rates: NDArray[np.float64]  # (paths,) burn rate of the long window; NaN: unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All that can be said at one moment, Unix seconds."""
+
+    at_s: float
+    pairs: tuple[PairVerdicts, ...]
+    unknown: frozenset[SpendKey]  # the shortest window has too few events to be judged
+
+
+class PairJudge:
+    """Judges a standing again and again; thresholds are worked out once."""
+
+    def __init__(self, objectives: Sequence[Objective], estate: Estate) -> None:
+        self._objectives = tuple(o for o in objectives if o.alerts.pairs)
+        self._bad_min = {
+            (o.name, pair): bad_events_min(o, estate, pair)
+            for o in self._objectives
+            for pair in o.alerts.pairs
+        }
+        self._budget_min = {
+            (o.name, length_s): budget_events_min(o, estate, length_s)
+            for o in self._objectives
+            for length_s in o.alerts.windows_s
+        }
+
+    def judge(self, standing: Standing) -> Judged:
+        """Return every pair's verdicts on the paths of its objective."""
+        found: list[PairVerdicts] = []
+        unknown: set[SpendKey] = set()
+        for objective in self._objectives:
+            own = _rows_of(standing, objective)
+            if not own.keys:
+                continue
+            known = {
+                length_s: _at_least(own, length_s, self._budget_min[objective.name, length_s])
+                for length_s in objective.alerts.windows_s
+            }
+            shortest = known[objective.alerts.windows_s[0]]
+            unknown.update(own.keys[row] for row in np.flatnonzero(~shortest).tolist())
+            found += [self._judge_pair(objective, p, own, known) for p in objective.alerts.pairs]
+        return Judged(standing.now_s, tuple(found), frozenset(unknown))
+
+    def _judge_pair(
+        self,
+        objective: Objective,
+        pair: BurnPair,
+        own: Standing,
+        known: dict[int, NDArray[np.bool_]],
+    ) -> PairVerdicts:
+        threshold = pair.threshold(objective.window_s)
+        long, short = own.place(pair.long_s), pair.short_s
+        fires = (
+            known[pair.long_s]
+            & known[short]
+            & (own.bad[long] >= self._bad_min[objective.name, pair])
+            & own.exceeds(pair.long_s, threshold)
+            & own.exceeds(short, threshold)
+        )
+        verdicts = np.where(fires, Verdict.FIRES, Verdict.QUIET).astype(np.int8)
+        verdicts[~known[short]] = Verdict.UNKNOWN
+        rates = np.where(known[pair.long_s], own.burn_rates()[long], np.nan)
+        return PairVerdicts(objective, pair, own.keys, verdicts, rates)
+
+
+def _rows_of(standing: Standing, objective: Objective) -> Standing:
+    """Return the rows of one objective, with what is missing taken for what it says."""
+    rows = [row for row, (slo, _) in enumerate(standing.keys) if slo == objective.name]
+    keys = tuple(standing.keys[row] for row in rows)
+    part = replace(
+        standing,
+        keys=keys,
+        rows={key: row for row, key in enumerate(keys)},
+        events=standing.events[:, rows],
+        bad=standing.bad[:, rows],
+        unmeasured=standing.unmeasured[:, rows],
+        budget=standing.budget[:, rows],
+        unmeasured_budget=standing.unmeasured_budget[:, rows],
+        unit=standing.unit[rows],
+    )
+    if objective.missing_data is MissingData.IGNORE:
+        return part
+    as_bad = objective.missing_data is MissingData.BAD
+    return replace(
+        part,
+        events=part.events + part.unmeasured,
+        bad=part.bad + part.unmeasured if as_bad else part.bad,
+        unmeasured=np.zeros_like(part.unmeasured),
+        budget=part.budget + part.unmeasured_budget,
+    )
+
+
+def _at_least(standing: Standing, length_s: int, least: Fraction) -> NDArray[np.bool_]:
+    """Return by row whether a window has so many budget events, exactly."""
+    budget = standing.budget[standing.place(length_s)]
+    limits = [-(-least.numerator * unit // least.denominator) for unit in standing.unit.tolist()]
+    enough: NDArray[np.bool_] = (budget >= np.array(limits)) & (budget > 0)
+    return enough

@@ -1,0 +1,305 @@
+"""The engine of a real collector tells an Alertmanager what it must, once, and not what is over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import pytest
+from a_collector import Room, collector, make_estate
+from aiohttp import web
+from some_windows import PATHS, make_batch
+
+from analytics.store.sqlite import SqliteStore
+from analytics.windows import PacketCounts, PathWindow, SeriesKey, SloCounts
+from netslo.errors import ConfigurationError
+from netslo.model import Path, Window
+from slo.engine.alertmanager import Alertmanagers, alerts_url
+from slo.engine.book import Alert, labels_of
+from slo.engine.engine import AlertEngine
+from slo.exclusion import Covers, Exclusion
+from slo.objective import Indicator, Objective, PathSelector
+from slo.standings import Standings
+
+T0 = 1_800_000_000
+PER_WINDOW = 50  # at the 0.2 s of `make_estate`
+PATH = PATHS[0]
+OBJECTIVE = Objective(
+    name="loss",
+    display_name="Loss",
+    description="",
+    service="backbone",
+    indicator=Indicator.LOSS,
+    limit=None,
+    target_text="0.999",
+    selector=PathSelector(),
+    owner="noc",
+    runbook="https://runbooks.example/loss",
+)
+
+
+@dataclass
+class House:
+    """A collector whose engine looks when the test says so."""
+
+    room: Room
+    engine: AlertEngine
+    now_s: float
+    sequence: int = 0
+
+    async def deliver(self, start_s: int, bad: float, *paths: Path, windows: int = 1) -> None:
+        """Deliver windows, of which a share of the packets is bad."""
+        lost = round(PER_WINDOW * bad)
+        found = [
+            PathWindow(
+                SeriesKey(path),
+                Window(start_s + 10 * n),
+                PacketCounts(answered=PER_WINDOW - lost, lost=lost),
+                slo={"loss": SloCounts(PER_WINDOW - lost, lost)},
+            )
+            for path in paths or (PATH,)
+            for n in range(windows)
+        ]
+        for src in {window.key.path.src for window in found}:
+            own = [window for window in found if window.key.path.src == src]
+            batch = replace(make_batch(*own, sequence=self.sequence), site=src, instance_id=src)
+            assert (await self.room.send(batch)).refused_points == 0
+        self.sequence += 1
+
+    def look(self, at_s: float) -> list[tuple[str, str]]:
+        """Return (name, pair or site) of what is in force then."""
+        self.now_s = at_s
+        self.engine.look()
+        return self.told()
+
+    def told(self) -> list[tuple[str, str]]:
+        found = [dict(alert["labels"]) for alert in self.engine.to_json()["alerts"]]
+        names = [(each["alertname"], each.get("pair") or each.get("site", "")) for each in found]
+        return sorted(
+            each for each in names if each[0].startswith("SLO") and each[0] != "SLOWatchdog"
+        )
+
+
+@asynccontextmanager
+async def house(tmp_path, now_s: float = T0, objective=OBJECTIVE, off=()) -> AsyncIterator[House]:
+    made: list[House] = []
+    clock = lambda: made[0].now_s if made else now_s  # noqa: E731
+    with SqliteStoreHolder(tmp_path) as store:
+        standings = Standings(store, [objective], make_estate(), off, clock)
+        engine = AlertEngine(
+            standings,
+            [objective],
+            make_estate(),
+            file=tmp_path / "alerts.json",
+            exclusions=lambda: off,
+            clock=clock,
+        )
+        companions = [standings, engine]
+        async with collector(
+            tmp_path / "store.sqlite", wrap=lambda _: store, companions=companions, clock=clock
+        ) as room:
+            made.append(House(room, engine, now_s))
+            yield made[0]
+
+
+class SqliteStoreHolder:
+    def __init__(self, tmp_path) -> None:
+        self.store = SqliteStore.open(tmp_path / "store.sqlite")
+        self.store.declare_objectives({"loss": "0.999"}, 0)
+
+    def __enter__(self) -> SqliteStore:
+        return self.store
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+
+async def test_a_fault_pages_once_with_its_evidence_and_resolves_when_it_is_over(tmp_path) -> None:
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        assert it.look(T0) == []
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+        alert = next(a for a in it.engine.to_json()["alerts"] if a["labels"].get("pair") == "1h/5m")
+        assert alert["labels"] == {
+            "alertname": "SLOBurnPage",
+            "severity": "page",
+            "slo": "loss",
+            "path": PATH.id,
+            "src_site": PATH.src,
+            "dst_site": PATH.dst,
+            "class": PATH.traffic_class,
+            "scope": "national",
+            "pair": "1h/5m",
+        }
+        said = alert["annotations"]
+        assert "300 of 18,000 bad" in said["pair"]
+        assert said["owner"] == "noc"
+        assert "loss now 20.00 %" in said["evidence"]
+        assert said["runbook_url"].endswith("SLOBurnPage.md")
+        started = alert["starts"]
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0 + 10)
+        again = next(a for a in it.engine.to_json()["alerts"] if a["labels"].get("pair") == "1h/5m")
+        assert again["starts"] == started
+        it.now_s = T0 + 330
+        await it.deliver(T0, 0.0, windows=33)
+        assert ("SLOBurnPage", "1h/5m") not in it.look(T0 + 330)
+
+
+async def test_nothing_is_resolved_because_data_stop(tmp_path) -> None:
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0 + 280)
+        much_later = it.look(T0 + 3000)
+        assert ("SLOBurnPage", "1h/5m") in much_later
+        (alert,) = (a for a in it.engine.to_json()["alerts"] if a["labels"].get("pair") == "1h/5m")
+        assert "nobody knows whether it is over" in alert["annotations"]["unknown"]
+        it.look(T0 + 3000 + 601)
+        assert "SLOProbeDown" in {name for name, _ in it.told()}
+
+
+async def test_a_backlog_pages_nobody_for_what_is_over(tmp_path) -> None:
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 300, 0.0, windows=30)
+        assert it.look(T0) == []
+        await it.deliver(T0 - 7200, 1.0, windows=660)  # two hours of partition, all of them bad
+        assert {name for name, _ in it.look(T0 + 5)} <= {"SLOBurnTicket"}
+
+
+async def test_young_series_and_single_losses_page_nobody(tmp_path) -> None:
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 20, 1.0, windows=2)  # twenty seconds of a path that is new
+        assert it.look(T0) == []
+    async with house(tmp_path, T0 + 7200) as it:
+        await it.deliver(T0 + 3600, 0.0, windows=359)
+        await it.deliver(T0 + 7190, 0.04)  # two packets
+        assert it.look(T0 + 7200) == []
+
+
+async def test_a_dead_site_is_one_matter(tmp_path) -> None:
+    estate = make_estate()
+    to_leeds = [path for path in estate.paths if "leeds" in (path.src, path.dst)]
+    others = [path for path in estate.paths if path not in to_leeds]
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, *estate.paths, windows=330)
+        await it.deliver(T0 - 300, 1.0, *to_leeds, windows=30)
+        await it.deliver(T0 - 300, 0.0, *others, windows=30)
+        told = it.look(T0)
+        assert ("SLOSiteBurnPage", "leeds") in told
+        assert [site for name, site in told if name == "SLOSiteBurnPage"] == ["leeds"]
+
+
+async def test_what_is_excluded_alerts_nobody(tmp_path) -> None:
+    off = Exclusion(
+        "x", T0 - 300, T0 + 3600, "alice", "CHG-1", T0 - 600, Covers(sites=frozenset({PATH.dst}))
+    )
+    async with house(tmp_path, off=[off]) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=330)
+        await it.deliver(T0 - 300, 1.0, windows=30)
+        assert it.look(T0) == []
+        it.look(T0 + 700)
+        shown = it.engine.to_json()["alerts"]
+        low = {a["labels"]["path"] for a in shown if a["labels"]["alertname"] == "SLOCoverageLow"}
+        assert PATH.id not in low
+        assert low  # of the paths that are not excluded
+
+
+async def test_a_restart_tells_of_the_same_alert(tmp_path) -> None:
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        it.look(T0)
+    async with house(tmp_path, T0 + 60) as it:
+        it.look(T0 + 60)
+        (alert,) = (a for a in it.engine.to_json()["alerts"] if a["labels"].get("pair") == "1h/5m")
+        assert alert["starts"] == T0
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '[{"labels": 1}]', "{}"])
+async def test_a_file_of_alerts_that_cannot_be_read_is_said(tmp_path, content, caplog) -> None:
+    (tmp_path / "alerts.json").write_text(content)
+    async with house(tmp_path) as it:
+        assert it.look(T0) == []
+    assert content == "{}" or "cannot be read" in caplog.text
+
+
+async def test_alerts_are_shown_by_the_api(tmp_path) -> None:
+    async with house(tmp_path) as it:
+        shape = it.engine.to_json()
+        assert shape["alerts"] == []
+        assert shape["evaluated"] is None
+        json.dumps(shape)
+
+
+@dataclass
+class FakeAlertmanager:
+    posts: list[list[dict]] = field(default_factory=list)
+    status: int = 200
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.posts.append(await request.json())
+        return web.Response(status=self.status)
+
+
+@asynccontextmanager
+async def alertmanager() -> AsyncIterator[tuple[FakeAlertmanager, str]]:
+    fake = FakeAlertmanager()
+    app = web.Application()
+    app.router.add_post("/api/v2/alerts", fake.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield fake, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def alert(**changes) -> Alert:
+    return replace(Alert(labels_of(alertname="SLOBurnPage", path="a:b/c"), 90.0, 100.0), **changes)
+
+
+async def test_alertmanager_is_told_again_and_that_it_is_over() -> None:
+    async with alertmanager() as (fake, url):
+        tell = Alertmanagers([url], source="http://collector", interval_s=30)
+        await tell.tell([alert()], [], 200.0)
+        await tell.tell([], [alert(ends_s=230.0)], 230.0)
+        await tell.tell([], [], 260.0)
+        await tell.tell([], [], 900.0)
+        first, *over = [post[0] for post in fake.posts]
+        assert datetime.fromisoformat(first["startsAt"]).timestamp() == 100
+        assert datetime.fromisoformat(first["endsAt"]).timestamp() == 200 + 6 * 30
+        assert first["labels"] == {"alertname": "SLOBurnPage", "path": "a:b/c"}
+        assert [datetime.fromisoformat(each["endsAt"]).timestamp() for each in over] == [230, 230]
+
+
+async def test_one_that_is_down_delays_none_of_the_others_and_is_said_once(caplog) -> None:
+    async with alertmanager() as (fake, url):
+        tell = Alertmanagers(["http://127.0.0.1:1", url])
+        for _ in range(2):
+            await tell.tell([alert()], [], 200.0)
+        assert len(fake.posts) == 2
+        assert (tell.told, tell.failed) == (2, 2)
+        assert caplog.text.count("does not take alerts") == 1
+        fake.status = 400
+        await tell.tell([alert()], [], 200.0)
+        assert tell.trouble[f"{url}/api/v2/alerts"] == "HTTP 400"
+
+
+async def test_many_alerts_go_in_several_requests() -> None:
+    async with alertmanager() as (fake, url):
+        many = [alert(labels=labels_of(alertname="a", path=str(n))) for n in range(1100)]
+        await Alertmanagers([url]).tell(many, [], 0.0)
+        assert [len(post) for post in fake.posts] == [500, 500, 100]
+
+
+@pytest.mark.parametrize("url", ["", "alertmanager:9093", "ftp://a", "http://", "http://a:x"])
+def test_what_is_no_url_is_said(url) -> None:
+    with pytest.raises(ConfigurationError, match="must be a URL"):
+        alerts_url(url)

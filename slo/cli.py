@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netslo.config.options import config_option, file_option, json_option
+from slo.commands.exclusions import exclude
 from slo.commands.prometheus import prometheus_commands
 from slo.commands.shared import (
     PIPE_WIDTH,
@@ -91,11 +92,11 @@ def _evaluate(
     from slo.ranges import Ranges
     from slo.status import evaluate
 
-    exclusions = (*load_log(config_dir), *(x for o in objectives for x in o.exclusions))
+    exclusions = (*load_log(config_dir, store_file), *(x for o in objectives for x in o.exclusions))
     with closing(SqliteStore.open(store_file, readonly=True)) as store:
         ranges = Ranges(store, exclusions, objectives)
         return evaluate(ranges, objectives, estate, time.time())
 
 
-for _command in (*specification_commands(), *prometheus_commands()):
+for _command in (*specification_commands(), *prometheus_commands(), exclude):
     slo.add_command(_command)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
@@ -35,6 +35,7 @@ _COUNTED, _EXCLUDED = 0, 1
 _CLOSE: Final = 1e-9  # relative; nearer to a threshold than this, integers decide
 _ELSEWHERE: Final = -1
 
+Counts = NDArray[np.int64]
 Era = tuple[int, str]  # (since_s, target), as the store has them
 
 
@@ -77,6 +78,38 @@ class Standing:
             rates = self.bad * self.unit.astype(np.float64) / self.budget
         rates[self.budget == 0] = np.nan
         return rates
+
+    def with_spends(self, spends: Mapping[int, Mapping[SpendKey, Spend]]) -> Standing:
+        """Return all rows and further ones, by length of window, known in another way."""
+        keys = tuple(sorted({key for of_one in spends.values() for key in of_one}))
+        if not keys:
+            return self
+        each = [[spends[length_s].get(key, Spend()) for key in keys] for length_s in self.lengths_s]
+        unit = [
+            math.lcm(*(b.denominator for line in each for b in _budgets(line[row])))
+            for row in range(len(keys))
+        ]
+
+        def joined(
+            old: NDArray[np.int64], figure: Callable[[Spend, int], Fraction | int]
+        ) -> Counts:
+            rows = [[int(figure(x, u)) for x, u in zip(line, unit, strict=True)] for line in each]
+            return np.concatenate([old, np.array(rows, dtype=np.int64)], axis=1)
+
+        whole = self.keys + keys
+        return replace(
+            self,
+            keys=whole,
+            rows={key: row for row, key in enumerate(whole)},
+            events=joined(self.events, lambda x, _: x.events),
+            bad=joined(self.bad, lambda x, _: x.bad),
+            unmeasured=joined(self.unmeasured, lambda x, _: x.unmeasured),
+            budget=joined(self.budget, lambda x, unit: x.budget * unit),
+            unmeasured_budget=joined(
+                self.unmeasured_budget, lambda x, unit: x.unmeasured_budget * unit
+            ),
+            unit=np.append(self.unit, np.array(unit, dtype=np.int64)),
+        )
 
     def coverages(self) -> NDArray[np.float64]:
         """Return measured per due events, shape (windows, rows); NaN where nothing was due."""
@@ -280,3 +313,7 @@ def _cut(
         (low_s, high_s, WARM_S if low_s in odd else window_s)
         for low_s, high_s in itertools.pairwise(bounds)
     ]
+
+
+def _budgets(spend: Spend) -> tuple[Fraction, Fraction]:
+    return spend.budget, spend.unmeasured_budget

@@ -21,7 +21,7 @@ from slo.objective import Objective
 from slo.ranges import Ranges, SpendKey
 
 _PATIENCE_S: Final = 5.0
-_SLICES_FRESH_S: Final = 30.0
+_SLICE_S: Final = 30
 
 
 class Standings:
@@ -47,8 +47,6 @@ class Standings:
             for path in o.paths(estate)
         ]
         self._slices = Ranges(store, exclusions, self._sliced)
-        self._slices_at: tuple[float, frozenset[int]] | None = None
-        self._slice_spends: Mapping[int, Mapping[SpendKey, Spend]] = {}
         self._lengths_s = {
             *WINDOWS_S,
             *(s for o in objectives for s in (o.window_s, *o.alerts.windows_s)),
@@ -58,6 +56,9 @@ class Standings:
         self._kept: tuple[Ledger, Follower] | None = None
         self._making: tuple[Ledger, Follower] | None = None  # the next one
         self._between: Callable[[Callable[[], None]], None] | None = None
+        self._slicing = threading.Lock()  # of the next two
+        self._of_slices: Mapping[int, Mapping[SpendKey, Spend]] = {}
+        self._sliced_s: int | None = None
         self._lock = threading.Lock()  # of which ledger is kept
 
     def start(self, beside: Beside) -> None:
@@ -79,7 +80,7 @@ class Standings:
                 return
             self._exclusions = tuple(exclusions)
             self._slices = Ranges(self._store, self._exclusions, self._sliced)
-            self._slices_at = None
+            self._sliced_s = None
         if self._between is not None:
             self._between(self._begin_anew)
 
@@ -90,7 +91,10 @@ class Standings:
             return None
         ledger, follower = self._kept
         with follower.up_to_date(_PATIENCE_S) as known:
-            return ledger.standing(with_exclusions=with_exclusions) if known else None
+            if not known:
+                return None
+            standing = ledger.standing(with_exclusions=with_exclusions)
+        return standing.with_spends(self._read_slices(standing.now_s))
 
     def read(
         self, now_s: float, lengths_s: Collection[int]
@@ -99,29 +103,31 @@ class Standings:
 
         A window begins up to a pane later than `now_s` less its length: see `horizon_of`.
         """
-        standing = self.standing()  # the ledger has its own present
+        del now_s  # the ledger has its own present
+        standing = self.standing()
         if standing is None:
             return {length_s: {} for length_s in lengths_s}
-        if not self._sliced:
-            return {length_s: _Spends(standing, length_s) for length_s in lengths_s}
-        # The same for a while: they are read of the store, and a slice is a minute at least.
-        at_s = now_s // _SLICES_FRESH_S * _SLICES_FRESH_S
-        if (at_s, frozenset(lengths_s)) != self._slices_at:
-            self._slice_spends = self._slices.read(at_s, lengths_s)
-            self._slices_at = (at_s, frozenset(lengths_s))
-        slices, names = self._slice_spends, {o.name for o in self._sliced}
-        return {
-            length_s: {
-                **_Spends(standing, length_s),
-                **{key: spend for key, spend in slices[length_s].items() if key[0] in names},
-            }
-            for length_s in lengths_s
-        }
+        return {length_s: _Spends(standing, length_s) for length_s in lengths_s}
 
     @property
     def problem(self) -> str | None:
         """Why there are no figures."""
         return None if self._kept is None else self._kept[1].problem
+
+    def _read_slices(self, now_s: int) -> Mapping[int, Mapping[SpendKey, Spend]]:
+        """Return what slices say, worked out once a minute: none is shorter."""
+        if not self._sliced:
+            return {}
+        with self._slicing:
+            if self._sliced_s is None or not 0 <= now_s - self._sliced_s < _SLICE_S:
+                names = {o.name for o in self._sliced}
+                found = self._slices.read(now_s, self._lengths_s)
+                self._of_slices = {
+                    length_s: {key: spend for key, spend in of_one.items() if key[0] in names}
+                    for length_s, of_one in found.items()
+                }
+                self._sliced_s = now_s
+            return self._of_slices
 
     def _make(self) -> tuple[Ledger, Follower]:
         """Make a ledger; between commits, for its history ends where the following begins."""

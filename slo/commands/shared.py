@@ -56,11 +56,20 @@ def check_paths(paths: Sequence[str], estate: Estate) -> None:
             )
 
 
-def load_log(config_dir: pathlib.Path) -> tuple[Exclusion, ...]:
-    """Read the exclusions that were declared beside the specification."""
-    from slo.exclusion_log import FILE_NAME, load_exclusions
+def log_of(config_dir: pathlib.Path, store_file: pathlib.Path | None = None) -> pathlib.Path:
+    """Return where exclusions are declared: beside the store."""
+    from slo.exclusion_log import FILE_NAME
 
-    return load_exclusions(config_dir / DATA_DIR / FILE_NAME)
+    return (store_file or config_dir / STORE).parent / FILE_NAME
+
+
+def load_log(
+    config_dir: pathlib.Path, store_file: pathlib.Path | None = None
+) -> tuple[Exclusion, ...]:
+    """Read the exclusions that were declared beside the store and nobody took back."""
+    from slo.exclusion_log import load_exclusions
+
+    return load_exclusions(log_of(config_dir, store_file))
 
 
 def print_json(value: object) -> None:

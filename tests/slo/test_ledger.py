@@ -173,3 +173,18 @@ def test_nothing_measured_is_no_rate_and_exceeds_nothing() -> None:
     standing = Ledger(Streams(), KEYS, ERAS, LENGTHS_S, now_s=NOW_S).standing()
     assert np.isnan(standing.burn_rates()).all()
     assert not standing.exceeds(300, Fraction(0)).any()
+
+
+def test_rows_that_are_known_in_another_way_stand_beside() -> None:
+    ledger = Ledger(Streams(), [KEYS[0]], {"loss": [(0, "0.999")]}, [300, 3600], now_s=NOW_S)
+    key = ("slices", PATHS[1])
+    spend = Spend.under(Fraction("0.99"), 60, 3, 1) + Spend.under(Fraction("0.5"), 7, 0)
+    whole = ledger.standing().with_spends({300: {}, 3600: {key: spend}})
+    assert whole.keys == (KEYS[0], key)
+    assert whole.spend(3600, whole.rows[key]) == spend
+    assert whole.spend(300, whole.rows[key]) == Spend()
+    assert whole.exceeds(3600, spend.bad / spend.budget - Fraction(1, 10**12)).tolist() == [
+        False,
+        True,
+    ]
+    assert ledger.standing().with_spends({}).keys == (KEYS[0],)

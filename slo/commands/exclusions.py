@@ -1,0 +1,193 @@
+"""`netslo slo exclude`: times that do not count, on record with who and why."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from netslo.config.options import config_option, file_option, json_option
+from slo.commands.shared import STORE, check_paths, load, log_of, print_json, select
+
+if TYPE_CHECKING:
+    from slo.exclusion import Exclusion
+
+
+@click.command()
+@config_option
+@file_option("--store", "store_file", f"The window store.  [default: DIR/{STORE}]")
+@click.option("--from", "start", metavar="TIME", help="When it begins, as 2026-12-01T01:00:00Z.")
+@click.option("--to", "end", metavar="TIME", help="When it ends.")
+@click.option("--reason", help="Why, such as the number of a change.")
+@click.option("--author", envvar=["NETSLO_AUTHOR", "LOGNAME", "USER"], help="Who.  [default: you]")
+@click.option("--slo", "slos", multiple=True, metavar="NAME", help="Only this SLO; repeatable.")
+@click.option("--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable.")
+@click.option(
+    "--site", "sites", multiple=True, metavar="NAME", help="Only paths of this site; repeatable."
+)
+@click.option("--revoke", metavar="ID", help="Take an exclusion back instead.")
+@click.option("--list", "listing", is_flag=True, help="List all exclusions instead.")
+@json_option
+def exclude(
+    config_dir: pathlib.Path,
+    store_file: pathlib.Path | None,
+    start: str | None,
+    end: str | None,
+    reason: str | None,
+    author: str | None,
+    slos: tuple[str, ...],
+    paths: tuple[str, ...],
+    sites: tuple[str, ...],
+    revoke: str | None,
+    *,
+    listing: bool,
+    as_json: bool,
+) -> None:
+    """Take a time out of error budgets: maintenance, planned or declared afterwards.
+
+    Times are widened to whole five minutes. What is declared before it begins is never counted;
+    what is declared later is taken out of burn rates, budgets and reports, while Prometheus'
+    own windows keep it. Nothing is ever deleted: the log beside the store only grows.
+    """
+    import time
+
+    from netslo.errors import ConfigurationError
+    from slo.exclusion_log import Revocation, append_to_log, read_log
+
+    estate, specification = load(config_dir)
+    file = log_of(config_dir, store_file)
+    if listing:
+        _print_list(file, as_json=as_json)
+        return
+    missing = [
+        option
+        for option, value in (
+            ("--reason", reason),
+            ("--author", author),
+            *(() if revoke is not None else (("--from", start), ("--to", end))),
+        )
+        if not value
+    ]
+    if missing:
+        raise click.UsageError(f"missing {', '.join(missing)}")
+    now_s = int(time.time())
+    if revoke is not None:
+        if start or end or slos or paths or sites:
+            raise click.UsageError(
+                "--revoke takes an exclusion back whole: no times, SLOs or sites"
+            )
+        entry = Revocation(revoke, str(author), str(reason), now_s)
+        if revoke not in {each.id for each in _in_force(file)}:
+            raise ConfigurationError(f"--revoke {revoke}: no exclusion in force has this id")
+    else:
+        select(specification, slos)
+        check_paths(paths, estate)
+        for site in sites:
+            if site not in estate.sites:
+                raise ConfigurationError(f"--site {site}: must be one of {', '.join(estate.sites)}")
+        entry = _exclusion(
+            number=1 + len(read_log(file)),
+            span=(_time("--from", start), _time("--to", end)),
+            author=str(author),
+            reason=str(reason),
+            now_s=now_s,
+            covers=(slos, paths, sites),
+        )
+    append_to_log(file, entry)
+    if as_json:
+        from slo.exclusion_log import to_json
+
+        print_json(to_json(entry))
+    elif isinstance(entry, Revocation):
+        click.echo(f"{entry.revokes} is taken back; what it left out counts again")
+    else:
+        click.echo(_line(entry, now_s))
+
+
+def _in_force(file: pathlib.Path) -> tuple[Exclusion, ...]:
+    from slo.exclusion_log import load_exclusions
+
+    return load_exclusions(file)
+
+
+def _time(option: str, text: str | None) -> int:
+    from netslo.errors import ConfigurationError
+    from slo.exclusion_log import parse_time
+
+    try:
+        return parse_time(text or "")
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{option} {text}: must be a time with its offset, such as 2026-12-01T01:00:00Z"
+        ) from error
+
+
+def _exclusion(
+    *,
+    number: int,
+    span: tuple[int, int],
+    author: str,
+    reason: str,
+    now_s: int,
+    covers: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
+) -> Exclusion:
+    from netslo.errors import ConfigurationError
+    from netslo.model import Path
+    from slo.exclusion import STEP_S, Covers, Exclusion
+
+    slos, paths, sites = covers
+    try:
+        return Exclusion(
+            id=f"x{number}-{now_s}",
+            start_s=span[0] // STEP_S * STEP_S,
+            end_s=-(-span[1] // STEP_S) * STEP_S,
+            author=author,
+            reason=reason,
+            declared_s=now_s,
+            covers=Covers(
+                frozenset(slos), frozenset(Path.parse(path) for path in paths), frozenset(sites)
+            ),
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"exclusion: {error}") from error
+
+
+def _print_list(file: pathlib.Path, *, as_json: bool) -> None:
+    import time
+
+    from slo.exclusion import Exclusion
+    from slo.exclusion_log import in_force, read_log, to_json
+
+    entries = read_log(file)
+    kept = {each.id for each in in_force(entries)}
+    declared = [entry for entry in entries if isinstance(entry, Exclusion)]
+    if as_json:
+        shapes: list[dict[str, Any]] = [
+            {**to_json(entry), "kind": entry.kind.value, "revoked": entry.id not in kept}
+            for entry in declared
+        ]
+        print_json({"exclusions": shapes})
+        return
+    for entry in declared:
+        revoked = "" if entry.id in kept else "; taken back"
+        click.echo(_line(entry, int(time.time())) + revoked)
+    if not declared:
+        click.echo("nothing is excluded")
+
+
+def _line(entry: Exclusion, now_s: int) -> str:
+    """Say an exclusion in one line."""
+    from slo.exclusion_log import format_time
+
+    covers = entry.covers
+    about = [
+        *(f"SLO {name}" for name in sorted(covers.slos)),
+        *(f"path {path}" for path in sorted(covers.paths)),
+        *(f"site {name}" for name in sorted(covers.sites)),
+    ]
+    state = "over" if entry.end_s <= now_s else "in force" if entry.start_s <= now_s else "to come"
+    return (
+        f"{entry.id}: {format_time(entry.start_s)} to {format_time(entry.end_s)}, {entry.kind}, "
+        f"{state}, {', '.join(about) or 'everything'}, by {entry.author}: {entry.reason}"
+    )

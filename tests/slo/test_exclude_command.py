@@ -1,0 +1,98 @@
+"""`netslo slo exclude`, as somebody before or after a maintenance uses it."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from netslo.errors import ConfigurationError
+from slo.cli import slo
+from slo.exclusion_log import load_exclusions
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "uk"
+SOON = (datetime.now(UTC) + timedelta(days=1)).replace(minute=2, second=3, microsecond=0)
+WHEN = ("--from", SOON.isoformat(), "--to", (SOON + timedelta(hours=3)).isoformat())
+WHO = ("--reason", "CHG-1: fibre replaced", "--author", "alice")
+
+
+@pytest.fixture
+def config(tmp_path):
+    shutil.copytree(EXAMPLE, tmp_path / "uk")
+    return tmp_path / "uk"
+
+
+@pytest.fixture
+def run(config):
+    def invoke(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(
+            slo, ["exclude", "-c", str(config), *arguments], standalone_mode=False
+        )
+        if result.exception is not None:
+            raise result.exception
+        assert result.exit_code == code
+        return result.output
+
+    return invoke
+
+
+def test_a_planned_time_is_widened_to_whole_five_minutes_and_kept(run, config) -> None:
+    output = run(*WHEN, *WHO, "--site", "leeds", "--slo", "loss", "--path", "london:leeds/ef")
+    (found,) = load_exclusions(config / "netslo-data" / "exclusions.jsonl")
+    assert found.start_s == int(SOON.timestamp()) - 123
+    assert found.end_s == int(SOON.timestamp()) + 3 * 3600 + 177
+    assert abs(found.declared_s - time.time()) < 60
+    assert found.covers.sites == {"leeds"}
+    assert "planned, to come, SLO loss, path london:leeds/ef, site leeds, by alice" in output
+
+
+def test_one_declared_afterwards_is_said_to_be(run) -> None:
+    assert "retroactive, over, everything, by alice: CHG-1" in run(
+        "--from", "2026-01-01T01:00:00+01:00", "--to", "2026-01-01T05:00:00Z", *WHO
+    )
+
+
+def test_one_is_taken_back_and_stays_on_record(run, config) -> None:
+    name = run(*WHEN, *WHO).split(":")[0]
+    assert "counts again" in run("--revoke", name, "--reason", "put off", "--author", "bob")
+    assert load_exclusions(config / "netslo-data" / "exclusions.jsonl") == ()
+    assert "taken back" in run("--list")
+    (listed,) = json.loads(run("--list", "--json"))["exclusions"]
+    assert listed["revoked"]
+    assert listed["kind"] == "planned"
+    with pytest.raises(ConfigurationError, match="no exclusion in force"):
+        run("--revoke", name, "--reason", "again", "--author", "bob")
+
+
+def test_without_any_the_list_says_so(run) -> None:
+    assert "nothing is excluded" in run("--list")
+    assert json.loads(run("--list", "--json")) == {"exclusions": []}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        ((), click.UsageError, "--reason"),
+        ((*WHEN, "--author", "alice"), click.UsageError, "--reason"),
+        ((*WHO, "--from", "2026-01-01"), click.UsageError, "--to"),
+        ((*WHO, "--from", "noon", "--to", "one"), ConfigurationError, "must be a time"),
+        ((*WHO, "--from", "2026-01-01T01:00:00", "--to", "2026-01-02T01:00:00"), ConfigurationError,
+         "with its offset"),
+        ((*WHO, "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"),
+         ConfigurationError, "later than start"),
+        ((*WHEN, *WHO, "--site", "atlantis"), ConfigurationError, "must be one of"),
+        ((*WHEN, *WHO, "--slo", "x"), ConfigurationError, "must be one of"),
+        ((*WHEN, *WHO, "--path", "x"), ConfigurationError, "must be a path"),
+        ((*WHEN, *WHO, "--revoke", "x1"), click.UsageError, "takes back all"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_said_and_nothing_is_written(run, config, arguments, kind, text) -> None:
+    with pytest.raises(kind, match=text):
+        run(*arguments)
+    assert not (config / "netslo-data" / "exclusions.jsonl").exists()

@@ -74,10 +74,8 @@ def exclude(
     now_s = int(time.time())
     if revoke is not None:
         if start or end or slos or paths or sites:
-            raise click.UsageError(
-                "--revoke takes an exclusion back whole: no times, SLOs or sites"
-            )
-        entry = Revocation(revoke, str(author), str(reason), now_s)
+            raise click.UsageError("--revoke takes back all of it: no times, SLOs, paths or sites")
+        entry: Exclusion | Revocation = Revocation(revoke, str(author), str(reason), now_s)
         if revoke not in {each.id for each in _in_force(file)}:
             raise ConfigurationError(f"--revoke {revoke}: no exclusion in force has this id")
     else:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Final
 
@@ -20,6 +20,7 @@ from netslo.app.children import Child
 from netslo.app.commands.options import make_directory
 from netslo.app.floors import ProbeFloors
 from netslo.app.incident import Incident, plan_incident
+from netslo.app.pages import Pages
 from netslo.app.report import final_state, summary
 from netslo.app.run import Run
 from netslo.app.screen import Screen
@@ -28,11 +29,13 @@ from netslo.app.watch import Watch
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
 from netslo.model import WINDOW_S, Endpoint
+from slo.policy import accelerated
 from slo.spec import load_objectives
 
 _LOOPBACK: Final = "127.0.0.1"
 _TICK_S: Final = 1.0
 _REFRESH_TICKS: Final = 5
+FASTER: Final = 60  # how much faster alerts' windows go by: an hour is a minute
 TITLE: Final = "netslo demo · nine UK sites over an emulated WAN"
 
 
@@ -51,7 +54,10 @@ def run_demo(
         _check_writable(json_file)
     with resources.as_file(resources.files("netslo.app") / "uk") as directory:
         estate = load_estate(directory)
-        objectives = load_objectives(directory, estate)
+        objectives = tuple(
+            replace(o, alerts=accelerated(o.alerts, FASTER))
+            for o in load_objectives(directory, estate)
+        )
     console = Console()
     with (
         sigterm_interrupts(),
@@ -71,6 +77,7 @@ def run_demo(
                 Screen(console, f"{TITLE} · http://{collector}"),
                 emulator,
                 plan_incident(estate, started_s, duration_s),
+                Pages(collector),
                 started_s + duration_s,
             )
             show.play()
@@ -80,6 +87,7 @@ def run_demo(
             show.watch.refresh(ended_s + WINDOW_S)  # ranges end at a boundary: take in the last
             truth = emulator.request(("truth",))
             state = final_state(show.watch, show.incident, truth, ended_s)
+            state["alerts"] = show.pages.told
     console.print(summary(state))
     if json_file is not None:
         json_file.write_text(json.dumps(state, indent=1) + "\n")
@@ -95,6 +103,7 @@ class Show:
     screen: Screen
     emulator: Child
     incident: Incident
+    pages: Pages
     ends_s: float
     log: list[str] = field(default_factory=list)
 
@@ -131,6 +140,8 @@ class Show:
         if self.incident.observe(self.watch.statuses, now_s):
             after_s = now_s - self.incident.starts_s
             self.say(now_s, f"{self.incident.path} burns its budget: seen after {after_s:.0f} s")
+        for line in self.pages.news():
+            self.say(now_s, line)
 
 
 def _check_writable(file: pathlib.Path) -> None:

@@ -10,11 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from netslo.app.asking import ask
 from netslo.model import Endpoint
 
 EVERY_S: Final = 10.0
-_TIMEOUT_S: Final = 1.0
-_ANSWER_MAX: Final = 1 << 20
 
 Floors = Mapping[str, Mapping[str, float | None]]  # by site and quantile, seconds
 
@@ -33,17 +32,8 @@ class ProbeFloors:
         if self._asked_s is None or now_s - self._asked_s >= EVERY_S:
             self._asked_s = now_s
             with suppress(OSError, http.client.HTTPException, ValueError):
-                self._floors = read_floors(self._ask())
+                self._floors = read_floors(ask(self.collector, "/api/v1/probes"))
         return self._floors
-
-    def _ask(self) -> bytes:
-        host, port = self.collector.host, self.collector.port
-        connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
-        try:
-            connection.request("GET", "/api/v1/probes")
-            return connection.getresponse().read(_ANSWER_MAX)
-        finally:
-            connection.close()
 
 
 def read_floors(answer: bytes) -> Floors:

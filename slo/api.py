@@ -1,4 +1,4 @@
-"""Objectives and alerts over HTTP: GET /api/v1/slos, GET /api/v1/alerts."""
+"""Objectives over HTTP: GET /api/v1/slos."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from aiohttp import web
 
 from netslo.estate import Estate
 from netslo.model import Path
-from slo.engine.engine import AlertEngine
 from slo.judge import Judge
 
 _PARAMETERS: Final = ("slo", "path")
 
 
-def routes(judge: Judge, engine: AlertEngine) -> list[web.RouteDef]:
+def routes(judge: Judge) -> list[web.RouteDef]:
     """Return the routes of this floor.
 
     `GET /api/v1/slos?slo=NAME&path=ID` answers `{"evaluated": Unix seconds, "slos": [...]}`,
     each as `SloStatus.to_json` has it. Either parameter may be absent, or given more than
     once. What is not known is a 404, what is not understood a 400, as `{"error": text}`.
-
-    `GET /api/v1/alerts` answers what `AlertEngine.to_json` says.
     """
     estate, names = judge.estate, frozenset(objective.name for objective in judge.objectives)
 
@@ -39,10 +36,7 @@ def routes(judge: Judge, engine: AlertEngine) -> list[web.RouteDef]:
         ]
         return web.json_response({"evaluated": evaluated_s, "slos": selected})
 
-    async def get_alerts(_request: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(engine.to_json))
-
-    return [web.get("/api/v1/slos", get_slos), web.get("/api/v1/alerts", get_alerts)]
+    return [web.get("/api/v1/slos", get_slos)]
 
 
 def _refuse(request: web.Request, names: frozenset[str], estate: Estate) -> web.Response | None:

@@ -86,8 +86,11 @@ class House:
 @asynccontextmanager
 async def house(tmp_path, now_s: float = T0, objective=OBJECTIVE, off=()) -> AsyncIterator[House]:
     made: list[House] = []
+    companions: list[Standings | AlertEngine] = []
     clock = lambda: made[0].now_s if made else now_s  # noqa: E731
-    with SqliteStoreHolder(tmp_path) as store:
+
+    def furnish(store: SqliteStore) -> SqliteStore:
+        store.declare_objectives({"loss": "0.999"}, 0)
         standings = Standings(store, [objective], make_estate(), off, clock)
         engine = AlertEngine(
             standings,
@@ -97,24 +100,14 @@ async def house(tmp_path, now_s: float = T0, objective=OBJECTIVE, off=()) -> Asy
             exclusions=lambda: off,
             clock=clock,
         )
-        companions = [standings, engine]
-        async with collector(
-            tmp_path / "store.sqlite", wrap=lambda _: store, companions=companions, clock=clock
-        ) as room:
-            made.append(House(room, engine, now_s))
-            yield made[0]
+        companions.extend([standings, engine])
+        return store
 
-
-class SqliteStoreHolder:
-    def __init__(self, tmp_path) -> None:
-        self.store = SqliteStore.open(tmp_path / "store.sqlite")
-        self.store.declare_objectives({"loss": "0.999"}, 0)
-
-    def __enter__(self) -> SqliteStore:
-        return self.store
-
-    def __exit__(self, *_: object) -> None:
-        self.store.close()
+    async with collector(
+        tmp_path / "store.sqlite", wrap=furnish, companions=companions, clock=clock
+    ) as room:
+        made.append(House(room, companions[1], now_s))
+        yield made[0]
 
 
 async def test_a_fault_pages_once_with_its_evidence_and_resolves_when_it_is_over(tmp_path) -> None:

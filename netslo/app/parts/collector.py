@@ -15,7 +15,8 @@ from analytics.warm_up import warm_up_behind
 from netslo.app.children import Link
 from netslo.estate import Estate
 from netslo.model import Endpoint
-from slo.api import routes
+from slo.api import routes as slo_routes
+from slo.engine.api import routes as alert_routes
 from slo.engine.engine import FILE_NAME as ALERTS
 from slo.engine.engine import AlertEngine
 from slo.exclusion_log import FILE_NAME as EXCLUSIONS
@@ -86,7 +87,7 @@ async def run_collector(
         app = create_app(
             store,
             estate,
-            routes=routes(judge, engine),
+            routes=[*slo_routes(judge), *alert_routes(engine)],
             collectors=[
                 SloCollector(judge, lambda: slices.over(totals.read())),
                 ThresholdCollector(objectives, estate, watch.current),

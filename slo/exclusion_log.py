@@ -274,7 +274,8 @@ def _read_path(text: str, fault: _Fault) -> Path | None:
 
 
 def _show(value: object) -> str:
-    text = json.dumps(value, default=str) if not isinstance(value, str) else value
+    """Write a plain value as one short line; what holds others may hold itself."""
+    text = "" if isinstance(value, list | dict) else str(value)
     return text if len(text) <= 60 else f"{text[:60]}…"  # noqa: PLR2004 - one line of a terminal
 
 

@@ -6,7 +6,7 @@ import pathlib
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netslo.errors import ConfigurationError
@@ -437,3 +437,34 @@ def test_a_data_source_of_ours_may_be_named(objective, refused):
 def test_the_folder_of_the_example_is_read_as_before(new_estate):
     example = pathlib.Path(__file__).parents[2] / "examples" / "uk"
     assert all(o.alerts.pairs == PAIRS for o in load_objectives(example, new_estate()))
+
+
+EVERYTHING = "---\n".join([
+    annotated(
+        owner="noc", escalation="boss", runbook="https://a.example/b", missing_data="bad",
+        min_coverage="80%", min_bad_events="'5'", confidence="'0.95'", min_slice_packets="'2'",
+        exclusions="|\n      - id: x1\n        start: 2026-12-01T01:00:00Z\n"
+        "        end: 2026-12-01T05:00:00Z\n        declared: 2026-11-01T00:00:00Z\n"
+        "        author: alice\n        reason: CHG-1\n        sites: [leeds]",
+    ).replace("Occurrences", "RatioTimeslices") + "      timeSliceWindow: 1m\n" + INLINE,
+    POLICY, CONDITION, TARGET,
+])  # fmt: skip
+ODD = ["", "null", "0", "-1", ".inf", ".nan", "1e999", "[]", "{}", "[{}]", "'[[]]'", "2026-01-01",
+       "'0%'", "1/0", "99999999999999999999d", "page", "none", "&a [*a]", "'http://['",
+       "~"]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=200)
+@given(line=st.integers(0, EVERYTHING.count("\n") - 1), value=st.sampled_from(ODD) | st.text())
+def test_whatever_stands_in_a_field_is_read_or_refused(line, value, estate, tmp_path_factory):
+    directory = tmp_path_factory.getbasetemp() / "anything"
+    (directory / "slos").mkdir(parents=True, exist_ok=True)
+    lines = EVERYTHING.splitlines()
+    lines[line] = f"{lines[line].partition(':')[0]}: {value}"
+    (directory / "slos" / "a.yaml").write_text("\n".join(lines), errors="replace")
+    refused = None
+    try:
+        load_objectives(directory, estate)
+    except ConfigurationError as error:
+        refused = error
+    assert refused is None or all(problem.expected for problem in refused.problems)

@@ -8,6 +8,8 @@ from fractions import Fraction
 import pytest
 import yaml
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netslo.errors import ConfigurationError
 from slo.burn import PAIRS, Severity
@@ -246,3 +248,23 @@ def test_kubernetes_sloth_is_sloth_too(tmp_path):
         each.pairs for each in import_sloth(DATA / "sloth.yaml")[0]
     ]
     assert any("metadata.namespace has no counterpart" in line for line in notes.lines)
+
+
+ODD = ["", "null", "0", "-1", ".inf", "1e999", "[]", "{}", "[{}]", "2026-01-01", "&a [*a]", "'%'"]
+FILES = {tool: (DATA / f"{tool}.yaml").read_text() for tool in ("sloth", "pyrra")}
+
+
+@settings(deadline=None)
+@given(
+    tool=st.sampled_from(sorted(FILES)),
+    line=st.integers(0, 60),
+    value=st.sampled_from(ODD) | st.text(max_size=10),
+)
+def test_whatever_stands_in_a_foreign_file_is_read_or_refused(tool, line, value, tmp_path_factory):
+    lines = FILES[tool].splitlines()
+    line %= len(lines)
+    lines[line] = f"{lines[line].partition(':')[0]}: {value}"
+    file = tmp_path_factory.getbasetemp() / "foreign.yaml"
+    file.write_text("\n".join(lines), errors="replace")
+    result = run(tool, file)
+    assert result.exit_code == 0 or isinstance(result.exception, ConfigurationError)

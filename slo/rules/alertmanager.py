@@ -164,6 +164,11 @@ def _routes(objectives: Sequence[Objective], waits: Waits) -> list[Route]:
                 (Severity.TICKET, waits.repeat_ticket_s),
             )
         ),
+        {  # not left to the root: what an escalation took does not come back to it
+            "matchers": ['severity="page"'],
+            "receiver": DEFAULT,
+            "repeat_interval": waits.text(waits.repeat_page_s),
+        },
     ]
 
 

@@ -54,12 +54,17 @@ def routed(file, **labels: str) -> list[str]:
          ["director", "carrier-desk"]),
         ({"alertname": "SLOSiteBurnPage", "severity": "page", "scope": "site"},
          ["escalation", "operations"]),
+        ({"alertname": "SLOBurnPage", "severity": "page", "slo": "nobodys"},
+         ["escalation", "operations"]),
         ({"alertname": "SLOProbeDown", "severity": "page"}, ["escalation", "operations"]),
         ({"alertname": "SLOCoverageLow", "severity": "ticket", "slo": "loss"}, ["carrier-desk"]),
         ({"alertname": "SLOWatchdog", "severity": "none"}, ["heartbeat"]),
         ({"alertname": "SomebodyElses", "severity": "warning"}, ["operations"]),
     ],
-    ids=["page", "ticket", "own escalation", "site", "probe", "coverage", "heartbeat", "foreign"],
+    ids=[
+        "page", "ticket", "own escalation", "site", "no owner", "probe", "coverage", "heartbeat",
+        "foreign",
+    ],
 )  # fmt: skip
 def test_alerts_reach_who_must_hear_of_them(objectives, write, labels, receivers) -> None:
     assert routed(write(configuration(objectives)), **labels) == receivers

@@ -244,7 +244,7 @@ def test_a_fault_pages_in_time_a_healthy_path_is_silent_and_a_dead_site_pages_on
         assert wait_until(lambda: [n for n in notices if n.receiver == HEARTBEAT], "a heartbeat")
 
         # A path loses a tenth.
-        path = Path("reading", "brighton", "ef").id
+        path = Path("london", "reading", "ef").id
         error_ratio = 0.1
         began_s = network.change("a tenth of a path is lost", {path: error_ratio})
         page = wait_until(

@@ -81,8 +81,8 @@ def rules(
     for objective in objectives:
         if objective.slices is not None:
             click.echo(
-                f"note: {objective.name} is by time slice: Prometheus has no counters of it, "
-                "so only netslo itself alerts on it",
+                f"note: {objective.name} is by time slice: its events come in lumps, and late, so "
+                "that rules say nothing of it",
                 err=True,
             )
     count = sum(len(group["rules"]) for group in made["groups"])

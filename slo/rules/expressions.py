@@ -114,9 +114,10 @@ def site_burns() -> str:
 def coverage_low(window: str, cadence: str) -> str:
     """Return the paths whose shortest window is unknown, outside of exclusions."""
     known = f'{BURN_RATE}{{window="{window}",cadence="{cadence}"}}'
+    judged = f'{metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{window}"}}'
     return (
         f"max without (job, instance) (\n"
-        f"  {metrics.PROM_SLO_EVENTS}\n"
+        f"  {metrics.PROM_SLO_EVENTS} and on (slo) {judged}\n"
         f"  unless on (path, slo) {known}\n"
         f"  unless on (path, slo) {metrics.PROM_SLO_EXCLUDED}\n"
         f")"

@@ -101,7 +101,7 @@ _OTHERS: Final = 6  # site's record and page, coverage, probe, collector, watchd
 
 
 def by_rules(objective: Objective) -> bool:
-    """Whether Prometheus can judge an objective: of time slices it has no counters."""
+    """Whether rules judge an objective: events of a time slice come in lumps, and late."""
     return objective.slices is None
 
 

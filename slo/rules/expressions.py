@@ -51,11 +51,13 @@ def burn_alert(span: Span, cadence: str, long: str, short: str, timing: Timing) 
     """Return the burn rate of the long window where the pair fires, or did and is unknown now."""
     pair = f'{{pair="{span.id}"}}'
     threshold = f"{metrics.PROM_SLO_BURN_THRESHOLD}{pair}"
+    peers = metrics.PROM_SLO_SITE_PEERS
     bad_min = f"max by (slo) ({metrics.PROM_SLO_BAD_EVENTS_MIN}{pair})"
     least = f'max by (slo) ({metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{long}"}})'
     now = f'{BURN_RATE}{{window="{short}",cadence="{cadence}"}}'
     bad, budget = (_difference(metric, span.long_s, timing) for metric in (_BAD, _BUDGET))
-    held = f"({BURN_ALERT}{pair} unless on (path, slo) {now})"
+    # A path that the collector no longer has is given up; without a collector all are held.
+    kept = f"({_BAD} or on (path, slo) ({BURN_ALERT}{pair} unless on () {peers}))"
     return (
         f"(\n"
         f"  ({bad} >= on (slo) group_left () {bad_min})\n"
@@ -65,9 +67,7 @@ def burn_alert(span: Span, cadence: str, long: str, short: str, timing: Timing) 
         f"    ({now} > on (slo) group_left () max by (slo) ({threshold}))\n"
         f")\n"
         f"or on (path, slo)\n"
-        f"({held} and on (path, slo) {_BAD})\n"
-        f"or on (path, slo)\n"
-        f"({held} unless on () {metrics.PROM_SLO_SITE_PEERS})"
+        f"({BURN_ALERT}{pair} unless on (path, slo) {now} and on (path, slo) {kept})"
     )
 
 

@@ -59,7 +59,7 @@ class Timing:
     """
 
     fast_s: float = 30.0
-    slow_s: float = 120.0
+    slow_s: float = 240.0  # below the five minutes that Prometheus looks back
     scale: int = 1
 
     def text(self, seconds: float) -> str:

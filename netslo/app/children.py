@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from netslo.errors import NetsloError
 
-START_TIMEOUT_S: Final = 60.0  # a cold machine compiles and imports for a while
+START_TIMEOUT_S: Final = 300.0  # a cold machine compiles kernels for a while
 STOP_TIMEOUT_S: Final = 20.0
 _PR_SET_PDEATHSIG: Final = 1
 

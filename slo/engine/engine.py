@@ -66,7 +66,7 @@ class AlertEngine:
         self._standings = standings
         self._judge = PairJudge(objectives, estate)
         self._observer = Observer(objectives, estate)
-        self._texts = Texts({o.name: o for o in objectives}, links or Links(), self._look)
+        self._texts = Texts({o.name: o for o in objectives}, estate, links or Links(), self._look)
         self._alertmanagers = Alertmanagers(urls, source=source, interval_s=interval_s)
         self._file = file
         self._exclusions = exclusions

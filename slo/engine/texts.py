@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
+from netslo.estate import Estate
 from netslo.model import Path
 from netslo.units import format_duration, format_ms, format_percent
 from slo.burn import BurnPair
 from slo.engine.book import Alert
 from slo.ledger import Standing
 from slo.objective import Objective
-from slo.rules.layout import span_of
+from slo.rules.layout import budget_events_min, events_due, span_of
 from slo.rules.rules import Alert as Name
 from slo.rules.texts import Links
 
@@ -35,6 +36,7 @@ class Texts:
     """Writes annotations; the same names as the rules have."""
 
     objectives: Mapping[str, Objective]
+    estate: Estate
     links: Links
     look: Callable[[Path], Seen]
 
@@ -88,7 +90,7 @@ class Texts:
         said["owner"] = objective.owner or ""
         said["slo_runbook_url"] = objective.runbook or ""
         if standing is not None:
-            said["budget"] = _budget(standing, objective, path)
+            said["budget"] = _budget(standing, objective, path, self.estate)
             for pair in objective.alerts.pairs:
                 if span_of(pair).id == labels["pair"]:
                     said["pair"] = _pair(standing, objective, path, pair)
@@ -129,17 +131,25 @@ def _probe(alert: Alert, labels: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _budget(standing: Standing, objective: Objective, path: Path) -> str:
+def _budget(standing: Standing, objective: Objective, path: Path, estate: Estate) -> str:
+    """Say what is left of a period's budget; of a young series, what a whole period's loses."""
     row = standing.rows.get((objective.name, path))
     if row is None:
         return ""
     spend = standing.spend(objective.window_s, row).taking(objective.missing_data)
     if spend.remaining is None:
         return "how much budget is left is not known"
+    period = format_duration(objective.window_s)
+    least = budget_events_min(objective, estate, objective.window_s)
+    if spend.budget >= least:
+        return (
+            f"{format_percent(float(spend.remaining), 1)} of the budget of {period} is left: "
+            f"{spend.bad:,} bad of {float(spend.budget):,.6g} allowed"
+        )
+    whole = (1 - objective.target) * events_due(objective, estate, objective.window_s)
     return (
-        f"{format_percent(float(spend.remaining), 1)} of the budget of "
-        f"{format_duration(objective.window_s)} is left: {spend.bad:,} bad of "
-        f"{float(spend.budget):,.6g} allowed"
+        f"{spend.bad:,} bad events so far, {format_percent(float(spend.bad / whole))} of the "
+        f"{float(whole):,.6g} that a whole {period} allows, of which little is measured yet"
     )
 
 

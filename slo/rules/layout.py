@@ -109,6 +109,13 @@ def span_of(pair: BurnPair) -> Span:
     return Span(pair.long_s, pair.short_s)
 
 
+def events_due(objective: Objective, estate: Estate, window_s: int) -> Fraction:
+    """Return how many events the probing plan makes due on a path in a window."""
+    if objective.slices is not None:
+        return Fraction(window_s, objective.slices.length_s) * objective.slices.events_per_slice
+    return window_s / Fraction(str(estate.plan.interval_s))
+
+
 def budget_events_min(objective: Objective, estate: Estate, window_s: int) -> Fraction:
     """Return the budget events without which a window says nothing: a young series, a gap.
 
@@ -118,8 +125,7 @@ def budget_events_min(objective: Objective, estate: Estate, window_s: int) -> Fr
     one = 1 - objective.target
     if objective.missing_data is not MissingData.IGNORE:
         return one
-    due = window_s / Fraction(str(estate.plan.interval_s))
-    return max(one, one * objective.coverage_min * due)
+    return max(one, one * objective.coverage_min * events_due(objective, estate, window_s))
 
 
 def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair) -> int:
@@ -131,7 +137,7 @@ def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair) -> int:
     guard = objective.alerts.guard
     if guard.confidence is None:
         return guard.bad_events_min
-    due = pair.long_s / Fraction(str(estate.plan.interval_s))
+    due = events_due(objective, estate, pair.long_s)
     mean = float(pair.threshold(objective.window_s) * (1 - objective.target) * due)
     low, high = guard.bad_events_min, max(guard.bad_events_min, int(2 * mean) + _COUNT_MAX)
     while low < high:  # the chance falls as the count grows

@@ -214,3 +214,29 @@ async def test_a_real_prometheus_takes_what_is_written(tmp_path) -> None:
             median = f"histogram_quantile(0.5, {RTT_OF_PATH})"
             found = await asyncio.to_thread(server.value, median)
             assert found == pytest.approx(0.012, rel=0.01)
+
+
+async def test_a_silent_probe_and_a_backlog_can_be_told_from_the_metrics(tmp_path) -> None:
+    """What rules look at: where each site's last window ends, and when old ones came."""
+
+    async def samples(room) -> dict[str, float]:
+        text = await room.text("/metrics")
+        return {
+            line.split("{")[0] + line.split('"')[1]: float(line.split()[-1])
+            for line in text.splitlines()
+            if line.startswith("netslo_probe_la") and "timestamp_seconds{src_site" in line
+        }
+
+    last, late = (
+        f"netslo_probe_{name}_timestamp_seconds" for name in ("last_window", "late_arrival")
+    )
+    file = tmp_path / "store.sqlite"
+    fresh = int(NOW_S) - 20
+    async with collector(file) as room:
+        await room.send(make_batch(make_window(fresh)))
+        assert await samples(room) == {f"{last}london": fresh + 10}
+    async with collector(file) as room:  # a restart forgets nobody, and takes nothing for late
+        assert await samples(room) == {f"{last}london": fresh + 10}
+    async with collector(tmp_path / "other.sqlite") as room:
+        await room.send(make_batch(make_window(T0 - 7200), make_window(fresh)))
+        assert await samples(room) == {f"{last}london": fresh + 10, f"{late}london": NOW_S}

@@ -9,18 +9,22 @@ from typing import Final
 
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])\Z")
+DURATION_S_MAX: Final = 1e9  # 31 years; nanoseconds of it fit 64 bits, with room
 
 
 def parse_duration(text: str) -> float:
     """Read a Prometheus- or OpenSLO-style duration such as `250ms`, `5m` or `28d`; seconds.
 
     Raises:
-        ValueError: not a number followed by ms, s, m, h, d or w, or not positive.
+        ValueError: not a number followed by ms, s, m, h, d or w, not positive, or of decades.
     """
     match = _DURATION.match(text.strip())
     if match is None or float(match[1]) <= 0:
         raise ValueError(f"{text!r} is not a positive duration such as 250ms, 5m or 28d")
-    return float(match[1]) * _UNITS_S[match[2]]
+    seconds = float(match[1]) * _UNITS_S[match[2]]
+    if seconds > DURATION_S_MAX:
+        raise ValueError(f"{text[:40]!r} is longer than 31 years")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:

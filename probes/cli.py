@@ -13,7 +13,7 @@ import click
 
 from netslo.config.options import file_option, json_option
 from netslo.errors import ConfigurationError, NetsloError
-from netslo.units import parse_duration
+from netslo.units import DURATION_S_MAX, parse_duration
 
 if TYPE_CHECKING:
     import pathlib
@@ -30,6 +30,7 @@ _RATE_MAX = 10_000_000
 _FLOOR_S, _FLOOR_RATE = 2.0, 2000.0  # 4,000 packets bound P99.9 on both sides
 _INTERVAL_S_MIN = 0.001
 _INTERVAL_S_FLOOD = 0.00001
+_UNDER_WAY_MAX = 1_000_000  # packets that may wait for their answers; about 300 MB
 
 
 def _duration(
@@ -214,6 +215,7 @@ def rtt(
 
     families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: None}
     _check_rate(interval, len(targets), flood=flood)
+    _check_under_way(timeout, interval / len(targets))
     _check_echo(echo=echo, ports=ports, key_file=key_file, size=size)
     packets = _packets(count, duration, interval)
     if packets < ports:
@@ -255,6 +257,15 @@ def _check_rate(interval_s: float, targets: int, *, flood: bool) -> None:
         )
 
 
+def _check_under_way(timeout_s: float, apart_s: float) -> None:
+    """Refuse time-outs in which more packets are sent than can be remembered."""
+    if timeout_s > _UNDER_WAY_MAX * apart_s:
+        raise ConfigurationError(
+            f"--timeout {timeout_s:g}s: {timeout_s / apart_s:.0f} packets under way at this "
+            f"interval, at most {_UNDER_WAY_MAX}"
+        )
+
+
 def _check_echo(*, echo: bool, ports: int, key_file: pathlib.Path | None, size: int | None) -> None:
     """Refuse what only STAMP has."""
     asked = {
@@ -292,6 +303,8 @@ def _packets(count: int | None, duration_s: float | None, interval_s: float) -> 
         raise ConfigurationError("--count and --duration exclude each other")
     if duration_s is not None:
         return max(1, round(duration_s / interval_s))
+    if count is not None and count > DURATION_S_MAX / interval_s:
+        raise ConfigurationError(f"--count {count}: sending them would take longer than 31 years")
     return 50 if count is None else count
 
 

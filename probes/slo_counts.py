@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ def count_events(
     outcomes: Outcomes,
     before: Outcomes | None = None,
     *,
-    clocks_agree: bool,
+    withheld: Container[str] = (),
 ) -> SloCounts:
     """Judge every packet of a window.
 
@@ -32,11 +33,15 @@ def count_events(
         outcomes: All packets of the window, settled, in the order of sending.
         before: The packet sent just before the first of these, shape (1,); None when it is
             not known. Only IPDV needs it.
-        clocks_agree: Whether a one-way delay may be taken for a fact. Differences of one-way
-            delays need no such thing, for the offset of the clocks cancels out.
+        withheld: The directions whose one-way delay the clocks do not allow to be taken for a
+            fact (`one_way.why_withheld`). Differences of one-way delays need no such thing, for
+            the offset of the clocks cancels out.
     """
     state = outcomes["state"]
     answered = state == State.ANSWERED
+    if answered.any() and not _tells(threshold, outcomes[answered], withheld):
+        # Losses too: with no good packet beside them, they would burn the budget at full rate.
+        return SloCounts(unmeasured=len(outcomes))
     counts = SloCounts(
         bad=int((state == State.LOST).sum()), unmeasured=int((state == State.UNMEASURED).sum())
     )
@@ -44,14 +49,21 @@ def count_events(
         counts.good = int(answered.sum())
         return counts
     values_s, known = _measure(threshold, outcomes, before)
-    if threshold.measure is Measure.DELAY and threshold.direction is not Direction.ROUND_TRIP:
-        known &= clocks_agree
     good = int((values_s[known] <= threshold.limit_s).sum())
     measured = int(known.sum())
     counts.good += good
     counts.bad += measured - good
     counts.unmeasured += int(answered.sum()) - measured
     return counts
+
+
+def _tells(threshold: SloThreshold, answered: Outcomes, withheld: Container[str]) -> bool:
+    """Whether a window can be judged at all; a round trip always can."""
+    if threshold.limit_s is None or threshold.direction is Direction.ROUND_TRIP:
+        return True
+    if threshold.measure is Measure.DELAY and threshold.direction.value in withheld:
+        return False
+    return bool((answered[_SPANS[threshold.direction]] != NO_SPAN).any())
 
 
 def _measure(

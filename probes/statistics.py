@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,9 +76,9 @@ class WindowStatistics:
             duplicates=int(outcomes["duplicates"].sum()),
             reordered=int(answered["reordered"].sum()),
         )
-        self._judge(found, outcomes, thresholds, clock, unmeasured)
+        withheld = _add_one_way(found, answered, clock)
+        self._judge(found, outcomes, thresholds, withheld, unmeasured)
         self._add_round_trips(found, outcomes, answered)
-        _add_one_way(found, answered, clock)
         self._add_losses(found, outcomes)
         self._add_marks(found, answered)
         found.counts = +found.counts  # without zeros
@@ -105,13 +107,13 @@ class WindowStatistics:
         found: PathWindow,
         outcomes: Outcomes,
         thresholds: tuple[SloThreshold, ...],
-        clock: ClockState,
+        withheld: Container[str],
         unmeasured: int,
     ) -> None:
         follows = self._last_window is not None and self._last_window.end_s == found.window.start_s
         before = self._last if follows else None
         for threshold in thresholds:
-            counts = count_events(threshold, outcomes, before, clocks_agree=clock.synchronised)
+            counts = count_events(threshold, outcomes, before, withheld=withheld)
             counts.unmeasured += unmeasured
             found.slo[threshold.slo] = counts
 
@@ -145,10 +147,12 @@ class WindowStatistics:
             found.counts[CountKey(metrics.TTL_CHANGES, "", direction)] = changes
 
 
-def _add_one_way(found: PathWindow, answered: Outcomes, clock: ClockState) -> None:
+def _add_one_way(found: PathWindow, answered: Outcomes, clock: ClockState) -> set[str]:
+    """Add delays where they are facts, else their variation; return the directions withheld."""
+    withheld: set[str] = set()
     offset = one_way.clock_offset(answered)
     if offset is None:
-        return
+        return withheld
     found.clock_offset_s, found.clock_offset_error_s = offset.offset_s, offset.error_s
     told = one_way.known(answered, FORWARD)
     error_s = found.delay_error_s = one_way.error_s_max(told, clock)
@@ -156,6 +160,7 @@ def _add_one_way(found: PathWindow, answered: Outcomes, clock: ClockState) -> No
         delays_s = told[one_way.SPANS[direction]] / NS_PER_S
         why = one_way.why_withheld(delays_s, error_s)
         if why is not None:
+            withheld.add(direction)
             found.counts[CountKey(metrics.WITHHELD_DELAYS, why, direction)] = len(delays_s)
         negative = int((delays_s < 0).sum())
         found.counts[CountKey(metrics.NEGATIVE_DELAYS, "", direction)] = negative
@@ -166,6 +171,7 @@ def _add_one_way(found: PathWindow, answered: Outcomes, clock: ClockState) -> No
             else:
                 key = SketchKey(metrics.DELAY_VARIATION, quality, direction)
                 _add_sketch(found, key, packet_delay_variation(own_s))
+    return withheld
 
 
 def _add_ways(found: PathWindow, forward: int, reverse: int) -> None:

@@ -58,6 +58,13 @@ def test_durations_are_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
+def test_durations_end_where_nanoseconds_do() -> None:
+    assert parse_duration("1000000000s") == 1e9
+    for text in ("1000000001s", "11575d", "9" * 400 + "s"):
+        with pytest.raises(ValueError, match="longer than 31 years"):
+            parse_duration(text)
+
+
 @pytest.mark.parametrize("text", ["", "5", "-5s", "0s", "5 parsecs", "s", "1e3s", "5m "[:-1] + "x"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):

@@ -335,6 +335,11 @@ MISTAKES = {
         "--key-file, --size: not with --icmp",
     ),
     "too much of a flood": (["::1", "--flood", "--interval", "0.001ms"], "at most 100000"),
+    "more packets than fit a life": (["::1", "--count", "9" * 20], "longer than 31 years"),
+    "more under way than can be remembered": (
+        ["::1", "::1", "--interval", "2ms", "--timeout", "1h"],
+        "3600000 packets under way at this interval, at most 1000000",
+    ),
 }
 
 
@@ -350,6 +355,9 @@ def test_a_mistake_is_named_and_nothing_is_sent(arguments, message):
     [
         ["--interval", "-1s"],
         ["--timeout", "5"],
+        ["--timeout", "99999999999d"],
+        ["--interval", "9" * 400 + "s"],
+        ["--duration", "99999999999d"],
         ["--dscp", "64"],
         ["--count", "0"],
         ["--source-ports", "0"],

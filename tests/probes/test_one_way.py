@@ -17,9 +17,10 @@ from analytics.windows import (
     CountKey,
     SeriesKey,
     SketchKey,
+    SloCounts,
 )
 from netslo import metrics
-from netslo.model import Path, Quality, Window
+from netslo.model import Direction, Measure, Path, Quality, SloThreshold, Window
 from probes.clock import ClockState
 from probes.stamp.error_estimate import ErrorEstimate
 from probes.statistics import WindowStatistics
@@ -33,7 +34,9 @@ def far(error_ns: int) -> int:
     return ErrorEstimate.bounding(error_ns, synchronised=True).encode()
 
 
-def closed(forward_ms, backward_ms, *, clock=GOOD_CLOCK, far_error=far(100 * US), quality=0):
+def closed(
+    forward_ms, backward_ms, *, clock=GOOD_CLOCK, far_error=far(100 * US), quality=0, slo=()
+):
     forward_ns = np.round(np.array(forward_ms) * MS).astype(np.int64)
     backward_ns = np.round(np.array(backward_ms) * MS).astype(np.int64)
     rows = outcomes_of(
@@ -45,7 +48,7 @@ def closed(forward_ms, backward_ms, *, clock=GOOD_CLOCK, far_error=far(100 * US)
         quality=quality,
     )
     statistics = WindowStatistics(SeriesKey(Path("a", "b", "ef")), INTERVAL_NS)
-    return statistics.close(Window(0), rows, (), clock)
+    return statistics.close(Window(0), rows, slo, clock)
 
 
 def withheld(window) -> dict[tuple[str, str], int]:
@@ -95,6 +98,17 @@ def test_each_direction_is_judged_by_its_own_delays() -> None:
     assert window.delay(FORWARD).count == 2
     assert window.delay(REVERSE) is None
     assert withheld(window) == {(IMPRECISE, REVERSE): 2}
+
+
+def test_objectives_judge_no_delay_that_is_withheld() -> None:
+    slo = tuple(
+        SloThreshold(way, 0.0205, Measure.DELAY, Direction(way)) for way in (FORWARD, REVERSE)
+    )
+    window = closed([20.0, 21.0], [0.1, 0.3], slo=slo)
+    assert window.slo[FORWARD] == SloCounts(1, 1, 0)
+    assert window.slo[REVERSE] == SloCounts(0, 0, 2)
+    window = closed([20.0, 21.0], [20.0, 21.0], far_error=FREE, slo=slo)
+    assert window.slo[FORWARD] == window.slo[REVERSE] == SloCounts(0, 0, 2)
 
 
 def test_negative_delays_are_counted_and_are_no_facts() -> None:

@@ -34,9 +34,15 @@ def make(packets):
     return rows
 
 
-def naive(threshold, packets, before, clocks_agree):
+def naive(threshold, packets, before, withheld):
     """Count one packet after the other, in Python's integers."""
     counts = SloCounts()
+    answered = [p for p in packets if p[0] is State.ANSWERED]
+    one_way = threshold.direction is not ROUND_TRIP
+    told = [p for p in answered if p[2] != NO_SPAN]
+    no_fact = threshold.measure is Measure.DELAY and threshold.direction.value in withheld
+    if answered and one_way and (no_fact or not told):
+        return SloCounts(0, 0, len(packets))
     rows = [*before, *packets]
     span = [r[1] if threshold.direction is ROUND_TRIP else r[2] for r in rows]
     known = [r[0] is State.ANSWERED and s != NO_SPAN for r, s in zip(rows, span, strict=True)]
@@ -47,7 +53,7 @@ def naive(threshold, packets, before, clocks_agree):
             continue
         value = None
         if known[i] and threshold.measure is Measure.DELAY:
-            value = span[i] if threshold.direction is ROUND_TRIP or clocks_agree else None
+            value = span[i]
         elif known[i] and threshold.measure is Measure.PDV:
             mine = [
                 span[j] for j in range(len(before), len(rows)) if known[j] and rows[j][3] == quality
@@ -70,25 +76,25 @@ def naive(threshold, packets, before, clocks_agree):
     st.sampled_from(Measure),
     st.sampled_from(Direction),
     st.integers(0, 20).map(lambda n: n / 1000),
-    st.booleans(),
+    st.sets(st.sampled_from(["forward", "reverse"])),
 )
 def test_counts_are_those_of_one_packet_after_the_other(
-    packets, before, measure, direction, limit_s, clocks_agree
+    packets, before, measure, direction, limit_s, withheld
 ):
     threshold = SloThreshold("x", limit_s, measure, direction)
     found = count_events(
         threshold,
         make(packets),
         make(before) if before else None,
-        clocks_agree=clocks_agree,
+        withheld=withheld,
     )
-    assert found == naive(threshold, packets, before, clocks_agree)
+    assert found == naive(threshold, packets, before, withheld)
     assert found.events + found.unmeasured == len(packets)
 
 
 def test_any_answer_is_good_where_there_is_no_limit():
     packets = [(State.ANSWERED, 1, NO_SPAN, 0), (State.LOST, 0, 0, 0), (State.UNMEASURED, 0, 0, 0)]
-    found = count_events(DELIVERED, make(packets), clocks_agree=False)
+    found = count_events(DELIVERED, make(packets), withheld={"forward"})
     assert found == SloCounts(1, 1, 1)
 
 
@@ -103,4 +109,17 @@ def test_any_answer_is_good_where_there_is_no_limit():
 def test_what_needs_clocks_that_agree_is_unmeasured_without_them(measure, expected):
     packets = [(State.ANSWERED, 1, 5 * MS, 0), (State.ANSWERED, 1, 50 * MS, 0)]
     threshold = SloThreshold("x", 0.010, measure, Direction.FORWARD)
-    assert count_events(threshold, make(packets), clocks_agree=False) == expected
+    assert count_events(threshold, make(packets), withheld={"forward"}) == expected
+
+
+def test_losses_do_not_burn_where_the_delays_beside_them_are_no_facts():
+    packets = [(State.ANSWERED, 1, 5 * MS, 0)] * 98 + [(State.LOST, 0, NO_SPAN, 0)] * 2
+    threshold = SloThreshold("x", 0.010, Measure.DELAY, Direction.FORWARD)
+    assert count_events(threshold, make(packets), withheld={"forward"}) == SloCounts(0, 0, 100)
+    assert count_events(threshold, make(packets), withheld={"reverse"}) == SloCounts(98, 2, 0)
+
+
+def test_a_path_that_is_down_is_bad_whatever_the_clocks_say():
+    packets = [(State.LOST, 0, NO_SPAN, 0)] * 5
+    threshold = SloThreshold("x", 0.010, Measure.DELAY, Direction.FORWARD)
+    assert count_events(threshold, make(packets), withheld={"forward"}) == SloCounts(0, 5, 0)

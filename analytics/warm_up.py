@@ -61,7 +61,6 @@ def _exercise() -> None:
     pairs, index = np.zeros((1, 2), dtype=np.int64), np.zeros(1, dtype=np.uint16)
     real, streams = np.zeros(0), np.zeros(0, dtype=np.int32)
     slots, secret = np.zeros(2, dtype=np.int32), np.uint64(0)
-    walk.walk(octets, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
     frozen = np.frombuffer(bytes(8), dtype=np.uint8)  # as request bodies are
     walk.walk(frozen, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
     walk.look_up(frozen, rows, whole, slots, rows, octets, secret, streams)

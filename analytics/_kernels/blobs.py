@@ -191,7 +191,7 @@ def unpack_all(
     start_s: NDArray[np.int64],
     value: Words,
 ) -> None:
-    at, place = 0, np.zeros(3, dtype=np.int64)
+    at, place = np.int64(0), np.zeros(3, dtype=np.int64)
     place[2] = sizes[:, 1].sum()  # gauges come behind all counters
     rows = np.zeros(2, dtype=np.int64)
     offsets[0, 0] = 0

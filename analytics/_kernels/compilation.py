@@ -37,6 +37,12 @@ def inlined(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return part
 
 
+def called(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Compile a part once for all kernels that call it: inlining many times costs a first start."""
+    part: Callable[_P, _R] = njit(nogil=True, error_model="numpy")(function)
+    return part
+
+
 def _njit(
     function: Callable[_P, _R], *, cache: bool, fastmath: set[str] | bool = False
 ) -> Callable[_P, _R]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics._kernels.compilation import compiled, inlined
+from analytics._kernels.compilation import called, compiled, inlined
 from analytics._kernels.varints import get, unzigzag
 from analytics._kernels.walk_columns import (
     COUNT,
@@ -41,7 +41,7 @@ _NOT_PLAIN = -1
 _VARINT, _FIXED_64, _LENGTH, _FIXED_32 = 0, 1, 2, 5
 
 
-@inlined
+@called
 def _field(octets: Octets, at: int, end: int) -> tuple[Any, Any, Any, Any]:
     """Return number, wire type, and where the value begins and ends; 0 as number: none."""
     tag, at = get(octets, at, end)
@@ -73,7 +73,7 @@ def _word(octets: Octets, at: int) -> np.int64:
     return np.int64(word)
 
 
-@compiled
+@called
 def _buckets(
     octets: Octets,
     span: tuple[int, int],
@@ -112,7 +112,7 @@ def _buckets(
     return place
 
 
-@compiled
+@called
 def _sketch(
     octets: Octets,
     span: tuple[int, int],
@@ -173,7 +173,7 @@ def _sketch(
     return 0
 
 
-@compiled
+@called
 def _number(octets: Octets, span: tuple[int, int], row: Rows) -> int:
     """Read one NumberDataPoint."""
     at, end = span
@@ -221,7 +221,7 @@ def walk(
     found[:] = 0
     offsets[0, :] = 0
     places = np.zeros(2, dtype=np.int64)
-    at, end = 0, octets.shape[0]
+    at, end = np.int64(0), octets.shape[0]
     number, wire, at, resource_end = _field(octets, at, end)
     if number != 1 or wire != _LENGTH or resource_end != end:  # exactly one resource
         return _NOT_PLAIN

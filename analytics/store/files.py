@@ -25,17 +25,7 @@ def connect(file: pathlib.Path, *, readonly: bool) -> sqlite3.Connection:
     Raises:
         NetsloError: no such file or folder, no permission, not a store, or a newer one.
     """
-    try:
-        if not stat.S_ISDIR(file.parent.stat().st_mode):
-            raise NetsloError(f"{file}: {file.parent} is not a folder")
-        if readonly:
-            file.stat()
-    except FileNotFoundError as error:
-        if file.parent.exists():
-            raise NetsloError(f"{file}: no such store; has a collector run here?") from error
-        raise NetsloError(f"{file}: the folder {file.parent} does not exist") from error
-    except OSError as error:
-        raise NetsloError(f"{file}: cannot be opened: {error.strerror}") from error
+    _find(file, there=readonly)
     uri = f"{file.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     try:
         connection = sqlite3.connect(
@@ -54,6 +44,21 @@ def connect(file: pathlib.Path, *, readonly: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _find(file: pathlib.Path, *, there: bool) -> None:
+    """See that a store's folder, and the store itself if it must be `there`, exist."""
+    try:
+        if not stat.S_ISDIR(file.parent.stat().st_mode):
+            raise NetsloError(f"{file}: {file.parent} is not a folder")
+        if there:
+            file.stat()
+    except FileNotFoundError as error:
+        if file.parent.exists():
+            raise NetsloError(f"{file}: no such store; has a collector run here?") from error
+        raise NetsloError(f"{file}: the folder {file.parent} does not exist") from error
+    except OSError as error:
+        raise NetsloError(f"{file}: cannot be opened: {error.strerror}") from error
 
 
 def _prepare(connection: sqlite3.Connection, file: pathlib.Path, *, readonly: bool) -> None:
@@ -89,11 +94,12 @@ class Hold:
     """
 
     def __init__(self, store: pathlib.Path) -> None:
-        """Take hold of a store whose folder exists.
+        """Take hold of a store, which need not be there yet, before anything of it is touched.
 
         Raises:
-            NetsloError: another one holds it, or the folder cannot be written.
+            NetsloError: another one holds it, or the folder is not there or cannot be written.
         """
+        _find(store, there=False)
         file = store.with_name(store.name + ".lock")
         try:
             self._lock = file.open("ab")

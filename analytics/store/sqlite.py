@@ -102,10 +102,9 @@ class SqliteStore:
             reader = Connection(connect(file, readonly=True), file)
             return cls(None, reader, ballast, retention, file)
         with ExitStack() as opened:
+            opened.callback(Hold(file).release)
             writer = Connection(connect(file, readonly=False), file)
             opened.callback(writer.close)
-            hold = Hold(file)
-            opened.callback(hold.release)
             reader = Connection(connect(file, readonly=True), file)
             ballast.keep()
             store = cls(writer, reader, ballast, retention, file)

@@ -251,6 +251,21 @@ def test_a_newer_store_says_so(store, file) -> None:
         SqliteStore.open(file)
 
 
+def test_a_store_in_use_is_not_upgraded(store, file) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DROP TABLE ever")  # as version 2 had it
+        connection.execute("PRAGMA user_version = 2")
+    with pytest.raises(NetsloError, match="another collector is writing this store"):
+        SqliteStore.open(file)
+    store.close()
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    with closing(SqliteStore.open(file)):
+        pass
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+
+
 def test_a_store_has_one_writer_and_any_number_of_readers(store, file) -> None:
     with pytest.raises(NetsloError, match="another collector is writing this store"):
         SqliteStore.open(file)

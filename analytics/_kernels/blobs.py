@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -191,7 +193,8 @@ def unpack_all(
     start_s: NDArray[np.int64],
     value: Words,
 ) -> None:
-    at, place = np.int64(0), np.zeros(3, dtype=np.int64)
+    at: Any = np.int64(0)  # a literal would be a type of its own, and all be compiled twice
+    place = np.zeros(3, dtype=np.int64)
     place[2] = sizes[:, 1].sum()  # gauges come behind all counters
     rows = np.zeros(2, dtype=np.int64)
     offsets[0, 0] = 0

@@ -221,7 +221,8 @@ def walk(
     found[:] = 0
     offsets[0, :] = 0
     places = np.zeros(2, dtype=np.int64)
-    at, end = np.int64(0), octets.shape[0]
+    at: Any = np.int64(0)  # a literal would be a type of its own
+    end = octets.shape[0]
     number, wire, at, resource_end = _field(octets, at, end)
     if number != 1 or wire != _LENGTH or resource_end != end:  # exactly one resource
         return _NOT_PLAIN

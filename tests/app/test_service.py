@@ -1,5 +1,6 @@
 """Commands under a service manager: what they tell it, and SIGHUP in the midst of work."""
 
+import json
 import os
 import pathlib
 import re
@@ -157,3 +158,42 @@ def test_up_passes_a_new_configuration_on_to_its_parts(start, folder):
     up.wait_for("not reloaded, all goes on")
     assert up.stop(120) == 0
     assert "Traceback" not in up.log.read_text()
+
+
+def slos(url: str) -> list[str]:
+    with urllib.request.urlopen(f"{url}/api/v1/slos") as answer:
+        return sorted({each["slo"] for each in json.load(answer)["slos"]})
+
+
+def test_a_collector_goes_on_by_a_new_configuration_at_its_address(start, manager, estate_dir):
+    collect = start("collect", "-c", estate_dir, "--listen", "127.0.0.1:0")
+    url = re.search(r"http://\S+:\d+", manager.hears("READY=1"))[0]
+    assert slos(url) == ["latency"]
+    file = estate_dir / "slos" / "latency.yaml"
+    good = file.read_text()
+    file.write_text(good.replace("name: latency", "name: swift"))
+    collect.process.send_signal(signal.SIGHUP)
+    manager.hears("RELOADING=1")
+    assert f"listening on {url}," in manager.hears("READY=1")
+    assert slos(url) == ["swift"]
+    file.write_text(good.replace("0.999", "1.5"))
+    collect.process.send_signal(signal.SIGHUP)
+    manager.hears("RELOADING=1")
+    assert "reload refused" in manager.hears("READY=1")
+    assert slos(url) == ["swift"]
+    file.write_text(good)
+    log_of_exclusions = estate_dir / "netslo-data" / "exclusions.jsonl"
+    log_of_exclusions.write_text("{}\n")
+    collect.process.send_signal(signal.SIGHUP)
+    manager.hears("RELOADING=1")
+    assert "exclusions.jsonl" in manager.hears("READY=1")
+    log_of_exclusions.unlink()
+    collect.process.send_signal(signal.SIGHUP)
+    manager.hears("RELOADING=1")
+    manager.hears("READY=1")
+    assert slos(url) == ["latency"]
+    assert collect.stop() == 0
+    log = collect.log.read_text()
+    assert "must be greater than 0 and less than 1" in log
+    assert log.count("netslo collect: not reloaded, all goes on") == 2
+    assert "Traceback" not in log

@@ -27,6 +27,7 @@ EXTRAS: Final = {  # distributions, as pyproject.toml has them (a test compares)
     "analytics": (
         "aiohttp",
         "numba",
+        "llvmlite",
         "opentelemetry-proto",
         "prometheus-client",
         "pyarrow",

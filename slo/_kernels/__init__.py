@@ -1,0 +1,1 @@
+"""Compiled loops. Arrays and scalars in and out; callers check, kernels trust."""

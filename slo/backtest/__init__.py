@@ -1,0 +1,1 @@
+"""What alerts and budgets would have been: history judged again under other objectives."""

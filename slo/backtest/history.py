@@ -1,0 +1,138 @@
+"""The events of many paths as arrays: a row for each objective and path, a column for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.frame import Frame
+from analytics.store import WindowStore
+from analytics.store.interface import HOT_S, WARM_S
+from analytics.streams import EVENT_FIELDS, Events
+from slo.exclusion import Exclusion
+from slo.ranges import SpendKey
+
+Counts = NDArray[np.uint32]  # (rows, steps); a step is at most 5 min
+
+_ELSEWHERE: Final = -1
+CELL_OCTETS: Final = 12  # of what is kept of one row and step
+
+Report = Callable[[Frame], None]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was counted, `start_s` being where column 0 begins; Unix seconds, UTC."""
+
+    keys: tuple[SpendKey, ...]
+    start_s: int
+    step_s: int
+    events: Counts
+    bad: Counts
+    unmeasured: Counts
+
+    @property
+    def steps(self) -> int:
+        return int(self.events.shape[1])
+
+    @property
+    def end_s(self) -> int:
+        return self.start_s + self.steps * self.step_s
+
+    def first_s(self) -> int | None:
+        """Return when the first event was due; None without any."""
+        due = (self.events.any(axis=0)) | (self.unmeasured.any(axis=0))
+        return self.start_s + int(due.argmax()) * self.step_s if due.any() else None
+
+    def column(self, at_s: int) -> int:
+        """Return the column which begins at a moment, inside of the history."""
+        return min(max(0, (at_s - self.start_s) // self.step_s), self.steps)
+
+    def of(self, name: str) -> History:
+        """Return the rows of one objective."""
+        rows = [row for row, (slo, _) in enumerate(self.keys) if slo == name]
+        return replace(
+            self,
+            keys=tuple(self.keys[row] for row in rows),
+            events=self.events[rows],
+            bad=self.bad[rows],
+            unmeasured=self.unmeasured[rows],
+        )
+
+    def holes(self, exclusions: Iterable[Exclusion]) -> list[Hole]:
+        """Return what exclusions take out, as rows and columns."""
+        found = []
+        for each in exclusions:
+            rows = np.array([each.excludes(key) for key in self.keys], dtype=np.bool_)
+            low, high = self.column(each.start_s), self.column(each.end_s + self.step_s - 1)
+            if low < high and rows.any():
+                found.append(Hole(rows, low, high))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Columns [low, high) which do not count for some rows."""
+
+    rows: NDArray[np.bool_]  # (rows,)
+    low: int
+    high: int
+
+
+def step_for(lengths_s: Iterable[int]) -> int:
+    """Return the longest step of which all these windows are whole numbers: 5 min or 10 s."""
+    return WARM_S if all(length_s % WARM_S == 0 for length_s in lengths_s) else HOT_S
+
+
+def read_history(
+    store: WindowStore,
+    keys: Sequence[SpendKey],
+    start_s: int,
+    end_s: int,
+    step_s: int = WARM_S,
+    on_frame: Report = lambda _: None,
+) -> History:
+    """Read the events due in [start_s, end_s), which is whole steps, of some rows.
+
+    At a step of 10 s what is only kept in windows of 5 min is left out.
+    """
+    shape = len(keys), (end_s - start_s) // step_s
+    good, bad, unmeasured = fields = [np.zeros(shape, dtype=np.uint32) for _ in EVENT_FIELDS]
+    rows = {key: row for row, key in enumerate(keys)}
+    places = np.zeros(0, dtype=np.int64)
+    with closing(store.history()) as history:
+        for frame in history.frames(start_s, end_s, step_s, distributions=False):
+            on_frame(frame)
+            if frame.length_s > step_s:
+                continue
+            places = _places(store, rows, places)
+            counters = frame.counters
+            place = places[counters.stream]
+            ours = place >= 0
+            row, field = np.divmod(place[ours], len(EVENT_FIELDS))
+            column = (counters.start_s[ours] - start_s) // step_s
+            value = counters.value[ours].astype(np.uint32)
+            for number, counts in enumerate(fields):
+                mine = field == number
+                np.add.at(counts, (row[mine], column[mine]), value[mine])
+    good += bad  # in place: from here on they are events
+    return History(tuple(keys), start_s, step_s, good, bad, unmeasured)
+
+
+def _places(
+    store: WindowStore, rows: dict[SpendKey, int], known: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return by stream the row and field in one number, more of them than are known."""
+    more = []
+    for stream in store.streams.since(len(known)):
+        about, place = stream.about, _ELSEWHERE
+        if isinstance(about, Events) and (about.slo, stream.series.path) in rows:
+            row = rows[about.slo, stream.series.path]
+            place = row * len(EVENT_FIELDS) + EVENT_FIELDS.index(about.field)
+        more.append(place)
+    return np.append(known, np.array(more, dtype=np.int64))

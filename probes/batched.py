@@ -7,10 +7,11 @@ import errno
 import logging
 import os
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -53,13 +54,13 @@ class Measured:
     """A session of the engine, for whoever wants to look at it while it runs."""
 
     plan: SessionPlan
-    index: int
     _plant: Plant
+    index: int = -1  # its place, once the loop has taken it in
 
     @property
     def totals(self) -> PacketCounts:
         """The packets settled so far."""
-        if self.index >= len(self._plant.state.sessions):  # the loop has not taken it in yet
+        if self.index < 0:
             return PacketCounts()
         entry = self._plant.state.sessions[self.index]
         names = ("answered", "lost", "unmeasured", "duplicates", "reordered")
@@ -68,13 +69,13 @@ class Measured:
     @property
     def source_port(self) -> int | None:
         """The port which its packets leave from; None before the first has left."""
-        return self._plant.source_port(self.index)
+        return self._plant.source_port(self.index) if self.index >= 0 else None
 
     def recent_rtt_s(self, packets: int) -> NDArray[np.float64]:
         """Return the round trips of the last packets sent, as far as they were answered."""
-        state = self._plant.state
-        if self.index >= len(state.sessions):
+        if self.index < 0:
             return np.zeros(0)
+        state = self._plant.state
         entry = state.sessions[self.index]
         position, mask = int(entry["position"]), int(entry["mask"])
         first = max(0, position - min(packets, mask))
@@ -98,8 +99,10 @@ class BatchedEngine:
         self._reports: dict[str, Report] = {}
         self._plant = Plant()
         self._book = WindowBook()
-        self._sites: list[str] = []  # by session
-        self._plans: list[SessionPlan] = []
+        self._plans: list[SessionPlan] = []  # by place
+        self._asked = 0  # sessions, those included that the loop has not taken in yet
+        self._joined: deque[tuple[int, SessionPlan]] = deque()  # of which the book knows nothing
+        self._retired: set[int] = set()  # places to be had again once all is told of them
         self._retries: dict[int, SocketAddress] = {}  # sessions for which there was no socket
         self._seen = _Seen()
         self._clock = read_clock_state()
@@ -128,30 +131,33 @@ class BatchedEngine:
 
         Without a target its packets are unmeasured.
         """
-        site = plan.key.path.src
         begin = start or read_clocks()
         phase_ns = random_phase_ns(plan.interval_ns) if phase_ns is None else phase_ns
         error = self._clock.error_estimate().encode()
-        with self._lock:  # places are given in the order of the commands
-            index = len(self._plans)
-            if start is None and not self._running:
-                self._phases_ns[index] = phase_ns
-            self._reports.setdefault(site, Report())
-            self._sites.append(site)
-            self._plans.append(plan)
-            self._book.add(plan)
+        measured = Measured(plan, self._plant)
+        with self._lock:
+            self._asked += 1
+            waits = start is None and not self._running
 
             def add() -> None:
-                self._plant.add(plan, begin, phase_ns=phase_ns, count=count, error=error)
+                index = self._plant.add(plan, begin, phase_ns=phase_ns, count=count, error=error)
+                self._plans[index : index + 1] = [plan]
+                self._joined.append((index, plan))
+                measured.index = index
+                if waits:
+                    self._phases_ns[index] = phase_ns
                 if target is not None:
                     self._direct(index, target)
 
             self._tell(add)
-        return Measured(plan, index, self._plant)
+        return measured
 
     def retire(self, measured: Measured) -> None:
-        """Let nothing further of a session become due; from any thread."""
-        self._do(lambda: self._plant.retire(measured.index))
+        """Let nothing further of a session become due; from any thread. It is not looked at again.
+
+        Another session may have its place when the last of its windows was reported.
+        """
+        self._do(lambda: self._retire(measured.index))
 
     def retarget(self, measured: Measured, target: SocketAddress) -> None:
         """Send a session's packets to another address from now on; from any thread."""
@@ -216,6 +222,11 @@ class BatchedEngine:
         for command in commands:
             command()
 
+    def _retire(self, index: int) -> None:
+        self._plant.retire(index)
+        self._retries.pop(index, None)
+        self._retired.add(index)
+
     def _stop(self) -> None:
         self._stopped = True
         self._plant.stop()
@@ -225,6 +236,7 @@ class BatchedEngine:
         now = read_clocks()
         watermarks_ns = self._plant.state.sessions["watermark_ns"].copy()
         rows = self._plant.take_rows()
+        watermarks_ns = self._join(watermarks_ns)
         self._book.enter(rows)
         if self._ended.is_set():
             watermarks_ns[:] = NEVER_NS
@@ -232,6 +244,7 @@ class BatchedEngine:
         windows = self._book.close(watermarks_ns, self._clock)
         for window in windows:
             self._reports[window.key.path.src].windows.append(window)
+        self._make_room()
         self._read_clock(now)
         if windows or self._ended.is_set() or now.mono_ns - self._reported_ns >= _REPORT_NS:
             self._reported_ns = now.mono_ns
@@ -239,11 +252,31 @@ class BatchedEngine:
             self._retry()
             self._on_report({site: report.take() for site, report in self._reports.items()})
 
+    def _join(self, watermarks_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Let the book know of sessions of which there may be rows by now.
+
+        What was read of their places before says nothing of them: no window is complete.
+        """
+        while self._joined:
+            place, plan = self._joined.popleft()
+            self._reports.setdefault(plan.key.path.src, Report())
+            self._book.put(place, plan)
+            more = max(0, place + 1 - len(watermarks_ns))
+            watermarks_ns = np.append(watermarks_ns, np.zeros(more, np.int64))
+            watermarks_ns[place] = 0
+        return watermarks_ns
+
+    def _make_room(self) -> None:
+        """Have the places of sessions freed that are retired and over."""
+        for place in self._retired & self._book.ended:
+            self._retired.discard(place)
+            self._do(partial(self._plant.free, place))
+
     def _note_rows(self, rows: NDArray[np.void]) -> None:
         """Report how late packets left, and why some did not."""
         if not len(rows):
             return
-        sites = np.array(self._sites)[rows["session"]]
+        sites = np.array([plan.key.path.src for plan in self._plans])[rows["session"]]
         for site, report in self._reports.items():
             own = rows[sites == site] if len(self._reports) > 1 else rows
             late_ns = own["late_ns"]
@@ -255,7 +288,7 @@ class BatchedEngine:
 
     def _note_discarded(self) -> None:
         for door, found in self._seen.news(self._plant):
-            self._reports[door.site].discarded += found
+            self._reports.setdefault(door.site, Report()).discarded += found
 
     def _read_clock(self, now: Instant) -> None:
         if now.mono_ns - self._clock_read_ns < _CLOCK_READ_NS:
@@ -278,9 +311,9 @@ class BatchedEngine:
     def _direct(self, index: int, target: SocketAddress) -> None:
         """Point a session at an address, in the thread of the loop or before it runs."""
         plan = self._plans[index]
-        alone = target if self._one_off and len(self._plans) == 1 else None
+        alone = target if self._one_off and self._asked == 1 else None
         kind = UNAUTHENTICATED if plan.secret is None else AUTHENTICATED
-        door = Door(self._sites[index], target.family, plan.dscp, plan.port, kind, alone)
+        door = Door(plan.key.path.src, target.family, plan.dscp, plan.port, kind, alone)
         try:
             self._plant.direct(index, target, door)
         except OSError as error:

@@ -86,6 +86,7 @@ class Channel:
         self.session = session
         self.sock: socket.socket | None = None
         self.source_port: int | None = None  # of the latest socket; ICMP has no ports
+        self.retired = False  # nothing further of it will be due
         self.awaits_close = False  # it is in the engine's list of windows to close
         self._target = target
         self._report = report

@@ -6,6 +6,7 @@ Everything heavy is imported inside the commands, so that their help needs no ex
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,8 @@ def reflect(
         click.echo(text)
         sys.stdout.flush()
 
+    if math.isnan(rate):
+        raise ConfigurationError("--rate: nan is no rate")
     limit = RateLimit(rate, burst or max(1, round(rate)))
     endpoints = [_endpoint(text) for text in addresses or _every_address()]
     reflectors = Reflectors(stateful=not stateless, rate_limit=limit)

@@ -109,8 +109,22 @@ class Engine:
         self._plan(channel)
 
     def _retire(self, channel: Channel) -> None:
+        channel.retired = True
         channel.session.stop()
         self._plan(channel)
+        self._let_go(channel)
+
+    def _let_go(self, channel: Channel) -> None:
+        """Forget a retired session once all of it is told, or it would keep its socket."""
+        session = channel.session
+        if not (channel.retired and session.finished and session.next_close_ns is None):
+            return
+        channel.flush()
+        if channel.sock is not None:
+            self._by_fd.pop(channel.sock.fileno(), None)
+        channel.close_socket()
+        if channel in self._channels:
+            self._channels.remove(channel)
 
     def _turn(self) -> None:
         """Wait, send, read, settle; `now` precedes the reading, as `Session.settle` asks."""
@@ -161,6 +175,7 @@ class Engine:
             channel.awaits_close = close_ns is not None
             if close_ns is not None:  # if still the same one, a packet of it is in flight
                 self._closing.push(max(close_ns, now.mono_ns + _CLOSE_RETRY_NS), channel)
+            self._let_go(channel)
 
     def _report_if_due(self, now: Instant) -> None:
         """Report at once when the last of many windows that end together was closed."""

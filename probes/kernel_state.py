@@ -72,6 +72,8 @@ class Plant:
     targets: list[SocketAddress | None] = field(default_factory=list)  # by session
     ports: list[int] = field(default_factory=list)  # by socket, once they are closed
     _free_ssid: list[int] = field(default_factory=list)  # by socket
+    _ssids: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # by session
+    _free_places: dict[int, list[int]] = field(default_factory=dict)  # by size of their rings
     _records_used: int = 0
     _keys: dict[bytes, int] = field(default_factory=dict, repr=False)
 
@@ -113,11 +115,12 @@ class Plant:
         count: int | None,
         error: int,
     ) -> int:
-        """Add a session without a target; return its place."""
-        index = len(self.targets)
+        """Add a session without a target; return its place: a free one, or the next."""
         kept_ns = plan.timeout_ns + plan.hold_ns + _SLACK_NS
         ring = max(_RING_MIN, 1 << int(kept_ns // plan.interval_ns + 1).bit_length())
-        begin = self._take_records(ring)
+        free = self._free_places.get(ring)
+        index = free.pop() if free else -1
+        begin = self._take_records(ring) if index < 0 else self._clear_records(index)
         session = np.zeros(1, SESSION)
         session["socket"] = session["neighbour"] = -1
         session["key"] = -1 if plan.secret is None else self._key(plan.secret)
@@ -132,6 +135,10 @@ class Plant:
         session["mask"] = ring - 1
         session["latest"] = session["told"] = -1
         session["watermark_ns"] = session["first_ns"]
+        if index >= 0:
+            self.state.sessions[index] = session[0]
+            self._make_heap()
+            return index
         self._replace(
             sessions=np.concatenate([self.state.sessions, session]),
             names=np.concatenate([self.state.names, np.zeros((1, NAME_SIZE), np.uint8)]),
@@ -140,7 +147,7 @@ class Plant:
         )
         self.targets.append(None)
         self._make_heap()
-        return index
+        return len(self.targets) - 1
 
     def direct(self, index: int, target: SocketAddress, door: Door) -> None:
         """Send a session's packets to an address from now on.
@@ -156,6 +163,7 @@ class Plant:
             session["socket"] = s
             session["ssid"] = self._ssid(s)
             self.state.of_ssid[s, session["ssid"]] = index
+            self._ssids.setdefault(index, []).append((s, int(session["ssid"])))
         if self.targets[index] is not None:
             self._unlink_name(index)
         octets = _sockaddr(target)
@@ -178,6 +186,19 @@ class Plant:
         session = self.state.sessions[index]
         session["count"] = session["taken"]
         self._make_heap()
+
+    def free(self, index: int) -> None:
+        """Let another session have the place of one that was retired and is over.
+
+        Whatever comes for it from now on, a late reply or a late timestamp, is nobody's.
+        """
+        for s, ssid in self._ssids.pop(index, ()):
+            self.state.of_ssid[s, ssid] = -1
+        if self.targets[index] is not None:
+            self._unlink_name(index)
+            self.targets[index] = None
+        ring = int(self.state.sessions[index]["mask"]) + 1
+        self._free_places.setdefault(ring, []).append(index)
 
     def stop(self) -> None:
         """Let nothing further become due."""
@@ -277,6 +298,15 @@ class Plant:
                 by_order=np.concatenate([self.state.by_order, none]),
                 by_reflector=np.concatenate([self.state.by_reflector, none]),
             )
+        return begin
+
+    def _clear_records(self, index: int) -> int:
+        """Empty the records of a place; return where they begin."""
+        begin, mask = (int(self.state.sessions[index][name]) for name in ("ring", "mask"))
+        own = slice(begin, begin + mask + 1)
+        self.state.records[own] = np.zeros(1, RECORD)
+        self.state.records["position"][own] = -1
+        self.state.by_order[own] = self.state.by_reflector[own] = -1
         return begin
 
     def _make_heap(self) -> None:

@@ -31,21 +31,17 @@ class WindowBook:
     """Turns settled packets into windows; a packet is of the window of its due time."""
 
     def __init__(self) -> None:
+        self.ended: set[int] = set()  # nothing further will be due, and that has been told
         self._plans: list[SessionPlan] = []
         self._statistics: list[WindowStatistics] = []
-        self._ended: list[bool] = []  # nothing further will be due, and that has been told
         self._open: dict[tuple[int, int], _Open] = {}  # by session and beginning
 
-    def add(self, plan: SessionPlan) -> None:
-        """Add the next session."""
-        self._plans.append(plan)
-        self._statistics.append(WindowStatistics(plan.key, plan.interval_ns, plan.dscp))
-        self._ended.append(False)
-
-    @property
-    def next_close_ns(self) -> int | None:
-        """When the first window could be complete, monotonic; None: there is none."""
-        return min((entry.close_ns for entry in self._open.values()), default=None)
+    def put(self, place: int, plan: SessionPlan) -> None:
+        """Add a session at the next place, or at that of one which has ended."""
+        statistics = WindowStatistics(plan.key, plan.interval_ns, plan.dscp)
+        self._plans[place : place + 1] = [plan]
+        self._statistics[place : place + 1] = [statistics]
+        self.ended.discard(place)
 
     def enter(self, rows: NDArray[np.void]) -> None:
         """Take in rows (`ROW`), those of each session in any order."""
@@ -83,8 +79,8 @@ class WindowBook:
         """Return what the last windows of sessions that are over have still to get."""
         found = []
         for index in np.flatnonzero(watermarks_ns >= NEVER_NS).tolist():
-            if index < len(self._ended) and not self._ended[index]:
-                self._ended[index] = True
+            if index < len(self._statistics) and index not in self.ended:
+                self.ended.add(index)
                 found.append(self._statistics[index].end())
         return [window for window in found if window is not None]
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from netslo.app import children
 from netslo.app.children import Child, stop_all
 from netslo.errors import NetsloError
+
+COMPILING = re.compile(r"compiling the measuring loops|they are ready after \d+ s")  # cold cache
 
 
 def is_running(pid: int) -> bool:
@@ -141,5 +144,6 @@ def test_a_demo_that_is_ended_early_leaves_no_process_behind(tmp_path, number) -
     if number != signal.SIGKILL:
         assert demo.returncode == 0
         assert "Summary" in output
-        assert not errors
+        said = [line for line in errors.splitlines() if not COMPILING.match(line)]
+        assert not said
         assert not list(tmp_path.glob("netslo-demo-*"))

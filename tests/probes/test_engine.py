@@ -1,6 +1,7 @@
 """The engine on loopback, against a reflector written from the RFC with `struct` alone."""
 
 import errno
+import pathlib
 import socket
 import struct
 import threading
@@ -417,6 +418,36 @@ def test_sessions_come_and_go_while_it_measures(run):
         "dundee": second.totals,
         "brief": PacketCounts(answered=3),
     }
+
+
+def test_sessions_that_come_and_go_for_long_take_no_more_room(run):
+    """As when a name flaps between addresses: each is measured anew."""
+
+    def descriptors() -> int:
+        return len(list(pathlib.Path("/proc/self/fd").iterdir()))
+
+    with far_end() as far:
+        steady = run.add("steady", far.address, count=None)
+        thread = threading.Thread(target=run.engine.run, kwargs={"until_stopped": True})
+        thread.start()
+        names = [f"s{number}" for number in range(12)]
+        held = []
+        for name in names:
+            session = run.add(name, far.address, count=None, timeout_ms=30)
+            until(lambda session=session: session.totals.answered >= 2)
+            held.append(descriptors())
+            run.engine.retire(session)
+            until(lambda name=name: run.total.get(name, PacketCounts()).answered >= 2)
+        until(lambda: steady.totals.answered >= 10)
+        run.engine.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert max(held) - held[0] <= 1
+    assert set(run.total) == {"steady", *names}
+    assert run.total["steady"] == steady.totals
+    assert all(run.total[name].answered >= 2 for name in names)
+    if hasattr(run.engine, "_plant"):
+        assert len(run.engine._plant.targets) <= 4
 
 
 def test_commands_to_an_engine_that_has_ended_do_nothing(run):

@@ -109,3 +109,29 @@ def test_sessions_of_one_key_share_its_place():
     plant.direct(1, ADDRESSES[0], door)
     assert plant.state.sockets["kind"].tolist() == [AUTHENTICATED]
     plant.close()
+
+
+def test_the_place_of_a_session_that_is_over_is_had_again():
+    plant = Plant()
+    door = Door("here", socket.AF_INET, 0, 0, UNAUTHENTICATED)
+    for number in range(3):
+        plant.direct(add(plant, number), ADDRESSES[number], door)
+    kept = plant.state.sessions["ssid"][[0, 2]].tolist()
+    room = (len(plant.state.sessions), len(plant.state.records))
+    for number in range(500):  # more than once around the socket's ring of records
+        plant.retire(1)
+        records = plant.state.records[int(plant.state.sessions[1]["ring"]) :][:4]
+        records["position"] = records["state"] = 1  # as if it had measured
+        plant.free(1)
+        assert sorted(plant.state.of_ssid[0][plant.state.of_ssid[0] >= 0]) == [0, 2]
+        assert add(plant, number) == 1
+        plant.direct(1, ADDRESSES[number % 3], door)
+        assert (plant.state.records["position"] == -1).all()
+        assert not plant.state.records["state"].any()
+        assert found(plant, 1).count(1) == 1
+    assert (len(plant.state.sessions), len(plant.state.records)) == room
+    assert plant.state.sessions["ssid"][[0, 2]].tolist() == kept
+    assert (plant.state.of_ssid[0] >= 0).sum() == 3
+    plant.free(1)
+    assert add(plant, 9, interval_ms=1) == 3  # it needs a larger ring
+    plant.close()

@@ -8,11 +8,13 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
+from probes.cli import reflect
 from probes.reflector import ReflectorServer, _advice
 
 V4, V6 = Endpoint("127.0.0.1", 0), Endpoint("::1", 0)
@@ -189,6 +191,11 @@ class TestAnAddressThatCannotBeListenedOn:
     def test_because_it_is_another_hosts_says_so(self):
         with pytest.raises(NetsloError, match="not one of this host"):
             ReflectorServer([Endpoint("192.0.2.1", 18620)])
+
+    def test_because_the_rate_is_no_number_says_so(self):
+        result = CliRunner().invoke(reflect, ["--listen", "127.0.0.1:0", "--rate", "nan"])
+        assert isinstance(result.exception, ConfigurationError)
+        assert "--rate: nan" in str(result.exception)
 
     def test_because_the_port_is_privileged_says_what_to_do(self):
         advice = _advice(PermissionError(errno.EACCES, "Permission denied"), Endpoint("::", 862))

@@ -6,19 +6,16 @@ noted in a file beside it before it can expire.
 
 from __future__ import annotations
 
-import json
-import logging
 import pathlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from typing import Any, Final
 
 from analytics.store import WindowStore
-from netslo.model import Path
 from slo.budget import Spend
 from slo.exclusion import Exclusion, ExclusionKind
+from slo.kept import from_rows, load, save, to_rows
 from slo.objective import Objective
 from slo.ranges import SpendKey, Spends
 from slo.slice_reader import spends_by_slice
@@ -28,8 +25,6 @@ _FRESH_S: Final = 30.0  # a slice is a minute at least
 _SETTLED_S: Final = 6 * 3600  # later windows change a slice no more, in these counters
 _STEP_S: Final = 3600
 _FIRST_S: Final = 48 * 3600  # how far back a new file begins: as far as slices of 1 min can be seen
-
-_log = logging.getLogger(__name__)
 
 
 class SliceTotals:
@@ -60,7 +55,10 @@ class SliceTotals:
         self._file = file
         self._clock = clock
         begin_s = int(clock() - _FIRST_S) // _STEP_S * _STEP_S
-        self._until_s, self._settled, self._held = _load(file, begin_s)
+        nothing: tuple[int, Spends, Spends] = (begin_s, {}, {})
+        self._until_s, self._settled, self._held = load(
+            file, _parsed, nothing, "slices are counted anew"
+        )
         self._highest: Spends = self._settled | self._held
         self._read_s = -_FRESH_S
         self._lock = threading.Lock()
@@ -93,17 +91,20 @@ class SliceTotals:
         """Take what is old enough for good, an hour at a time."""
         until_s = int(now_s - _SETTLED_S) // _STEP_S * _STEP_S
         if until_s <= self._until_s:
+            # A clock that was ahead has let all there was settle. Now it goes on from here: what
+            # of the last hour was counted cannot be told from what was not.
+            ahead_s = int(now_s) // _STEP_S * _STEP_S + _STEP_S
+            if self._until_s > ahead_s:
+                self._until_s = ahead_s
+                self._note()
             return
         self._settled = added(self._settled, self._judge(self._until_s, until_s))
         self._until_s = until_s
         self._note()
 
     def _note(self) -> None:
-        if self._file is not None:
-            try:
-                _save(self._file, self._until_s, self._settled, self._held)
-            except OSError as error:
-                _log.warning("%s: cannot be written: %s", self._file, error.strerror)
+        totals, held = to_rows(self._settled), to_rows(self._held)
+        save(self._file, {"until": self._until_s, "totals": totals, "held": held})
 
     def _judge(self, start_s: int, end_s: int) -> Spends:
         planned = [x for x in self.exclusions if x.kind is ExclusionKind.PLANNED]
@@ -116,38 +117,6 @@ def added(some: Mapping[SpendKey, Spend], more: Mapping[SpendKey, Spend]) -> Spe
     return {key: some.get(key, nothing) + more.get(key, nothing) for key in keys}
 
 
-def _load(file: pathlib.Path | None, begin_s: int) -> tuple[int, Spends, Spends]:
+def _parsed(data: Any) -> tuple[int, Spends, Spends]:
     """Return until when slices have settled, their totals, and what was said beyond them."""
-    if file is None:
-        return begin_s, {}, {}
-    try:
-        data = json.loads(file.read_text())
-        return int(data["until"]), _from_rows(data["totals"]), _from_rows(data["held"])
-    except FileNotFoundError:
-        return begin_s, {}, {}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        _log.warning("%s: cannot be read, so slices are counted anew: %s", file, error)
-        return begin_s, {}, {}
-
-
-def _save(file: pathlib.Path, until_s: int, totals: Spends, held: Spends) -> None:
-    data = {"until": until_s, "totals": _as_rows(totals), "held": _as_rows(held)}
-    beside = file.with_suffix(".new")
-    beside.write_text(json.dumps(data))
-    beside.replace(file)
-
-
-def _as_rows(spends: Spends) -> list[list[Any]]:
-    return [
-        [slo, path.id, s.events, s.bad, s.unmeasured, str(s.budget), str(s.unmeasured_budget)]
-        for (slo, path), s in spends.items()
-    ]
-
-
-def _from_rows(rows: list[list[Any]]) -> Spends:
-    return {
-        (str(slo), Path.parse(path)): Spend(
-            int(events), int(bad), int(unmeasured), Fraction(budget), Fraction(more)
-        )
-        for slo, path, events, bad, unmeasured, budget, more in rows
-    }
+    return int(data["until"]), from_rows(data["totals"]), from_rows(data["held"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,6 +23,9 @@ from slo.ranges import Ranges, SpendKey
 
 _PATIENCE_S: Final = 5.0
 _SLICE_S: Final = 30
+_AHEAD_S: Final = 60  # a clock set back by more leaves the ledger in a future that is none
+
+_log = logging.getLogger(__name__)
 
 
 class Standings:
@@ -55,6 +59,7 @@ class Standings:
         self._exclusions = tuple(exclusions)
         self._kept: tuple[Ledger, Follower] | None = None
         self._making: tuple[Ledger, Follower] | None = None  # the next one
+        self._mending = False  # a ledger of another time is awaited
         self._between: Callable[[Callable[[], None]], None] | None = None
         self._slicing = threading.Lock()  # of the next two
         self._of_slices: Mapping[int, Mapping[SpendKey, Spend]] = {}
@@ -90,11 +95,29 @@ class Standings:
         if self._kept is None:
             return None
         ledger, follower = self._kept
+        if self._is_ahead(ledger):
+            self._mend()
+            return None
         with follower.up_to_date(_PATIENCE_S) as known:
             if not known:
                 return None
             standing = ledger.standing(with_exclusions=with_exclusions)
         return standing.with_spends(self._read_slices(standing.now_s))
+
+    def _is_ahead(self, ledger: Ledger) -> bool:
+        return ledger.now_s - self._clock() > _AHEAD_S
+
+    def _mend(self) -> None:
+        """Have a new ledger made, once: what has left a window does not come back to it."""
+        with self._lock:
+            mending = self._mending or (
+                self._making is not None and not self._is_ahead(self._making[0])
+            )
+            if mending or self._between is None:
+                return
+            self._mending = True
+        _log.warning("the clock was set back: burn rates and budgets are worked out anew")
+        self._between(self._begin_anew)
 
     def read(
         self, now_s: float, lengths_s: Collection[int]
@@ -148,6 +171,7 @@ class Standings:
         made = self._make()
         with self._lock:
             superseded, self._making = self._making, made
+            self._mending = False
         if superseded is not None:
             threading.Thread(target=superseded[1].stop, daemon=True).start()
 

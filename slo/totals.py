@@ -6,28 +6,23 @@ of its own before it can expire.
 
 from __future__ import annotations
 
-import json
-import logging
 import pathlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 from analytics.store import WindowStore
 from analytics.windows import Selector
-from netslo.model import Path
 from slo.budget import Spend
 from slo.exclusion import Exclusion, ExclusionKind
+from slo.kept import from_rows, load, save, to_rows
 from slo.ranges import SpendKey, Spends, add_up, covered, cut
 
 FILE_NAME: Final = "excluded.json"
 _FRESH_S: Final = 5.0
 _SETTLED_S: Final = 40 * 86_400  # by then windows have expired, and what is noted is all there is
 _NOTE_S: Final = 3600.0
-
-_log = logging.getLogger(__name__)
 
 _Part = tuple[int, int]
 
@@ -50,7 +45,8 @@ class PersistentTotals:
         self._store = store
         self._file = file
         self._clock = clock
-        self._noted = {} if file is None else _load(file)
+        nothing: dict[_Part, Spends] = {}
+        self._noted = load(file, _parts, nothing, "old planned exclusions count again")
         self._noted_s = clock()
         self._read_s = -_FRESH_S
         self._totals: Spends = {}
@@ -93,7 +89,7 @@ class PersistentTotals:
                 for key, spend in add_up(self._store.slo_counts(Selector(), *part)).items():
                     if covered(key, in_force):
                         noted[key] = spend.at_least(noted.get(key, spend))
-        if now_s - self._noted_s > _NOTE_S:
+        if not 0 <= now_s - self._noted_s <= _NOTE_S:
             self.note()
         found: Spends = {}
         for noted in self._noted.values():
@@ -104,11 +100,8 @@ class PersistentTotals:
     def note(self) -> None:
         """Write down what lies in excluded times."""
         self._noted_s = self._clock()
-        if self._file is not None and self._noted:
-            try:
-                _save(self._file, self._noted)
-            except OSError as error:
-                _log.warning("%s: cannot be written: %s", self._file, error.strerror)
+        if self._noted:
+            save(self._file, [[*part, to_rows(spends)] for part, spends in self._noted.items()])
 
 
 def _touches(part: _Part, others: Iterable[_Part]) -> bool:
@@ -125,42 +118,5 @@ def _minus(total: Spend, part: Spend) -> Spend:
     )
 
 
-def _load(file: pathlib.Path) -> dict[_Part, Spends]:
-    try:
-        data = json.loads(file.read_text())
-        return {
-            (int(low), int(high)): {
-                (slo, Path.parse(path)): Spend(e, b, u, Fraction(budget), Fraction(more))
-                for slo, path, e, b, u, budget, more in rows
-            }
-            for low, high, rows in data
-        }
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        _log.warning("%s: cannot be read, so old planned exclusions count again: %s", file, error)
-        return {}
-
-
-def _save(file: pathlib.Path, noted: Mapping[_Part, Spends]) -> None:
-    data = [
-        [
-            *part,
-            [
-                [
-                    k[0],
-                    k[1].id,
-                    s.events,
-                    s.bad,
-                    s.unmeasured,
-                    str(s.budget),
-                    str(s.unmeasured_budget),
-                ]
-                for k, s in spends.items()
-            ],
-        ]
-        for part, spends in noted.items()
-    ]
-    beside = file.with_suffix(".new")
-    beside.write_text(json.dumps(data))
-    beside.replace(file)
+def _parts(data: Any) -> dict[_Part, Spends]:
+    return {(int(low), int(high)): from_rows(rows) for low, high, rows in data}

@@ -22,7 +22,9 @@ from slo.engine.book import Alert
 INTERVAL_S: Final = 30.0
 PROMISED: Final = 6  # intervals, so that a short trouble resolves nothing
 _TIMEOUT_S: Final = 5.0
+_TELLING_S: Final = 15.0  # all requests to one; the next look waits for them
 _TOGETHER_MAX: Final = 500  # alerts in one request
+_SUCCESS: Final = 2  # hundred; a redirection is not followed, so nobody has taken anything
 _ENDED_MAX: Final = 10_000
 _ENDED_TOLD_S: Final = 300.0  # how long it is told that an alert is over
 
@@ -98,20 +100,23 @@ class Alertmanagers:
     async def _post(
         self, session: aiohttp.ClientSession, url: str, said: Sequence[dict[str, Any]]
     ) -> None:
-        for first in range(0, len(said), _TOGETHER_MAX):
-            try:
-                part = said[first : first + _TOGETHER_MAX]
-                async with session.post(url, json=part, allow_redirects=False) as answer:
-                    problem = None if answer.ok else f"HTTP {answer.status}"
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                problem = str(error) or type(error).__name__
-            if problem is None:
-                self.told += 1
-                if self.trouble.pop(url, None) is not None:
-                    _log.warning("%s takes alerts again", url)
-                continue
+        problem = None
+        try:
+            async with asyncio.timeout(_TELLING_S):
+                for first in range(0, len(said), _TOGETHER_MAX):
+                    part = said[first : first + _TOGETHER_MAX]
+                    async with session.post(url, json=part, allow_redirects=False) as answer:
+                        if answer.status // 100 == _SUCCESS:
+                            self.told += 1
+                        else:  # of the others it may take what is theirs
+                            self.failed += 1
+                            problem = f"HTTP {answer.status}"
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self.failed += 1
-            if url not in self.trouble:
-                _log.warning("%s does not take alerts: %s", url, problem)
+            problem = str(error) or type(error).__name__
+        if problem is not None and url not in self.trouble:
+            _log.warning("%s does not take alerts: %s", url, problem)
+        if problem is not None:
             self.trouble[url] = problem
-            return
+        elif self.trouble.pop(url, None) is not None:
+            _log.warning("%s takes alerts again", url)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 Labels = tuple[tuple[str, str], ...]  # sorted
 
@@ -50,6 +50,14 @@ class Alert:
     def name(self) -> str:
         return dict(self.labels)["alertname"]
 
+    def not_after(self, now_s: float) -> None:
+        """Let nothing have begun in a future that a clock was in."""
+        self.since_s = min(self.since_s, now_s)
+        if self.starts_s is not None:
+            self.starts_s = min(self.starts_s, now_s)
+        if self.unknown_since_s is not None:
+            self.unknown_since_s = min(self.unknown_since_s, now_s)
+
     def to_json(self) -> dict[str, Any]:
         """Return the shape of `/api/v1/alerts`; times are Unix seconds."""
         return {
@@ -67,17 +75,28 @@ class Alert:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: it did not.
+            ValueError, TypeError, KeyError, AttributeError: it did not.
         """
+        labels = {str(k): str(v) for k, v in shape["labels"].items()}
         return cls(
-            labels_of(**{str(k): str(v) for k, v in shape["labels"].items()}),
-            float(shape["since"]),
-            None if shape["starts"] is None else float(shape["starts"]),
-            None if shape["ends"] is None else float(shape["ends"]),
+            labels_of(**labels),
+            _moment(shape["since"]),
+            None if shape["starts"] is None else _moment(shape["starts"]),
+            None if shape["ends"] is None else _moment(shape["ends"]),
             None if shape["value"] is None else float(shape["value"]),
-            None if shape["unknown_since"] is None else float(shape["unknown_since"]),
+            None if shape["unknown_since"] is None else _moment(shape["unknown_since"]),
             {str(k): str(v) for k, v in shape["annotations"].items()},
         )
+
+
+_MOMENT_MAX: Final = 253_402_300_799  # the last second of the year 9999
+
+
+def _moment(value: Any) -> float:
+    unix_s = float(value)
+    if not 0 <= unix_s <= _MOMENT_MAX:
+        raise ValueError(f"{value} is no Unix time")
+    return unix_s
 
 
 def labels_of(**labels: str) -> Labels:
@@ -111,7 +130,9 @@ class AlertBook:
         return [alert for alert in self._alerts.values() if alert.starts_s is None]
 
     def update(self, observations: Iterable[Observation], now_s: float) -> Changes:
-        """Take in all that is seen at one moment."""
+        """Take in all that is seen at one moment; clocks may be set back between two."""
+        for each in self._alerts.values():
+            each.not_after(now_s)
         started: list[Alert] = []
         mentioned: set[Labels] = set()
         for seen in observations:

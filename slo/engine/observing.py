@@ -17,7 +17,7 @@ from slo.rules.expressions import (
     PROBE_SILENT_S,
     SITE_PEERS_MIN,
 )
-from slo.rules.layout import span_of
+from slo.rules.layout import peers_of, span_of
 from slo.rules.rules import BURN_ALERTS, COLLECTOR_FOR_S, COVERAGE_FOR_S, PROBE_FOR_S, Alert
 
 _SITE_SHARE = (2, 3)  # of a site's peers: more, and it is the site
@@ -41,7 +41,7 @@ class Observer:
     def __init__(self, objectives: Sequence[Objective], estate: Estate) -> None:
         self._objectives = tuple(objectives)
         self._estate = estate
-        self._peers = _peers(objectives, estate)
+        self._peers = peers_of(objectives, estate)
 
     def observe(self, judged: Judged, around: Surroundings) -> Iterator[Observation]:
         """Yield all matters; `judged` may lack, then pairs and coverage are not mentioned."""
@@ -145,13 +145,3 @@ class Observer:
 def _is_site(peers: int, of: int) -> bool:
     numerator, denominator = _SITE_SHARE
     return peers >= SITE_PEERS_MIN and peers * denominator > of * numerator
-
-
-def _peers(objectives: Sequence[Objective], estate: Estate) -> dict[str, int]:
-    """Return for each site with how many others it shares a path that is promised about."""
-    peers: dict[str, set[str]] = {}
-    for objective in objectives:
-        for path in objective.paths(estate):
-            peers.setdefault(path.src, set()).add(path.dst)
-            peers.setdefault(path.dst, set()).add(path.src)
-    return {site: len(others) for site, others in sorted(peers.items())}

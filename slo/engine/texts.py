@@ -31,6 +31,9 @@ class Seen:
     more: tuple[str, ...] = ()  # sentences: a changed path, a reroute
 
 
+Look = Callable[[Path], Seen]
+
+
 @dataclass(frozen=True, slots=True)
 class Texts:
     """Writes annotations; the same names as the rules have."""
@@ -38,18 +41,17 @@ class Texts:
     objectives: Mapping[str, Objective]
     estate: Estate
     links: Links
-    look: Callable[[Path], Seen]
 
-    def annotate(self, alert: Alert, standing: Standing | None) -> dict[str, str]:
-        """Return the annotations of an alert, as things stand."""
+    def annotate(self, alert: Alert, standing: Standing | None, look: Look) -> dict[str, str]:
+        """Return the annotations of an alert, as things stand; `look` is asked for evidence."""
         labels = dict(alert.labels)
         match alert.name:
             case Name.BURN_PAGE | Name.BURN_TICKET:
-                said = self._burn(alert, labels, standing)
+                said = self._burn(alert, labels, standing, look)
             case Name.SITE_PAGE:
                 said = _site(alert, labels)
             case Name.COVERAGE_LOW:
-                said = self._coverage(labels)
+                said = _coverage(labels, look)
             case Name.PROBE_DOWN:
                 said = _probe(alert, labels)
             case Name.COLLECTOR_DOWN:
@@ -68,7 +70,7 @@ class Texts:
         return {name: text for name, text in said.items() if text}
 
     def _burn(
-        self, alert: Alert, labels: Mapping[str, str], standing: Standing | None
+        self, alert: Alert, labels: Mapping[str, str], standing: Standing | None, look: Look
     ) -> dict[str, str]:
         objective = self.objectives.get(labels["slo"])
         path = Path.parse(labels["path"])
@@ -82,7 +84,7 @@ class Texts:
                 f"from {path.src} to {path.dst}, class {path.traffic_class}, {labels['scope']}"
             ),
             "since": _time(alert.since_s),
-            "evidence": _evidence(self.look(path)),
+            "evidence": _evidence(look(path)),
             "dashboard_url": self._dashboard(labels),
         }
         if objective is None:
@@ -100,13 +102,14 @@ class Texts:
         chosen = urlencode({"var-slo": labels["slo"], "var-path": labels["path"]})
         return f"{self.links.dashboard.rstrip('/')}?{chosen}" if self.links.dashboard else ""
 
-    def _coverage(self, labels: Mapping[str, str]) -> dict[str, str]:
-        path = Path.parse(labels["path"])
-        return {
-            "summary": f"{labels['slo']} on {path} cannot be judged: too little is measured",
-            "where": f"from {path.src} to {path.dst}, class {path.traffic_class}",
-            "evidence": _evidence(self.look(path)),
-        }
+
+def _coverage(labels: Mapping[str, str], look: Look) -> dict[str, str]:
+    path = Path.parse(labels["path"])
+    return {
+        "summary": f"{labels['slo']} on {path} cannot be judged: too little is measured",
+        "where": f"from {path.src} to {path.dst}, class {path.traffic_class}",
+        "evidence": _evidence(look(path)),
+    }
 
 
 def _site(alert: Alert, labels: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from netslo.estate import Estate
 from netslo.units import format_duration
 from slo.exclusion import Exclusion, is_excluded
 from slo.objective import Objective
-from slo.rules.layout import bad_events_min, budget_events_min, by_rules, span_of
+from slo.rules.layout import bad_events_min, budget_events_min, by_rules, peers_of, span_of
 
 _PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "slo")
 
@@ -46,7 +46,7 @@ class ThresholdCollector(Collector):
         threshold, bad, budget, peers, excluded = families = _families()
         for objective in self._objectives:
             self._add_pairs(objective, threshold, bad, budget)
-        for site, count in self._peers().items():
+        for site, count in peers_of(self._objectives, self._estate).items():
             peers.add_metric([site], count)
         self._add_excluded(excluded)
         return families
@@ -72,15 +72,6 @@ class ThresholdCollector(Collector):
             window = window_s // self._scale
             events = float(budget_events_min(objective, self._estate, window))
             budget.add_metric([objective.name, format_duration(window_s)], events)
-
-    def _peers(self) -> dict[str, int]:
-        """Return for each site with how many others it shares a path that is promised about."""
-        peers: dict[str, set[str]] = {}
-        for objective in self._objectives:
-            for path in objective.paths(self._estate):
-                peers.setdefault(path.src, set()).add(path.dst)
-                peers.setdefault(path.dst, set()).add(path.src)
-        return {site: len(others) for site, others in peers.items()}
 
     def _add_excluded(self, family: GaugeMetricFamily) -> None:
         now_s = self._clock()

@@ -109,6 +109,16 @@ def span_of(pair: BurnPair) -> Span:
     return Span(pair.long_s, pair.short_s)
 
 
+def peers_of(objectives: Iterable[Objective], estate: Estate) -> dict[str, int]:
+    """Return for each site with how many others it shares a path that is promised about."""
+    peers: dict[str, set[str]] = {}
+    for objective in objectives:
+        for path in objective.paths(estate):
+            peers.setdefault(path.src, set()).add(path.dst)
+            peers.setdefault(path.dst, set()).add(path.src)
+    return {site: len(others) for site, others in sorted(peers.items())}
+
+
 def events_due(objective: Objective, estate: Estate, window_s: int) -> Fraction:
     """Return how many events the probing plan makes due on a path in a window."""
     if objective.slices is not None:

@@ -72,3 +72,16 @@ def test_it_is_told_while_it_was_last_known_to_be_so(history, held) -> None:
         assert bool(book.firing) == told
         assert bool(changes.started) == (told and not before)
         assert bool(changes.ended) == (before and not told)
+
+
+def test_a_clock_that_is_set_back_leaves_nothing_in_the_future() -> None:
+    book = AlertBook()
+    seen = Observation(labels_of(alertname="a"), Observed.TRUE)
+    held = Observation(labels_of(alertname="b"), Observed.TRUE, held_s=60.0)
+    book.update([seen, held], 5000.0)
+    book.update([seen, held], 1000.0)
+    (alert,) = book.firing
+    assert (alert.since_s, alert.starts_s) == (1000.0, 1000.0)
+    assert [a.name for a in book.update([seen, held], 1060.0).started] == ["b"]
+    (over,) = book.update([held], 1070.0).ended
+    assert over.starts_s <= over.ends_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -296,3 +297,87 @@ async def test_many_alerts_go_in_several_requests() -> None:
 def test_what_is_no_url_is_said(url) -> None:
     with pytest.raises(ConfigurationError, match="must be a URL"):
         alerts_url(url)
+
+
+def kept(**changes) -> str:
+    """Return the file of one alert, with some of its figures changed."""
+    labels = {"alertname": "SLOBurnPage", "slo": "loss", "path": PATH.id, "pair": "1h/5m"}
+    shape = {
+        "labels": {**labels, "scope": "national", **changes.pop("labels", {})},
+        "annotations": {},
+        "since": T0,
+        "starts": T0,
+        "ends": None,
+        "value": 20.0,
+        "unknown_since": None,
+    }
+    return json.dumps([{**shape, **changes}])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        kept(since=1e300),
+        kept(starts=float("nan")),
+        kept(unknown_since=-1),
+        kept(labels={"path": "nowhere"}),
+        json.dumps([{**json.loads(kept())[0], "labels": {"alertname": "SLOBurnPage"}}]),
+        "[" * 100_000,
+    ],
+)
+async def test_alerting_goes_on_after_a_file_that_says_what_cannot_be(
+    tmp_path, content, caplog
+) -> None:
+    (tmp_path / "alerts.json").write_text(content)
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+    assert "alerts begin anew" in caplog.text
+
+
+@pytest.mark.parametrize("make", ["directory", "binary"])
+async def test_a_file_of_alerts_that_is_none_stops_nothing(tmp_path, make, caplog) -> None:
+    file = tmp_path / "alerts.json"
+    file.mkdir() if make == "directory" else file.write_bytes(bytes(range(128, 256)))
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+    assert "cannot be read" in caplog.text
+    assert ("cannot be written" in caplog.text) == (make == "directory")
+
+
+async def test_a_clock_that_was_a_month_ahead_leaves_no_month_without_alerts(
+    tmp_path, caplog
+) -> None:
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+        it.look(T0 + 30 * 86_400)
+        for _ in range(200):  # until the ledger is made anew, nothing is said and nothing ends
+            assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+            if it.engine.to_json()["evaluated"] == T0:
+                break
+            await asyncio.sleep(0.02)
+        assert it.engine.to_json()["evaluated"] == T0
+        burns = [a for a in it.engine.to_json()["alerts"] if a["labels"].get("pair") == "1h/5m"]
+        assert all(a["starts"] == T0 and a["unknown_since"] is None for a in burns)
+        it.now_s = T0 + 330
+        await it.deliver(T0, 0.0, windows=33)
+        assert ("SLOBurnPage", "1h/5m") not in it.look(T0 + 330)
+    assert caplog.text.count("the clock was set back") == 1
+
+
+async def test_what_one_request_brought_to_grief_keeps_no_other_from_being_told() -> None:
+    async with alertmanager() as (fake, url):
+        fake.status = 400
+        many = [alert(labels=labels_of(alertname="a", path=str(n))) for n in range(1100)]
+        tell = Alertmanagers([url])
+        await tell.tell(many, [], 0.0)
+        assert [len(post) for post in fake.posts] == [500, 500, 100]
+        fake.status = 302
+        await tell.tell([alert()], [], 0.0)
+        assert tell.trouble[f"{url}/api/v2/alerts"] == "HTTP 302"
+        assert (tell.told, tell.failed) == (0, 4)

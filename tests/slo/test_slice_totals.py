@@ -113,6 +113,33 @@ def test_a_file_that_cannot_be_read_is_said_and_not_fatal(bench, caplog):
     assert bench.read(T0 + 60) == Spend()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"until": Infinity, "totals": [], "held": []}',
+        '{"until": 0, "totals": [["up", "london:leeds/ef", 1, 1, 0, "1/0", "0"]], "held": []}',
+        '{"until": 0, "totals": [["up", "london:leeds/ef", -1, 1, 0, "1", "0"]], "held": []}',
+        "[" * 100_000,
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_not_fatal(bench, content, caplog):
+    bench.file.write_text(content)
+    bench.restart()
+    assert "slices are counted anew" in caplog.text
+    bench.keep(T0, 0, 5)
+    assert bench.read(T0 + 60).bad == 1
+
+
+def test_a_clock_that_was_a_month_ahead_ends_the_counting_for_an_hour_at_most(bench):
+    bench.keep(T0, 0, 5)
+    assert bench.read(T0 + 60).bad == 1
+    assert bench.read(T0 + 30 * 86400).bad == 1
+    assert bench.read(T0 + 120).bad == 1
+    bench.restart()
+    bench.keep(T0 + 2 * HOUR_S, 0, 5)
+    assert bench.read(T0 + 2 * HOUR_S + 60).bad == 2
+
+
 def test_without_such_objectives_nothing_is_asked(store, latency):
     assert SliceTotals(store, [latency]).read() == {}
     assert store.queries == 0

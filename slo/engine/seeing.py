@@ -1,0 +1,59 @@
+"""What was measured of the paths of alerts, read once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from analytics.collector.live import Live, Recent
+from analytics.horizons import HORIZONS, Horizon
+from analytics.windows import SeriesKey
+from netslo.metrics import RTT
+from netslo.model import Path
+from slo.engine.texts import Seen
+
+_NOW, _BEFORE = (next(h for h in HORIZONS if h.length_s == s) for s in (300, 86_400))
+PATHS_MAX: Final = 1000  # a distribution each; who is told of more looks at a dashboard
+
+_Found = tuple[Recent, dict[Path, SeriesKey]]
+
+
+@dataclass(slots=True)
+class Sight:
+    """The evidence at one moment; made anew for the next."""
+
+    live: Live | None
+    _found: dict[Horizon, _Found | None] = field(default_factory=dict, init=False)
+    _seen: dict[Path, Seen] = field(default_factory=dict, init=False)
+
+    def look(self, path: Path) -> Seen:
+        """Return what was measured of a path; after very many, that nothing is known."""
+        if path not in self._seen:
+            if len(self._seen) >= PATHS_MAX:
+                return Seen()
+            p99_s, loss = self._figures(path, _NOW)
+            p99_before_s, loss_before = self._figures(path, _BEFORE)
+            self._seen[path] = Seen(p99_s, p99_before_s, loss, loss_before)
+        return self._seen[path]
+
+    def _figures(self, path: Path, horizon: Horizon) -> tuple[float | None, float | None]:
+        """Return p99 of the round trip and the share of lost packets over a horizon."""
+        if horizon not in self._found:
+            self._found[horizon] = self._read(horizon)
+        found = self._found[horizon]
+        series = None if found is None else found[1].get(path)
+        if found is None or series is None:
+            return None, None
+        packets, sketch = found[0].packets(series), found[0].sketch(series, RTT)
+        measured = packets.answered + packets.lost
+        p99_s = None if sketch is None else float(sketch.quantile(0.99))
+        return p99_s, packets.lost / measured if measured else None
+
+    def _read(self, horizon: Horizon) -> _Found | None:
+        recent = None if self.live is None else self.live.read(horizon, patience_s=0.0)
+        if recent is None:
+            return None
+        by_path: dict[Path, SeriesKey] = {}
+        for series in recent:
+            by_path.setdefault(series.path, series)
+        return recent, by_path

@@ -102,6 +102,8 @@ PROM_SLO_BAD_EVENTS_MIN: Final = "slo_bad_events_min"
 PROM_SLO_BUDGET_EVENTS_MIN: Final = "slo_budget_events_min"
 PROM_SLO_SITE_PEERS: Final = "slo_site_peers"
 PROM_SLO_EXCLUDED: Final = "slo_excluded"
+PROM_SLO_LIMIT: Final = "slo_limit_seconds"
+PROM_SITE_INFO: Final = "netslo_site_info"
 
 # Prometheus, the probes' own health and the collector's
 PROM_PROBE_LATENESS: Final = "netslo_probe_send_lateness_max_seconds"

@@ -75,13 +75,15 @@ class SloCollector(Collector):
         return families
 
     def _collect_gauges(self) -> Iterable[Metric]:
-        objective, remaining, coverage, burn = families = _gauges()
+        objective, remaining, coverage, burn, limit = families = _gauges()
+        limits_s = {o.name: o.limit_s for o in self._objectives}
         for status in self._judge.judge()[1]:
             labels = self._labels(status.path, status.slo)
             objective.add_metric(labels, status.objective)
             period = format_duration(status.period_s)
             _add_known(remaining, [*labels, period], status.budget_remaining_ratio)
             _add_known(coverage, labels, status.coverage)
+            _add_known(limit, labels, limits_s[status.slo])
             _add_burn(burn, labels, status)
         return families
 
@@ -140,7 +142,7 @@ def _counters() -> list[CounterMetricFamily]:
 
 
 def _gauges() -> list[GaugeMetricFamily]:
-    """Return the families of objective, budget remaining, coverage and burn rate, in this order."""
+    """Return the families of objective, budget left, coverage, burn rate and limit, in order."""
     return [
         GaugeMetricFamily(name, text, labels=[*_LABELS, *more])
         for name, text, more in (
@@ -156,5 +158,6 @@ def _gauges() -> list[GaugeMetricFamily]:
                 "Bad events per budget event over the last window.",
                 ("window",),
             ),
+            (metrics.PROM_SLO_LIMIT, "The most that a good event may take.", ()),
         )
     ]

@@ -23,6 +23,7 @@ from analytics.collector.live import Live
 from analytics.collector.receive import Receiver
 from analytics.collector.remote_writer import RemoteWrite, RemoteWriter
 from analytics.collector.scrape import Scrape
+from analytics.collector.sites import SiteCollector
 from analytics.collector.state import Arrivals, HealthBoard, LastStates, LastWindows
 from analytics.collector.telemetry import Telemetry
 from analytics.collector.writer import Writer
@@ -104,6 +105,7 @@ def create_app(
         PathCollector(store, estate, live, last_states, clock),
         HealthCollector(board, clock),
         ArrivalCollector(arrivals, estate),
+        SiteCollector(estate),
     ]
     for collector in [*own, *collectors]:
         telemetry.registry.register(collector)

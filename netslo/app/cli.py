@@ -51,6 +51,9 @@ _COMMANDS: Final = {
     "quantiles": _Entry("analytics.cli", "quantiles", "analytics", "Tail percentiles of a file."),
     "estate": _Entry("netslo.app.commands.estate", "estate", "all", "Check and show estate.yaml."),
     "slo": _Entry("slo.cli", "slo", "analytics", "Check objectives, show budgets and burn."),
+    "dashboards": _Entry(
+        "dashboards.cli", "dashboards", "dashboards", "Dashboards and provisioning for Grafana."
+    ),
     "doctor": _Entry("netslo.app.commands.doctor", "doctor", "all", "What this host can do."),
 }
 

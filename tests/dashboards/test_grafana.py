@@ -1,0 +1,141 @@
+"""The dashboards as files: what every panel has, what stays, what no Grafana reads any more."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from real_prometheus import run
+
+from dashboards.cli import dashboards
+from dashboards.grafana.build import boards, files
+from dashboards.grafana.levels import Levels
+from netslo import metrics
+from slo.rules import expressions
+
+BOARDS = {board["uid"]: board for board in boards(())}
+PANELS = [
+    pytest.param(panel, id=f"{uid}: {panel['title']}")
+    for uid, board in BOARDS.items()
+    for panel in board["panels"]
+    if panel["type"] != "row"
+]
+KINDS = {"geomap", "heatmap", "stat", "state-timeline", "table", "text", "timeseries"}
+KNOWN = {value for key, value in vars(metrics).items() if key.startswith("PROM_")}
+KNOWN |= {expressions.BURN_RATE, expressions.BURN_ALERT, expressions.SITE_PEERS}
+KNOWN |= {"ALERTS", "ALERTS_FOR_STATE", f"{metrics.PROM_COLLECTOR_COMMIT}_bucket"}
+NAMES = re.compile(r"(?<![\w:$\"])(?:(?:network|netslo|slo)[_:]\w+|ALERTS\w*)")
+
+
+def nulls(value, where=()):
+    if value is None:
+        yield where
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from nulls(part, (*where, key))
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from nulls(part, (*where, number))
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_every_panel_says_what_it_is_and_leads_on(panel) -> None:
+    assert panel["type"] in KINDS  # nothing of Angular
+    assert len(panel["description"]) > 20
+    defaults = panel.get("fieldConfig", {}).get("defaults", {})
+    linked = [o for o in panel.get("fieldConfig", {}).get("overrides", ()) if "links" in str(o)]
+    assert panel.get("links") or defaults.get("links") or linked
+    if panel["type"] == "text":
+        return
+    assert defaults["unit"]
+    steps = defaults["thresholds"]["steps"]
+    assert steps[0]["value"] is None
+    values = [step["value"] for step in steps[1:]]
+    assert values == sorted(values)
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
+    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_every_target_names_metrics_that_there_are(panel) -> None:
+    for target in panel.get("targets", ()):
+        named = set(NAMES.findall(target["expr"]))
+        assert named
+        assert named <= KNOWN, target["expr"]
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_boards_have_no_nulls_and_no_keys_of_old(uid) -> None:
+    board = BOARDS[uid]
+    assert [w for w in nulls(board) if w[-3:] != ("steps", 0, "value")] == []
+    assert board["schemaVersion"] == 42
+    assert not {"__inputs", "rows", "hideControls", "sharedCrosshair", "style"} & set(board)
+    for panel in board["panels"]:
+        assert not {"span", "height", "cacheTimeout", "error", "editable"} & set(panel)
+
+
+def test_links_lead_to_boards_that_there_are() -> None:
+    led = set(re.findall(r"/d/([a-z-]+)\?", "".join(files(()).values())))
+    assert led == set(BOARDS)
+
+
+def test_panels_do_not_overlap() -> None:
+    for board in BOARDS.values():
+        taken = set()
+        for panel in board["panels"]:
+            at = panel["gridPos"]
+            cells = {(at["x"] + i, at["y"] + j) for i in range(at["w"]) for j in range(at["h"])}
+            assert not cells & taken
+            assert at["x"] + at["w"] <= 24
+            taken |= cells
+
+
+def test_the_on_call_board_has_at_most_twelve_panels() -> None:
+    assert len(BOARDS["netslo-on-call"]["panels"]) <= 12
+
+
+def test_prometheus_reads_every_expression(tmp_path) -> None:
+    found = [
+        target["expr"]
+        for board in BOARDS.values()
+        for part in (*board["panels"], *board["annotations"]["list"])
+        for target in (part.get("targets", ()) if "type" in part else [part])
+        if "expr" in target
+    ]
+    macros = {"$__rate_interval": "1m", "$slo": "s", "$path": "p", "$site": "a", "$region": "r"}
+    rules = []
+    for number, expr in enumerate(found):
+        plain = re.sub("|".join(map(re.escape, macros)), lambda m: macros[m[0]], expr)
+        rules.append({"record": f"panel:{number}", "expr": plain})
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = run("promtool", "check", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(rules) > 100
+
+
+def test_the_same_objectives_make_the_same_octets() -> None:
+    assert files(()) == files(())
+
+
+def test_colours_change_where_alerts_fire() -> None:
+    levels = Levels.of(())
+    assert levels.page == pytest.approx(0.05 * 28 * 4)  # 5 % of 28 d in 6 h
+    assert [value for _, value in levels.burn] == [None, 1.0, levels.page]
+
+
+def test_the_command_writes_all_and_says_what_is_wrong(tmp_path) -> None:
+    uk = pathlib.Path(__file__).parents[2] / "examples" / "uk"
+    out = tmp_path / "out"
+    arguments = ["build", "-c", str(uk), "-o", str(out)]
+    done = CliRunner().invoke(dashboards, arguments)
+    assert done.exit_code == 0, done.output
+    assert {str(p.relative_to(out)) for p in out.rglob("*.*")} == set(files(()))
+    provided = yaml.safe_load((out / "provisioning/datasources/netslo.yaml").read_text())
+    assert provided["datasources"][0]["uid"] == "netslo-prometheus"
+    bad = CliRunner().invoke(dashboards, [*arguments, "--prometheus", "prometheus:9090"])
+    assert bad.exit_code == 2

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.frame import Frame
-from analytics.layouts import Statistics
+from analytics.layouts import Counts, Statistics
 from analytics.tables import Distributions, Numbers, Side
 
 Signed = NDArray[np.int64]
@@ -84,7 +84,7 @@ class Columns:
         """Return the points as windows of one length."""
         doubles = self.doubles.view(np.float64)
         sides = [
-            Side(self.first[:, k].copy(), self.offsets[:, k].copy(), counts)
+            Side(self.first[:, k].copy(), self.offsets[:, k].copy(), _narrow(counts))
             for k, counts in enumerate((self.positive, self.negative))
         ]
         zeros, nan, positive_infinities, negative_infinities = (
@@ -108,3 +108,9 @@ class Columns:
             Numbers(stream[cut:], self.start_s[cut:], self.value[cut:].view(np.float64)),
             length_s,
         )
+
+
+def _narrow(counts: Words) -> Counts:
+    """Return counts in half the memory where all of them fit, as those of one window do."""
+    fit = counts.max(initial=0) <= np.iinfo(np.uint32).max
+    return counts.astype(np.uint32) if fit else counts

@@ -40,6 +40,8 @@ from netslo.model import WINDOW_S, Window
 __all__ = ["Distributions", "Frame", "Numbers", "Side", "concatenated"]
 
 _SPAN_BITS: Final = 34  # hold the number of any span since 1970
+_ROW_BYTES: Final = 108  # of a distribution without its counts
+_NUMBER_BYTES: Final = 20
 _EVER_S: Final = 2**40  # one span for all times
 
 
@@ -97,8 +99,10 @@ class Frame:
     @property
     def nbytes(self) -> int:
         """About how much memory the points take."""
+        rows = len(self.distributions.stream)
         sides = (self.distributions.positive, self.distributions.negative)
-        return sum(side.counts.nbytes for side in sides) + 150 * self.points
+        counts = sum(side.counts.nbytes for side in sides)
+        return counts + _ROW_BYTES * rows + _NUMBER_BYTES * (self.points - rows)
 
     def between(self, start_s: int, end_s: int) -> Frame:
         """Return the points of windows that begin in [start_s, end_s)."""

@@ -29,6 +29,7 @@ from analytics.sketch import BUCKET_LIMIT, SCALE_DEFAULT, Sketch
 from analytics.tables import Distributions, numbers_of
 
 _EVER_S: Final = 2**33
+_SETTLED_S: Final = 20  # after its end, most of a pane has come
 _REACH: Final = 1 << 15  # buckets on either side of 1: values from 2**-256 to 2**256
 _SPECIALS: Final = (
     "zero_count",
@@ -183,6 +184,7 @@ class Sliding:
                 if reach.horizon.pane_s == pane_s:
                     self._leave(reach)
             self._hand_on(pane_s, next_s)
+        self._pack_newest()
 
     def span(self, horizon: Horizon) -> tuple[int, int]:
         """Return from when to when the figures of a horizon reach, exactly."""
@@ -268,6 +270,13 @@ class Sliding:
         for at, longer in self._panes[next_s].items():
             if at + next_s <= oldest_s:
                 longer.pack()
+
+    def _pack_newest(self) -> None:
+        """Pack the shortest panes soon after they have ended: they are most of the memory."""
+        (pane_s, panes), *_ = self._panes.items()
+        for at, pane in panes.items():
+            if at + pane_s <= self.now_s - _SETTLED_S:
+                pane.pack()
 
     def _note_odd(self, table: Distributions) -> None:
         spans = [np.diff(side.offsets) for side in (table.positive, table.negative)]

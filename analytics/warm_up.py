@@ -41,7 +41,9 @@ def warm_up() -> bool:
         notice.cancel()
     took_s = time.monotonic() - began_s
     if took_s > _PATIENCE_S:
-        _log.warning("kernels are ready after %.0f s; kept in %s", took_s, _kernels.cache_folder())
+        folder = _kernels.cache_folder()
+        kept = f"kept in {folder}" if folder else "kept nowhere: set NUMBA_CACHE_DIR"
+        _log.warning("kernels are ready after %.0f s; %s", took_s, kept)
     return True
 
 

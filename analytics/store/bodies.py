@@ -18,7 +18,8 @@ from analytics.windows import SeriesKey
 from netslo.errors import NetsloError
 
 _BODY_BYTES_MAX: Final = 64 * 2**20  # decompressed; what is taken from the network is far smaller
-_CACHED_BYTES_MAX: Final = 128 * 2**20  # of decoded bodies
+_WHOLE_BYTES_MAX: Final = 64 * 2**20  # of decoded bodies that are kept at hand
+_NUMBERS_BYTES_MAX: Final = 32 * 2**20  # of their numbers: budgets ask for those only
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,15 @@ class BodyReader:
 
     def __init__(self, streams: Streams) -> None:
         self._reader = FrameReader(streams, _any_series)
-        self._frames: OrderedDict[int, Frame] = OrderedDict()  # least recent first
-        self._bytes = 0
+        self._whole = _Latest(_WHOLE_BYTES_MAX)
+        self._numbers = _Latest(_NUMBERS_BYTES_MAX)
         self._lock = threading.Lock()
 
     def remember(self, number: int, frame: Frame) -> None:
         """Keep the frame of a body at hand."""
         with self._lock:
-            self._remember(number, frame)
+            self._whole.put(number, frame)
+            self._numbers.put(number, frame.only_numbers())
 
     def frames(self, bodies: Iterable[Body]) -> Iterator[Frame]:
         """Yield the points of each body.
@@ -77,12 +79,20 @@ class BodyReader:
         """
         for body in bodies:
             with self._lock:
-                frame = self._frames.get(body.number)
+                frame = self._whole.get(body.number)
                 if frame is None:
                     frame = self._decode(body)
-                    self._remember(body.number, frame)
-                else:
-                    self._frames.move_to_end(body.number)
+                    self._whole.put(body.number, frame)
+            yield frame
+
+    def numbers(self, bodies: Iterable[Body]) -> Iterator[Frame]:
+        """Yield the points of each body but for distributions; raises as `frames` does."""
+        for body in bodies:
+            with self._lock:
+                frame = self._numbers.get(body.number)
+                if frame is None:
+                    frame = self._decode(body).only_numbers()
+                    self._numbers.put(body.number, frame)
             yield frame
 
     def decode(self, body: Body) -> Frame:
@@ -100,10 +110,28 @@ class BodyReader:
             raise NetsloError(f"the store is damaged: body {body.number} cannot be read")
         return received.frame
 
-    def _remember(self, number: int, frame: Frame) -> None:
+
+class _Latest:
+    """The frames last asked for, by body, of about so many octets in all; one at the least."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._frames: OrderedDict[int, Frame] = OrderedDict()  # least recent first
+        self._bytes = 0
+
+    def get(self, number: int) -> Frame | None:
+        frame = self._frames.get(number)
+        if frame is not None:
+            self._frames.move_to_end(number)
+        return frame
+
+    def put(self, number: int, frame: Frame) -> None:
+        """Keep a frame; a reader may have been faster."""
+        if number in self._frames:
+            return
         self._frames[number] = frame
         self._bytes += frame.nbytes
-        while self._bytes > _CACHED_BYTES_MAX and len(self._frames) > 1:
+        while self._bytes > self._bytes_max and len(self._frames) > 1:
             _, oldest = self._frames.popitem(last=False)
             self._bytes -= oldest.nbytes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,7 @@ def read_points(
 ) -> Iterator[Frame]:
     """Yield the points of each piece, as windows of its tier."""
     pieces = list(pieces)
-    fresh = _fresh(connection, pieces, chosen, streams, reader)
+    fresh = _fresh(connection, pieces, chosen, streams, reader.frames)
     for piece in pieces:
         rows = read_rows(connection, piece.tier, piece.start_s, piece.end_s, chosen.series)
         yield _together([opened(rows, piece.tier), fresh], piece)
@@ -61,7 +61,7 @@ def read_counters(
 ) -> Iterator[Frame]:
     """Yield the points of each piece but for distributions, which are not even unpacked."""
     pieces = list(pieces)
-    fresh = _fresh(connection, pieces, chosen, streams, reader).only_numbers()
+    fresh = _fresh(connection, pieces, chosen, streams, reader.numbers)
     for piece in pieces:
         blobs = read_numbers(connection, piece.tier, piece.start_s, piece.end_s, chosen.series)
         yield _together([opened([(b"", blob) for blob in blobs], piece.tier), fresh], piece)
@@ -72,7 +72,7 @@ def _fresh(
     pieces: list[Piece],
     chosen: Chosen,
     streams: Streams,
-    reader: BodyReader,
+    read: Callable[[Iterable[Body]], Iterator[Frame]],
 ) -> Frame:
     """Return what is not compacted yet."""
     if not pieces:
@@ -80,7 +80,7 @@ def _fresh(
     start_s, end_s = pieces[0].start_s, pieces[-1].end_s
     found: list[Body] = overlapping(connection, start_s, end_s, chosen.site)
     wanted = _mask(streams, chosen)
-    return concatenated([frame.of_streams(wanted) for frame in reader.frames(found)])
+    return concatenated([frame.of_streams(wanted) for frame in read(found)])
 
 
 def _together(frames: list[Frame], piece: Piece) -> Frame:

@@ -282,7 +282,7 @@ class SqliteStore:
             eras = read_eras(connection)
             totals = read_totals(connection)
             fresh = bodies.overlapping(connection, *_EVER)
-        totals.update(summed(self._bodies.frames(fresh), self._streams, eras))
+        totals.update(summed(self._bodies.numbers(fresh), self._streams, eras))
         return totals, eras
 
     def _judge(

@@ -143,3 +143,20 @@ def test_counters_and_specials_slide_too(points) -> None:
                 mine = [n for s, n in inside if s == stream]
                 assert found == view.rows.statistics.nan_count[stream] == sum(mine)
                 assert view.counts()[stream] == len(mine)
+
+
+def test_panes_that_have_ended_are_packed_and_take_late_points() -> None:
+    rng = np.random.default_rng(3)
+    sliding, points = Sliding(HORIZONS, T0), []
+    for begin_s in range(0, 300, 10):
+        fresh = [(n, T0 + begin_s, rng.lognormal(-3, 1, 500).tolist(), 7) for n in range(20)]
+        sliding.advance(T0 + begin_s + 10)
+        sliding.add(frame_of(fresh))
+        points += fresh
+    panes = [sliding._panes[10][T0 + begin_s] for begin_s in range(0, 300, 10)]
+    assert max(pane.nbytes for pane in panes[:-3]) < min(pane.nbytes for pane in panes[-2:]) / 3
+    late = (3, T0 + 100, [0.5, 0.7], 7)
+    sliding.add(frame_of([late]))
+    check(sliding, [*points, late], 20)
+    sliding.advance(T0 + 400)  # some of it has left
+    check(sliding, [*points, late], 20)

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from some_windows import PATHS, T0, make_batch, make_window, windows
 
-from analytics.store import compaction, maintenance
+from analytics.frame import Frame
+from analytics.store import bodies, compaction, maintenance
 from analytics.store.arrivals import arrival_of
 from analytics.store.sqlite import SqliteStore
+from analytics.streams import Streams
 from analytics.windows import PathWindow, Selector, SeriesKey, SloCounts
+from netslo.errors import NetsloError
 from netslo.model import Path, Window
 
 HOT_S, WARM_S = 1800, 7200
@@ -354,3 +357,21 @@ def test_paths_may_be_added_while_others_are_read(store) -> None:
     reader.join()
     assert not wrong
     assert len(store.series()) == 151
+
+
+def test_decoded_bodies_are_kept_up_to_so_many_octets(monkeypatch) -> None:
+    streams = Streams()
+    frames = [Frame.of([make_window(start_s=T0 + 10 * n)], streams) for n in range(20)]
+    monkeypatch.setattr(bodies, "_WHOLE_BYTES_MAX", 5 * frames[0].nbytes)
+    monkeypatch.setattr(bodies, "_NUMBERS_BYTES_MAX", 10 * frames[0].only_numbers().nbytes)
+    reader = bodies.BodyReader(streams)
+    for number, frame in enumerate(frames):
+        reader.remember(number, frame)
+    gone = [bodies.Body(number, "", "identity", b"gone") for number in range(20)]
+    assert list(reader.frames(gone[15:])) == frames[15:]
+    assert [frame.points for frame in reader.numbers(gone[10:])] == [
+        frame.only_numbers().points for frame in frames[10:]
+    ]
+    for read, first in ((reader.frames, 14), (reader.numbers, 9)):
+        with pytest.raises(NetsloError, match="cannot be read"):
+            list(read(gone[first : first + 1]))

@@ -16,7 +16,7 @@ from netslo.app import children
 from netslo.app.children import Child, stop_all
 from netslo.errors import NetsloError
 
-COMPILING = re.compile(r"compiling the measuring loops|they are ready after \d+ s")  # cold cache
+COMPILING = re.compile(r"compiling |they are ready after|kernels are ready after")
 
 
 def is_running(pid: int) -> bool:

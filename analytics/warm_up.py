@@ -16,7 +16,7 @@ import numpy as np
 
 from analytics import _kernels
 
-_PATIENCE_S: Final = 2.0  # with kernels from the cache it takes less
+_PATIENCE_S: Final = 8.0  # from the cache it takes less, also on a busy host
 
 _log = logging.getLogger(__name__)
 

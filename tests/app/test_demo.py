@@ -3,12 +3,14 @@
 import json
 import math
 import pathlib
+import re
 import time
 from datetime import datetime
 
 import pytest
 
 DURATION_S = 75
+COMPILING = re.compile(r"compiling |they are ready after|kernels are ready after")  # cold cache
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,8 @@ def demo(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not done.stderr
+    said = [line for line in done.stderr.splitlines() if not COMPILING.match(line)]
+    assert not said
     return json.loads(state.read_text()), done.stdout, directory
 
 

@@ -16,6 +16,7 @@ from independent_stamp import (
     FOLLOW_UP_TELEMETRY,
     HMAC_TLV,
     TIMESTAMP_INFORMATION,
+    Mode,
     Responder,
     Tlv,
     digest,
@@ -99,6 +100,24 @@ def test_an_independent_reflector_is_measured(
     assert discarded == {}
     told = COUNT - 1 if stateful else 0  # of the last reply nobody tells
     assert qualities == Counter({Quality.A: told, Quality.B: COUNT - told})
+
+
+@pytest.mark.parametrize("stateful", [True, False], ids=["stateful", "stateless"])
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.__name__)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize(
+    ("mode", "ptp"), [("stamp-8762", False), ("stamp-8762", True), ("twamp-light", False)]
+)
+def test_an_older_reflector_is_measured(
+    engine: type[Engine | BatchedEngine], *, host: str, mode: Mode, stateful: bool, ptp: bool
+) -> None:
+    """It returns extensions as they went, or knows no SSID; so nothing tells how it took T2."""
+    with Responder(host, mode=mode, stateful=stateful, ptp=ptp) as responder:
+        totals, discarded, qualities = measure(engine, responder.address, None, 1500)
+        assert (responder.received, responder.answered, responder.malformed) == (COUNT, COUNT, 0)
+    assert totals == PacketCounts(answered=COUNT)
+    assert discarded == {}
+    assert qualities == {Quality.C: COUNT}
 
 
 # What false ends do to the true reply; offsets are those of an unauthenticated packet.

@@ -128,14 +128,14 @@ class ReflectorServer:
             for endpoint in endpoints:
                 sock = opened.enter_context(_bind(endpoint))
                 self._doors.append(_Door(sock, Reflector(stateful=stateful, key=key)))
-            self._opened = opened.pop_all()
-        self.endpoints = tuple(_bound(door.sock) for door in self._doors)
-        self._compiled: CompiledReflector | None = None
-        if warm_up(load_reflecting):
-            from probes.batched_reflector import CompiledReflector
+            self.endpoints = tuple(_bound(door.sock) for door in self._doors)
+            self._compiled: CompiledReflector | None = None
+            if warm_up(load_reflecting):
+                from probes.batched_reflector import CompiledReflector
 
-            sockets = {door.sock: door.stamps for door in self._doors}
-            self._compiled = CompiledReflector(sockets, limit, stateful=stateful, key=key)
+                sockets = {door.sock: door.stamps for door in self._doors}
+                self._compiled = CompiledReflector(sockets, limit, stateful=stateful, key=key)
+            self._opened = opened.pop_all()  # until here an interruption closes them
 
     @property
     def reflected(self) -> int:

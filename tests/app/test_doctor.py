@@ -22,6 +22,7 @@ from netslo.model import Quality
 from probes.clock import ClockState
 from probes.interfaces import Interface, Timestamping
 from probes.noise_floor import Figure, NoiseFloor
+from probes.timestamps import keep_stamping
 
 ROOT = pathlib.Path(__file__).parents[2]
 SYNCHRONISED = ClockState(synchronised=True, error_ns_max=2_500_000)
@@ -109,10 +110,11 @@ class TestStamping:
     def test_a_kernel_that_takes_the_option_and_stamps_nothing_is_found_out(self, monkeypatch):
         monkeypatch.setattr(stamps, "_TX_SOFTWARE", 0)
         monkeypatch.setattr(stamps, "_TRANSMIT_WAIT_MS", 1)
-        monkeypatch.setattr(stamps, "enable_timestamps", lambda sock: None)
+        monkeypatch.setattr(stamps, "keep_stamping", lambda: False)
         assert not any(finding.good for finding in stamps.kernel_stamps())
 
     def test_a_host_that_refuses_sockets_gets_its_findings_all_the_same(self, monkeypatch) -> None:
+        monkeypatch.setattr(stamps, "keep_stamping", keep_stamping.__wrapped__)
         monkeypatch.setattr(socket, "socket", refuse)
         found = [*stamps.kernel_stamps(), *privileges.privilege_findings()]
         tried = {"kernel receive timestamps", "kernel transmit timestamps", "ping sockets"}

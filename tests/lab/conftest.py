@@ -1,3 +1,3 @@
-from .fixtures import pair, wan
+from lab.fixtures import pair, wan
 
 __all__ = ["pair", "wan"]

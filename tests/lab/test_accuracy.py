@@ -17,6 +17,12 @@ import pytest
 from numpy.typing import NDArray
 
 from analytics.windows import PathWindow, SeriesKey
+from lab.fixtures import FAMILY, require_emulator
+from lab.link import Link
+from lab.namespaces import Namespace
+from lab.truth import ECHO_REPLY, STAMP_REPLY, Truth, runs, truth
+from lab.wan import Wan
+from lab.wan_log import ICMP, ICMPV6, UDP, Rows, select
 from netslo.model import Endpoint, Path, ProbeKind, Window
 from probes.address import SocketAddress
 from probes.batched import BatchedEngine
@@ -26,13 +32,6 @@ from probes.outcome import QUALITIES, State
 from probes.reflector import RateLimit, ReflectorServer
 from probes.session import SessionPlan
 from probes.warm_up import warm_up
-
-from .fixtures import FAMILY, require_emulator
-from .link import Link
-from .namespaces import Namespace
-from .truth import ECHO_REPLY, STAMP_REPLY, Truth, runs, truth
-from .wan import Wan
-from .wan_log import ICMP, ICMPV6, UDP, Rows, select
 
 MS = 1_000_000
 PORT = 8620

@@ -26,7 +26,7 @@ from .wan_log import HEADER, HELD, LOG, LOG_BEGIN, ROWS, Rows
 from .wan_setup import Setup
 
 _TUN = pathlib.Path("/dev/net/tun")
-_READY_TIMEOUT_S: Final = 110.0  # the first start on a machine compiles
+_READY_TIMEOUT_S: Final = 600.0  # the first start on a machine compiles
 _ANSWER_TIMEOUT_S: Final = 10.0
 _QUEUE_PACKETS: Final = 10_000  # which a device holds until the emulator reads them
 _QUIET_S: Final = 0.05

@@ -43,7 +43,6 @@ MS = 1_000_000
 COUNT = 12
 ENGINES = (Engine, BatchedEngine)
 Judged = tuple[PacketCounts, Counter[str], Counter[Quality]]
-pytestmark = pytest.mark.usefixtures("stamping")
 KEYS = pytest.mark.parametrize("key", [None, KEY], ids=["open", "authenticated"])
 
 

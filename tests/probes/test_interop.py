@@ -65,9 +65,6 @@ ALL = Asked(follow_up=True, timestamps=True, dscp=EF, counts=True, padding=12)
 LOCATION, ACCESS_REPORT, UNKNOWN, EXPERIMENTAL = 2, 6, 200, 250
 
 
-pytestmark = pytest.mark.usefixtures("stamping")
-
-
 class Recorder(Sender):
     """A sender of ours that keeps what it judged."""
 

@@ -29,7 +29,6 @@ if not _kernels.available():
 from probes._kernels.recent import new_recent, place_of
 from probes._kernels.telling import add, forget, new_telling, take
 
-pytestmark = pytest.mark.usefixtures("stamping")
 Server = ReflectorServer
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 KEYS = pytest.mark.parametrize("key", [None, KEY], ids=["open", "authenticated"])

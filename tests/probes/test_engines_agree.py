@@ -113,7 +113,7 @@ def test_an_older_reflector_is_measured(
     """It returns extensions as they went, or knows no SSID; so nothing tells how it took T2."""
     with Responder(host, mode=mode, stateful=stateful, ptp=ptp) as responder:
         totals, discarded, qualities = measure(engine, responder.address, None, 1500)
-        assert (responder.received, responder.answered, responder.malformed) == (COUNT, COUNT, 0)
+    assert (responder.received, responder.answered, responder.malformed) == (COUNT, COUNT, 0)
     assert totals == PacketCounts(answered=COUNT)
     assert discarded == {}
     assert qualities == {Quality.C: COUNT}

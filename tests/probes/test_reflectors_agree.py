@@ -129,7 +129,7 @@ def comparable(asked: bytes, reply: bytes | None, key: bytes | None) -> bytes | 
         if kind == 7 and length == 16 and not flags & 0x80:
             told = any(octets[value + 4 : value + 12])
             octets[value + 4 : value + 12] = bytes([told]) * 8
-        elif kind == 2 and not flags & 0x80:
+        elif kind == 2 and length >= 4 and not flags & 0x80:
             octets[value : value + 2] = bytes(2)  # each has a port of its own
         elif kind == 8 and length == 16 and key is not None and not flags & 0xA0:
             assert reply[value : value + 16] == digest(key, reply[:4] + reply[size:at])
@@ -208,6 +208,7 @@ def test_whatever_comes_has_the_same_reply(*, host: str, key: bytes | None, stat
         @example([request(n, 1, tlv(7, struct.pack("!I12x", n)), key) for n in (0, 0, 1, 1)])
         @example([request(0, 1, tlv(9, b"") * 16 + tlv(1, b""), key)])
         @example([request(0, 1, tlv(4, b"\xb8\0\0\0"), key)])
+        @example([request(0, 1, tlv(2, b"") + tlv(2, bytes(4)), key)])
         def agree(came: list[bytes]) -> None:
             for datagram in came:
                 plain, compiled = ends.ask(datagram)

@@ -24,7 +24,7 @@ from analytics.collector.receive import Receiver
 from analytics.collector.remote_writer import RemoteWrite, RemoteWriter
 from analytics.collector.scrape import Scrape
 from analytics.collector.sites import SiteCollector
-from analytics.collector.state import Arrivals, HealthBoard, LastStates, LastWindows
+from analytics.collector.state import Arrivals, HealthBoard, LastStates, LastWindows, ProbeReport
 from analytics.collector.telemetry import Telemetry
 from analytics.collector.writer import Writer
 from analytics.frame import Frame
@@ -46,6 +46,8 @@ class Beside:
     live: Live
     ends: Callable[[], Mapping[SeriesKey, int]]  # when the last window of each series ended
     last_commit_s: Callable[[], float | None]
+    reports: Callable[[float], Sequence[ProbeReport]]  # what probes said of themselves, by now_s
+    noise_floors: Callable[[float], Mapping[str, Mapping[str, float | None]]]
 
 
 class Companion(Protocol):
@@ -123,7 +125,14 @@ def create_app(
         last_states.note_frame(known)
         arrivals.note_known(known)
         cumulative.start(await asyncio.to_thread(store.distribution_totals))
-        beside = Beside(writer.between, live, last_windows.ends, lambda: ingest.state.last_commit_s)
+        beside = Beside(
+            between=writer.between,
+            live=live,
+            ends=last_windows.ends,
+            last_commit_s=lambda: ingest.state.last_commit_s,
+            reports=board.reports,
+            noise_floors=board.noise_floors,
+        )
         live.start(store.history())  # before the first batch is committed
         for companion in companions:
             companion.start(beside)

@@ -12,6 +12,8 @@ from analytics.collector.remote_writer import RemoteWrite
 from analytics.collector.server import create_app, serve
 from analytics.store.sqlite import SqliteStore
 from analytics.warm_up import warm_up_behind
+from dashboards.page.routes import Pages
+from dashboards.page.source import Source
 from netslo.app.children import Link
 from netslo.estate import Estate
 from netslo.model import Endpoint
@@ -84,17 +86,20 @@ async def run_collector(
             links=links,
             source=f"http://{listen}",
         )
+        source = Source(store, judge, engine.to_json)
+        pages = Pages(source)
         app = create_app(
             store,
             estate,
-            routes=[*slo_routes(judge), *alert_routes(engine)],
+            routes=[*slo_routes(judge), *alert_routes(engine), *pages.routes()],
             collectors=[
                 SloCollector(judge, lambda: slices.over(totals.read())),
                 ThresholdCollector(objectives, estate, watch.current),
             ],
-            companions=[watch, standings, engine],
+            companions=[watch, standings, engine, source],
             remote_write=remote_write,
         )
+        app.on_shutdown.append(pages.close)
         async with serve(app, listen.host, listen.port) as (host, port):
             on_ready(Endpoint(host, port))
             await stop.wait()

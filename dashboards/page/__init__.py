@@ -1,0 +1,1 @@
+"""The collector's built-in page: what the estate looks like, without any other service."""

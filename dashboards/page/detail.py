@@ -1,0 +1,154 @@
+"""Everything the page of one path shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from analytics.horizons import HORIZONS, Horizon
+from analytics.sketch import Sketch
+from analytics.windows import SeriesKey
+from dashboards.page.charts import Distribution, History, distribution, history
+from dashboards.page.figures import PathFigures, Quantile, Snapshot
+from dashboards.page.source import Source
+from dashboards.page.trail import Series, Trail
+from dashboards.page.views import SPANS, OnePath
+from netslo.metrics import RTT
+from netslo.model import Path
+from netslo.units import format_duration
+from slo.objective import Indicator, Objective
+from slo.status import SloStatus
+
+_NAMES: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+_RESOLUTIONS_S: Final = {"1d": 900, "28d": 6 * 3_600}
+
+
+@dataclass(frozen=True, slots=True)
+class HorizonRow:
+    """One path over one horizon."""
+
+    name: str
+    samples: int
+    answered: int
+    lost: int
+    unmeasured: int
+    quantiles: tuple[Quantile, ...]  # of `_NAMES`
+
+    @property
+    def loss_ratio(self) -> float | None:
+        measured = self.answered + self.lost
+        return self.lost / measured if measured else None
+
+
+@dataclass(frozen=True, slots=True)
+class PathDetail:
+    figures: PathFigures
+    reverse: PathFigures | None
+    span: str
+    distribution: Distribution | None
+    history: History | None
+    horizons: tuple[HorizonRow, ...]
+    statuses: tuple[tuple[SloStatus, Objective], ...]
+    alerts: tuple[Mapping[str, Any], ...]
+
+    @property
+    def quantile_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in _NAMES)
+
+
+def path_detail(source: Source, snapshot: Snapshot, view: OnePath) -> PathDetail:
+    """Read what is shown of one path; some of it from the store."""
+    objectives = {each.name: each for each in source.objectives}
+    statuses = [(s, objectives[s.slo]) for s in snapshot.statuses if s.path == view.path]
+    limits = [(o.name, o.limit) for _, o in statuses if _is_rtt_limit(o) and o.limit]
+    span_s = SPANS[view.span]
+    chosen = next(h for h in HORIZONS if h.length_s == span_s)
+    found = _sketch_of(source, chosen, view.path)
+    quantiles = [] if found is None else list(zip(_names(), _quantiles(found), strict=True))
+    return PathDetail(
+        figures=snapshot.paths[view.path],
+        reverse=snapshot.paths.get(view.path.reverse),
+        span=view.span,
+        distribution=None if found is None else distribution(found, quantiles, limits),
+        history=history(
+            _series(source, view, snapshot.at_s), snapshot.at_s - span_s, snapshot.at_s, limits
+        ),
+        horizons=tuple(_horizon_rows(source, view.path)),
+        statuses=tuple(statuses),
+        alerts=tuple(
+            alert for alert in snapshot.alerts.get("alerts", ()) if is_about(alert, view.path)
+        ),
+    )
+
+
+def is_about(alert: Mapping[str, Any], path: Path) -> bool:
+    """Whether an alert is about a path, or about its site."""
+    labels = alert["labels"]
+    return labels.get("path") == path.id or ("path" not in labels and path.src in labels.values())
+
+
+def _is_rtt_limit(objective: Objective) -> bool:
+    return objective.indicator is Indicator.LATENCY
+
+
+def _names() -> list[str]:
+    return [name for name, _ in _NAMES]
+
+
+def _series_of(source: Source, horizon: Horizon, path: Path) -> tuple[Any, SeriesKey] | None:
+    """Return the figures of a horizon and which series of the path has most packets there."""
+    recent = source.recent(horizon)
+    if recent is None:
+        return None
+    own = [series for series in recent if series.path == path]
+    if not own:
+        return None
+    return recent, max(own, key=lambda series: recent.packets(series).due)
+
+
+def _sketch_of(source: Source, horizon: Horizon, path: Path) -> Sketch | None:
+    found = _series_of(source, horizon, path)
+    if found is None:
+        return None
+    recent, series = found
+    sketch: Sketch | None = recent.sketch(series, RTT)
+    return sketch
+
+
+def _quantiles(sketch: Sketch | None) -> tuple[Quantile, ...]:
+    if sketch is None or not sketch.count:
+        return (Quantile(),) * len(_NAMES)
+    values = sketch.quantiles([q for _, q in _NAMES]).tolist()
+    return tuple(
+        Quantile(value, *sketch.interval(q)) for value, (_, q) in zip(values, _NAMES, strict=True)
+    )
+
+
+def _horizon_rows(source: Source, path: Path) -> list[HorizonRow]:
+    rows = []
+    for horizon in HORIZONS:
+        found = _series_of(source, horizon, path)
+        if found is None:
+            continue
+        recent, series = found
+        packets, sketch = recent.packets(series), recent.sketch(series, RTT)
+        rows.append(
+            HorizonRow(
+                format_duration(horizon.length_s),
+                0 if sketch is None else sketch.count,
+                packets.answered,
+                packets.lost,
+                packets.unmeasured,
+                _quantiles(sketch),
+            )
+        )
+    return rows
+
+
+def _series(source: Source, view: OnePath, now_s: float) -> Series:
+    if view.span not in _RESOLUTIONS_S:
+        return source.trail.of(view.path, now_s)
+    trail = Trail([view.path], SPANS[view.span])
+    trail.add_windows(source.history(view.path, SPANS[view.span], _RESOLUTIONS_S[view.span]))
+    return trail.of(view.path, now_s)

@@ -1,0 +1,219 @@
+"""The estate at a glance: the matrix of sites, and the map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dashboards.page.figures import PathFigures, Snapshot, State
+from netslo.model import Site
+
+MATRIX_SITES_MAX: Final = 40
+_LABELS_MAX: Final = 40
+_MAP_WIDTH: Final = 460.0
+_MAP_MARGIN: Final = 34.0
+_ASPECT_MIN, _ASPECT_MAX = 0.7, 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """All classes from one site to another: the worst of each figure."""
+
+    worst: PathFigures  # the path which is worst altogether
+    state: State
+    p99_s: float | None
+    loss_ratio: float | None
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows are sources, columns destinations; None on the diagonal."""
+
+    sites: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+    left_out: int  # sites that there is no room for
+
+
+def matrix(snapshot: Snapshot) -> Matrix:
+    """Return the matrix; of a large estate only the sites with most trouble."""
+    pairs: dict[tuple[str, str], list[PathFigures]] = {}
+    for each in snapshot.paths.values():
+        pairs.setdefault((each.path.src, each.path.dst), []).append(each)
+    sites = list(snapshot.estate.sites)
+    if len(sites) > MATRIX_SITES_MAX:
+        worst: dict[str, tuple[float, ...]] = {}
+        for each in snapshot.paths.values():
+            for site in (each.path.src, each.path.dst):
+                worst[site] = min(worst.get(site, each.trouble), each.trouble)
+        chosen = set(sorted(worst, key=lambda site: (worst[site], site))[:MATRIX_SITES_MAX])
+        sites = [site for site in sites if site in chosen]
+    rows = tuple(
+        (src, tuple(_cell(pairs[src, dst]) if src != dst else None for dst in sites))
+        for src in sites
+    )
+    return Matrix(tuple(sites), rows, len(snapshot.estate.sites) - len(sites))
+
+
+def _cell(paths: Sequence[PathFigures]) -> Cell:
+    worst = min(paths, key=lambda each: each.trouble)
+    return Cell(
+        worst,
+        worst.state,
+        max((p.p99.value_s for p in paths if p.p99.value_s is not None), default=None),
+        max((p.loss_ratio for p in paths if p.loss_ratio is not None), default=None),
+        len(paths),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A site on the map."""
+
+    name: str
+    x: float
+    y: float
+    state: State
+    label_x: float
+    label_y: float
+    anchor: str
+    labelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Two sites, by a link or by a path in trouble."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    state: State | None  # None: a link, which has no state of its own
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    width: float
+    height: float
+    dots: tuple[Dot, ...]
+    lines: tuple[Line, ...]
+    text: str  # the same in words
+
+
+def estate_map(snapshot: Snapshot) -> Map:
+    """Return the sites where they are, links, and paths in trouble."""
+    sites = snapshot.estate.sites
+    places, height = _project(sites.values())
+    by_site = _worst_by_site(snapshot.paths.values())
+    lines = [
+        Line(*places[link.a], *places[link.b], None, f"link {link.a} to {link.b}")
+        for link in snapshot.estate.links
+    ]
+    troubled: dict[frozenset[str], PathFigures] = {}
+    for each in snapshot.paths.values():
+        if each.state <= State.TICKET:
+            ends = frozenset((each.path.src, each.path.dst))
+            if ends not in troubled or each.trouble < troubled[ends].trouble:
+                troubled[ends] = each
+    lines += [
+        Line(*places[p.path.src], *places[p.path.dst], p.state, f"{p.path} is {p.state.word}")
+        for p in troubled.values()
+    ]
+    return Map(
+        _MAP_WIDTH,
+        height,
+        tuple(_dots(places, by_site)),
+        tuple(lines),
+        _in_words(len(sites), troubled.values()),
+    )
+
+
+def _in_words(sites: int, troubled: Iterable[PathFigures]) -> str:
+    named = [each.path.id for each in sorted(troubled, key=lambda each: each.trouble)]
+    if not named:
+        return f"Map of {sites} sites; no path burns its budget"
+    more = f" and {len(named) - 5} more" if len(named) > 5 else ""  # noqa: PLR2004
+    return f"Map of {sites} sites; burning: {', '.join(named[:5])}{more}"
+
+
+def _project(sites: Iterable[Site]) -> tuple[dict[str, tuple[float, float]], float]:
+    """Return places on the picture, and its height; degrees east shrink away from the equator."""
+    sites = list(sites)
+    lats = [site.location.lat for site in sites]
+    lons = [site.location.lon for site in sites]
+    if max(lons) - min(lons) > 180:  # noqa: PLR2004 - across the date line
+        lons = [lon % 360 for lon in lons]
+    east = math.cos(math.radians((max(lats) + min(lats)) / 2))
+    width_deg, height_deg = (max(lons) - min(lons)) * east, max(lats) - min(lats)
+    if not width_deg and not height_deg:  # no place is given: a circle
+        return _circle(sites)
+    inner = _MAP_WIDTH - 2 * _MAP_MARGIN
+    aspect = min(max(height_deg / max(width_deg, 1e-9), _ASPECT_MIN), _ASPECT_MAX)
+    height = inner * aspect
+    scale = min(inner / max(width_deg, 1e-9), height / max(height_deg, 1e-9))
+    x0 = (_MAP_WIDTH - width_deg * scale) / 2
+    y0 = _MAP_MARGIN + (height - height_deg * scale) / 2
+    places = {
+        site.name: (
+            round(x0 + (lon - min(lons)) * east * scale, 1),
+            round(y0 + (max(lats) - lat) * scale, 1),
+        )
+        for site, lat, lon in zip(sites, lats, lons, strict=True)
+    }
+    return places, round(height + 2 * _MAP_MARGIN, 1)
+
+
+def _circle(sites: Sequence[Site]) -> tuple[dict[str, tuple[float, float]], float]:
+    radius, turn = _MAP_WIDTH / 2 - 2 * _MAP_MARGIN, 2 * math.pi / len(sites)
+    centre = _MAP_WIDTH / 2
+    return {
+        site.name: (
+            round(centre + radius * math.sin(turn * n), 1),
+            round(centre - radius * math.cos(turn * n), 1),
+        )
+        for n, site in enumerate(sites)
+    }, _MAP_WIDTH
+
+
+def _worst_by_site(paths: Iterable[PathFigures]) -> Mapping[str, State]:
+    worst: dict[str, State] = {}
+    for each in paths:
+        for site in (each.path.src, each.path.dst):
+            worst[site] = min(worst.get(site, each.state), each.state)
+    return worst
+
+
+def _dots(places: Mapping[str, tuple[float, float]], states: Mapping[str, State]) -> list[Dot]:
+    """Put labels right of their dot, or left where they would leave the picture or overlap."""
+    taken: list[tuple[float, float, float, float]] = []
+    dots = []
+    order = sorted(places, key=lambda name: (states.get(name, State.UNJUDGED), name))
+    for name in order:
+        x, y = places[name]
+        width = 7.0 * len(name)
+        found = None
+        for anchor, left, dy in (
+            ("start", x + 9, 4.0),
+            ("end", x - 9 - width, 4.0),
+            ("start", x + 7, -7.0),
+            ("start", x + 7, 15.0),
+            ("end", x - 7 - width, -7.0),
+            ("end", x - 7 - width, 15.0),
+        ):
+            box = (left, y + dy - 11, left + width, y + dy + 3)
+            if box[0] >= 0 and box[2] <= _MAP_WIDTH and not any(_overlap(box, t) for t in taken):
+                found = (anchor, left if anchor == "start" else left + width, y + dy)
+                taken.append(box)
+                break
+        labelled = found is not None and len(taken) <= _LABELS_MAX
+        anchor, label_x, label_y = found or ("start", x, y)
+        state = states.get(name, State.UNJUDGED)
+        dots.append(Dot(name, x, y, state, round(label_x, 1), round(label_y, 1), anchor, labelled))
+    return dots
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

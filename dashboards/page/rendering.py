@@ -1,0 +1,107 @@
+"""Templates to text: whole pages, and the parts of them that change."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dashboards.page import numbers
+from dashboards.page.charts import SPARK_HEIGHT, SPARK_WIDTH, spark
+from dashboards.page.detail import path_detail
+from dashboards.page.figures import Snapshot, State
+from dashboards.page.overview import estate_map, matrix
+from dashboards.page.source import Source
+from dashboards.page.views import SORTS, SPANS, WORST, Listing, OnePath, Overview, View
+from netslo.units import format_duration
+
+_HERE: Final = pathlib.Path(__file__).parent
+STATIC_TYPES: Final = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+FRAGMENTS: Final[Mapping[type[View], tuple[str, ...]]] = {
+    Overview: ("verdict", "news", "matrix", "map", "paths", "slos", "probes"),
+    Listing: ("verdict", "paths"),
+    OnePath: ("verdict", "standing", "distribution", "history", "horizons", "objectives"),
+}
+_TEMPLATES: Final[Mapping[type[View], str]] = {
+    Overview: "overview.html",
+    Listing: "listing.html",
+    OnePath: "path.html",
+}
+
+
+def static_files() -> tuple[str, dict[str, bytes]]:
+    """Return a version, which changes when any file does, and the files by name."""
+    files = {name: (_HERE / "static" / name).read_bytes() for name in STATIC_TYPES}
+    digest = hashlib.sha256(b"".join(files.values())).hexdigest()
+    return digest[:12], files
+
+
+class Renderer:
+    """Turns a snapshot into pages. What comes from outside is escaped everywhere."""
+
+    def __init__(self, source: Source, version: str) -> None:
+        self._source = source
+        self._environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.globals.update(
+            static=f"/static/{version}",
+            State=State,
+            spark_width=SPARK_WIDTH,
+            spark_height=SPARK_HEIGHT,
+            duration=format_duration,
+        )
+        named: dict[str, Callable[..., Any]] = {
+            name: getattr(numbers, name)
+            for name in ("ms", "percent", "objective", "count", "burn", "ago", "clock", "moment")
+        }
+        self._environment.filters.update(named, web_link=numbers.web_link)
+
+    def page(self, view: View, snapshot: Snapshot) -> str:
+        """Return a whole page."""
+        template = self._environment.get_template(_TEMPLATES[type(view)])
+        return template.render(self._context(view, snapshot), view=view)
+
+    def fragments(self, view: View, snapshot: Snapshot) -> dict[str, str]:
+        """Return the parts of a page that change, by the id of their element."""
+        context = self._context(view, snapshot)
+        return {
+            name: self._environment.get_template(f"parts/{name}.html").render(context)
+            for name in FRAGMENTS[type(view)]
+        } | {"at": numbers.clock(snapshot.at_s)}
+
+    def trouble(self, title: str, message: str) -> str:
+        """Return the page that says why there is no other."""
+        template = self._environment.get_template("trouble.html")
+        return template.render(title=title, message=message, estate=self._source.estate)
+
+    def _context(self, view: View, snapshot: Snapshot) -> dict[str, Any]:
+        context: dict[str, Any] = {"now": snapshot, "estate": snapshot.estate, "view": view}
+        match view:
+            case Overview():
+                worst = snapshot.by_trouble()[:WORST]
+                context |= {"matrix": matrix(snapshot), "map": estate_map(snapshot)}
+                context |= {"rows": worst, "total": len(snapshot.paths)}
+            case Listing():
+                worst, total, pages = view.select(snapshot)
+                context |= {"rows": worst, "total": total, "pages": pages, "sorts": SORTS}
+            case OnePath():
+                context |= {"detail": path_detail(self._source, snapshot, view), "spans": SPANS}
+                return context
+        context["sparks"] = {
+            each.path: spark(self._source.trail.of(each.path, snapshot.at_s), snapshot.at_s)
+            for each in worst
+        }
+        return context

@@ -1,0 +1,304 @@
+"""Reads what the collector knows into one snapshot that all pages share.
+
+A companion of the collector's: see `analytics.collector.server.create_app`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from analytics.collector.live import Recent
+from analytics.collector.server import Beside
+from analytics.figures import could_be_floor
+from analytics.frame import Frame
+from analytics.horizons import HORIZONS, Horizon
+from analytics.store import WindowStore
+from analytics.windows import PathWindow, Selector, SeriesKey
+from dashboards.page.figures import (
+    IncidentLog,
+    PathFigures,
+    ProbeFigures,
+    Quantile,
+    SloFigures,
+    Snapshot,
+    state_of,
+)
+from dashboards.page.trail import SPAN_S, STEP_S, Trail
+from netslo.metrics import JITTER, RTT
+from netslo.model import Path
+from slo.judge import Judge
+from slo.objective import Objective
+from slo.status import SloStatus
+
+FRESH_S: Final = 1.0
+_LONG_FRESH_S: Final = 10.0  # of figures over a horizon, and of a path's history
+_KEPT_MAX: Final = 256  # histories
+MINUTE, NOW = HORIZONS[:2]
+_QS: Final = (0.5, 0.99, 0.999)
+_NAMES: Final = ("0.5", "0.99", "0.999")
+_PATIENCE_S: Final = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class Source:
+    """What pages are made of; read at most once in `FRESH_S` seconds, whoever asks.
+
+    Args:
+        store: Read for what was before the collector started, and for days of one path.
+        judge: Where objectives stand.
+        alerts: Returns the shape of /api/v1/alerts.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        store: WindowStore,
+        judge: Judge,
+        alerts: Callable[[], Mapping[str, Any]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.estate = judge.estate
+        self.objectives = tuple(judge.objectives)
+        self.trail = Trail(self.estate.paths)
+        self.commits = 0  # changes when something was committed
+        self._store = store
+        self._judge = judge
+        self._alerts = alerts
+        self._clock = clock
+        self._incidents = IncidentLog()
+        self._beside: Beside | None = None
+        self._snapshot: Snapshot | None = None
+        self._recents: dict[Horizon, tuple[float, Recent]] = {}
+        self._histories: dict[tuple[Path, int, int], tuple[float, list[PathWindow]]] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+
+    def start(self, beside: Beside) -> None:
+        self._beside = beside
+        self._thread.start()
+
+    def note(self, frame: Frame) -> None:
+        del frame
+        self.commits += 1
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def snapshot(self) -> Snapshot:
+        """Return how all stands, at most `FRESH_S` old."""
+        with self._lock:
+            now_s = self._clock()
+            last = self._snapshot
+            if last is None or not 0 <= now_s - last.at_s < FRESH_S:
+                last = self._snapshot = self._read(now_s)
+            return last
+
+    def recent(self, horizon: Horizon) -> Recent | None:
+        """Return all series over a horizon, some seconds old for the longer ones."""
+        now_s = self._clock()
+        fresh_s = FRESH_S if horizon in {MINUTE, NOW} else _LONG_FRESH_S
+        kept = self._recents.get(horizon)
+        if kept is not None and 0 <= now_s - kept[0] < fresh_s:
+            return kept[1]
+        found = None if self._beside is None else self._beside.live.read(horizon, _PATIENCE_S)
+        if found is not None:
+            self._recents[horizon] = now_s, found
+        return found
+
+    def history(self, path: Path, span_s: int, resolution_s: int) -> list[PathWindow]:
+        """Return the windows of one path over the last `span_s` seconds, from the store."""
+        now_s, key = self._clock(), (path, span_s, resolution_s)
+        kept = self._histories.get(key)
+        if kept is not None and 0 <= now_s - kept[0] < resolution_s / 4:
+            return kept[1]
+        start_s = int(now_s - span_s) // resolution_s * resolution_s
+        found = list(
+            self._store.windows(Selector(path=path.id), start_s, int(now_s) + 1, resolution_s)
+        )
+        with self._lock:
+            self._histories.pop(key, None)
+            self._histories[key] = now_s, found
+            while len(self._histories) > _KEPT_MAX:
+                del self._histories[next(iter(self._histories))]
+        return found
+
+    def sample(self) -> None:
+        """Add a point of every path to the trail: what the last minute was."""
+        recent = self.recent(MINUTE)
+        if recent is None:
+            return
+        found = recent.view.quantiles((0.5, 0.99))
+        points: dict[Path, tuple[float, float, float]] = {}
+        streams = recent.streams(RTT)
+        for series in recent:
+            packets = recent.packets(series)
+            measured = packets.answered + packets.lost
+            p50, p99 = found[streams[series]].tolist() if series in streams else (np.nan, np.nan)
+            loss = packets.lost / measured if measured else np.nan
+            points[series.path] = p50, p99, loss
+        self.trail.add(recent.view.end_s, points)
+
+    def _run(self) -> None:
+        try:
+            now_s = int(self._clock())
+            self.trail.add_windows(self._store.windows(Selector(), now_s - SPAN_S, now_s, 300))
+        except Exception:  # noqa: BLE001 - said; the page does without the hour before
+            _log.exception("the last hour could not be read for the page")
+        while not self._stopping.wait(STEP_S):
+            try:
+                self.sample()
+            except Exception:  # noqa: BLE001 - said, and tried again
+                _log.exception("the page's figures could not be read")
+
+    def _read(self, now_s: float) -> Snapshot:
+        _, statuses = self._judge.judge()
+        recent = self.recent(NOW)
+        live = None if self._beside is None else self._beside.live
+        paths = self._paths(recent, statuses, now_s)
+        why_not = "figures of the last minutes are still being made from the store"
+        if live is not None and live.problem:
+            why_not = live.problem
+        return Snapshot(
+            at_s=now_s,
+            estate=self.estate,
+            ready=recent is not None,
+            why_not=why_not,
+            paths=paths,
+            statuses=tuple(statuses),
+            slos=tuple(_slo_figures(o, statuses) for o in self.objectives),
+            alerts=self._alerts(),
+            incidents=self._incidents.update(statuses, now_s),
+            probes=self._probes(now_s),
+        )
+
+    def _paths(
+        self, recent: Recent | None, statuses: Sequence[SloStatus], now_s: float
+    ) -> dict[Path, PathFigures]:
+        judged: dict[Path, list[SloStatus]] = {}
+        for status in statuses:
+            judged.setdefault(status.path, []).append(status)
+        measured = {} if recent is None else _Reader(recent, self._floors(now_s)).read()
+        return {
+            path: PathFigures(
+                path=path,
+                scope=self.estate.scope(path),
+                state=state_of(judged.get(path, ()), measured=path in measured),
+                budget_remaining_ratio=_least(s.budget_remaining_ratio for s in judged[path])
+                if path in judged
+                else None,
+                burn_5m=_most(s.burn_rate.get("5m") for s in judged.get(path, ())),
+                **measured.get(path, {}),
+            )
+            for path in self.estate.paths
+        }
+
+    def _floors(self, now_s: float) -> Mapping[str, Mapping[str, float | None]]:
+        return {} if self._beside is None else self._beside.noise_floors(now_s)
+
+    def _probes(self, now_s: float) -> tuple[ProbeFigures, ...]:
+        if self._beside is None:
+            return ()
+        return tuple(
+            ProbeFigures(
+                site=report["site"],
+                instance=report["instance"],
+                age_s=max(0.0, now_s - report["last_report"]),
+                clock_error_s=report["clock_error"],
+                spool_batches=report["spool_batches"],
+                floor_p50_s=report["noise_floor"]["0.5"],
+                floor_p99_s=report["noise_floor"]["0.99"],
+            )
+            for report in (each.to_json() for each in self._beside.reports(now_s))
+        )
+
+
+class _Reader:
+    """The figures of all paths over one horizon, worked out at once."""
+
+    def __init__(self, recent: Recent, floors: Mapping[str, Mapping[str, float | None]]) -> None:
+        self._recent = recent
+        self._floors = floors
+        self._rtt, self._jitter = recent.streams(RTT), recent.streams(JITTER)
+        self._quantiles = recent.view.quantiles(_QS)
+        self._bounds = [recent.view.intervals(q) for q in _QS]
+        self._counts = recent.view.counts()
+
+    def read(self) -> dict[Path, dict[str, Any]]:
+        """Return the figures by path; of two probes of one path, those with more packets."""
+        found: dict[Path, dict[str, Any]] = {}
+        most: dict[Path, int] = {}
+        for series in self._recent:
+            due = self._recent.packets(series).due
+            if due > most.get(series.path, -1):
+                most[series.path] = due
+                found[series.path] = self._figures(series)
+        return found
+
+    def _figures(self, series: SeriesKey) -> dict[str, Any]:
+        packets = self._recent.packets(series)
+        stream, jitter = self._rtt.get(series), self._jitter.get(series)
+        figures: dict[str, Any] = {
+            "probe": series.probe.value,
+            "answered": packets.answered,
+            "lost": packets.lost,
+            "unmeasured": packets.unmeasured,
+            "jitter_s": None if jitter is None else _said(self._quantiles[jitter, 1]),
+        }
+        if stream is None:
+            return figures
+        floor = self._floors.get(series.path.src, {})
+        p50, p99, p999 = (
+            _quantile(self._quantiles[stream, n], low[stream], high[stream], floor.get(name))
+            for n, (name, (low, high)) in enumerate(zip(_NAMES, self._bounds, strict=True))
+        )
+        count = int(self._counts[stream])
+        return {**figures, "samples": count, "p50": p50, "p99": p99, "p999": p999}
+
+
+def _quantile(value: float, low: float, high: float, floor_s: float | None) -> Quantile:
+    value_s, low_s, high_s = _said(value), _said(low), _said(high)
+    near = high_s is not None and could_be_floor(value_s, floor_s) is True
+    return Quantile(value_s, low_s, high_s, near)
+
+
+def _said(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _least(values: Any) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _most(values: Any) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _slo_figures(objective: Objective, statuses: Sequence[SloStatus]) -> SloFigures:
+    own = [status for status in statuses if status.slo == objective.name]
+    known = [status for status in own if status.budget_remaining_ratio is not None]
+    events, unmeasured = sum(s.events for s in own), sum(s.unmeasured_events for s in own)
+    due = events + unmeasured
+    return SloFigures(
+        name=objective.name,
+        title=objective.display_name or objective.name,
+        objective=float(objective.target),
+        threshold_s=objective.limit_s,
+        period_s=objective.window_s,
+        paths=len(own),
+        events=events,
+        bad_events=sum(s.bad_events for s in own),
+        burning=sum(s.burning for s in own),
+        overspent=sum(s.overspent for s in own),
+        coverage=events / due if due else None,
+        worst=min(known, key=lambda s: s.budget_remaining_ratio or 0.0, default=None),
+    )

@@ -1,0 +1,246 @@
+"""What the page says, apart from HTTP: states, incidents, scales, pictures, views."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.sketch import Sketch
+from dashboards.page import numbers
+from dashboards.page.charts import distribution, history, spark
+from dashboards.page.figures import IncidentLog, PathFigures, Quantile, Snapshot, State, state_of
+from dashboards.page.overview import MATRIX_SITES_MAX, estate_map, matrix
+from dashboards.page.scales import Axis, decimal_ticks, polyline, round_ticks, thinned
+from dashboards.page.trail import Series, Trail
+from dashboards.page.views import Listing, NoSuchView, OnePath, Overview, read_view
+from netslo.estate import Estate, ProbingPlan
+from netslo.model import Location, Path, Scope, Site, Tier, TrafficClass
+from slo.burn import PAIRS, Severity
+from slo.status import SloStatus
+
+A = Path("a", "b", "ef")
+PAGE, TICKET = (next(p for p in PAIRS if p.severity is s) for s in (Severity.PAGE, Severity.TICKET))
+
+
+def status(path=A, left=1.0, firing=()) -> SloStatus:
+    return SloStatus(
+        "latency", path, 0.99, 0.1, 2_419_200, 100, 1, 0, 1.0, 1.0, left, {"5m": 1.0}, firing
+    )
+
+
+def estate_of(places) -> Estate:
+    sites = {n: Site(n, Tier.NATIONAL, n, "gb", Location(*p), ()) for n, p in places.items()}
+    classes = {"ef": TrafficClass("ef", 46), "be": TrafficClass("be", 0)}
+    return Estate("e", "GBP", sites, classes, (), ProbingPlan(0.2, 1.0))
+
+
+def snapshot(estate, **states) -> Snapshot:
+    paths = {
+        path: PathFigures(path, Scope.NATIONAL, states.get(path.traffic_class, State.GOOD))
+        for path in estate.paths
+    }
+    return Snapshot(0.0, estate, True, "", paths, (), (), {"alerts": [], "pending": []}, (), ())
+
+
+@pytest.mark.parametrize(
+    ("statuses", "measured", "state"),
+    [
+        ([status(), status(firing=(PAGE,))], True, State.PAGE),
+        ([status(firing=(PAGE,))], False, State.PAGE),
+        ([status(firing=(TICKET,))], True, State.TICKET),
+        ([status(left=-0.1)], True, State.OVERSPENT),
+        ([status(left=0.2), status(left=None)], True, State.LOW),
+        ([status(left=None)], True, State.GOOD),
+        ([status()], False, State.SILENT),
+        ([], True, State.UNJUDGED),
+        ([], False, State.SILENT),
+    ],
+)
+def test_a_path_is_as_bad_as_its_worst_objective(statuses, measured, state) -> None:
+    assert state_of(statuses, measured=measured) is state
+
+
+def test_every_state_has_its_own_sign_and_words() -> None:
+    assert len({state.mark for state in State}) == len({state.word for state in State}) == 7
+
+
+def test_incidents_begin_go_on_and_end() -> None:
+    log = IncidentLog(most=2)
+    burning = status(firing=(PAGE,))
+    assert log.update([status()], 10.0) == ()
+    (first,) = log.update([burning], 20.0)
+    assert (first.starts_s, first.ends_s) == (20.0, None)
+    assert log.update([burning], 30.0) == (first,)
+    (over,) = log.update([status()], 40.0)
+    assert over == replace(first, ends_s=40.0)
+    for at_s in range(50, 90, 20):
+        log.update([burning], at_s)
+        log.update([status()], at_s + 10)
+    assert [each.starts_s for each in log.update([], 99)] == [70, 50]  # the oldest is forgotten
+
+
+@given(
+    st.floats(1e-6, 10),
+    st.floats(1.001, 1e6),
+    st.floats(1e-9, 1e9),
+    st.floats(0, 100),
+    st.booleans(),
+)
+def test_an_axis_keeps_order_and_never_leaves_the_picture(low, factor, value, start, log) -> None:
+    axis = Axis(low, low * factor, start, start + 200, logarithmic=log)
+    assert start - 0.1 <= axis.at(value) <= start + 200.1
+    assert axis.at(low) <= axis.at(low * factor)
+
+
+@given(st.floats(1e-6, 1e3), st.floats(1.01, 1e5))
+def test_ticks_lie_inside(low, factor) -> None:
+    assert all(low <= tick <= low * factor for tick in decimal_ticks(low, low * factor))
+    ticks = round_ticks(low)
+    assert ticks[0] == 0
+    assert ticks[-1] >= low * (1 - 1e-6)
+    assert len(ticks) <= 6
+
+
+def test_a_line_breaks_where_nothing_is_known_and_a_lonely_point_is_seen() -> None:
+    assert polyline([(0, 1), (2, 3), None, None, (4, 5)]) == "M0 1L2 3M4 5L4.1 5"
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.integers(1, 20))
+def test_thinning_loses_no_peak(values, most) -> None:
+    times = [float(n) for n in range(len(values))]
+    kept = thinned(times, values, 0.0, float(len(values)), most)
+    assert len(kept) <= most + 1
+    assert max(value for _, value in kept) == max(values)
+
+
+def test_a_trail_keeps_an_hour_in_order_and_what_is_unknown_unknown() -> None:
+    trail = Trail([A, A.reverse])
+    for n in range(500):
+        trail.add(10.0 * n, {A: (0.01, n / 1000, 0.0)})
+    series = trail.of(A, 4_990.0)
+    assert len(series.times_s) == 360
+    assert (np.diff(series.times_s) == 10).all()
+    assert series.values[-1].tolist() == pytest.approx([0.01, 0.499, 0.0])
+    assert np.isnan(trail.of(A.reverse, 4_990.0).values).all()
+    assert spark(trail.of(A.reverse, 4_990.0), 4_990.0) is None
+    assert "to 499 ms" in spark(series, 4_990.0).text
+
+
+def test_a_distribution_shows_every_packet_and_the_objective() -> None:
+    sketch = Sketch()
+    sketch.add(np.random.default_rng(1).lognormal(np.log(0.02), 0.3, 5_000))
+    p99 = Quantile(float(sketch.quantile(0.99)), *sketch.interval(0.99))
+    drawn = distribution(sketch, [("p99", p99)], [("Latency", 0.03), ("Far", 60.0)])
+    near, far = drawn.limits
+    assert drawn.left < near.x < drawn.right
+    assert (far.x, far.text) == (None, "Far 60000 ms")
+    (marker,) = drawn.markers
+    assert marker.low <= marker.x <= marker.high
+    assert all(bar.beyond == (bar.x >= near.x - bar.width) or bar.x < near.x for bar in drawn.bars)
+    assert any(bar.beyond for bar in drawn.bars)
+    assert not all(bar.beyond for bar in drawn.bars)
+    assert distribution(Sketch(), [], []) is None
+
+
+def test_a_history_joins_no_points_over_a_gap() -> None:
+    times = np.array([*range(0, 600, 10), *range(2_000, 3_000, 10)], dtype=np.float64)
+    values = np.full((len(times), 3), 0.01, dtype=np.float32)
+    values[:, 2] = 0
+    values[5, 2] = 0.5
+    drawn = history(Series(times, values), 0.0, 3_600.0, [("Latency", 0.015), ("Far", 1.0)])
+    assert drawn.p99.count("M") == 2
+    assert len(drawn.loss_bars) == 1
+    assert [tick.text for tick in drawn.limits] == ["Latency 15 ms"]
+    assert history(Series(times[:0], values[:0]), 0.0, 1.0, []) is None
+
+
+def test_a_cell_of_the_matrix_is_the_worst_of_its_classes() -> None:
+    estate = estate_of({"a": (51, 0), "b": (52, 1)})
+    table = matrix(snapshot(estate, be=State.PAGE))
+    cell = table.rows[0][1][1]
+    assert (cell.state, cell.worst.path.traffic_class, cell.classes) == (State.PAGE, "be", 2)
+    assert table.rows[0][1][0] is None
+
+
+def test_a_large_estate_shows_the_sites_with_most_trouble() -> None:
+    estate = estate_of({f"s{n:02}": (50 + n / 10, n / 10) for n in range(MATRIX_SITES_MAX + 5)})
+    now = snapshot(estate)
+    bad = Path("s44", "s43", "ef")
+    now.paths[bad] = replace(now.paths[bad], state=State.PAGE)
+    table = matrix(now)
+    assert (len(table.sites), table.left_out) == (MATRIX_SITES_MAX, 5)
+    assert {"s43", "s44"} <= set(table.sites)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"a": (0, 0), "b": (0, 0)},
+        {"a": (60, 0), "b": (50, 0)},
+        {"a": (-18, 179), "b": (-14, -171)},
+        {"a": (90, 0), "b": (-90, 180)},
+        {"a": (51, 0), "b": (51, 0.00001)},
+    ],
+    ids=["no places", "one meridian", "over the date line", "poles", "one town"],
+)
+def test_a_map_holds_every_site(places) -> None:
+    drawn = estate_map(snapshot(estate_of(places), ef=State.PAGE))
+    for dot in drawn.dots:
+        assert 0 <= dot.x <= drawn.width
+        assert 0 <= dot.y <= drawn.height
+    assert "a:b/ef" in drawn.text
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "view"),
+    [
+        ("/", {"x": "y"}, Overview()),
+        ("/paths", {"site": "a", "sort": "p99", "page": "99"}, Listing("a", "", "p99", 1)),
+        ("/paths/a:b/ef", {"span": "1d"}, OnePath(A, "1d")),
+    ],
+)
+def test_an_address_names_a_view_and_a_view_its_address(path, query, view) -> None:
+    estate = estate_of({"a": (51, 0), "b": (52, 1)})
+    assert read_view(path, query, estate) == view
+    again, _, rest = view.key.partition("?")
+    assert read_view(again, dict(p.split("=") for p in rest.split("&") if p), estate) == view
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "code"),
+    [
+        ("/paths", {"site": "<b>"}, 404),
+        ("/paths", {"class": "zz"}, 404),
+        ("/paths", {"sort": "size"}, 400),
+        ("/paths", {"page": "9" * 400}, 400),
+        ("/paths", {"page": "²"}, 400),
+        ("/paths/a:a/ef", {}, 404),
+        ("/paths/<script>", {}, 404),
+        ("/paths/a:b/ef", {"span": "9y"}, 400),
+        ("/etc/passwd", {}, 404),
+    ],
+)
+def test_what_there_is_not_is_refused(path, query, code) -> None:
+    with pytest.raises(NoSuchView) as refusal:
+        read_view(path, query, estate_of({"a": (51, 0), "b": (52, 1)}))
+    assert refusal.value.status == code
+
+
+def test_figures_are_written_for_readers() -> None:
+    cases = {0.000082: "0.082", 0.00234: "2.34", 0.0234: "23.4", 0.234: "234", 1.5: "1,500"}
+    assert {value: numbers.ms(value) for value in cases} == cases
+    assert [numbers.ms(x) for x in (None, math.nan, math.inf)] == ["-", "-", "∞"]
+    assert [numbers.percent(x) for x in (None, 0.0, 1e-6, 0.5)] == [
+        "-",
+        "0.00 %",
+        "< 0.01 %",
+        "50.00 %",
+    ]
+    assert numbers.web_link("https://example.org/a") == "https://example.org/a"
+    for bad in ("javascript:alert(1)", "data:text/html,x", "//x", "http://", "http://[", None):
+        assert numbers.web_link(bad) is None

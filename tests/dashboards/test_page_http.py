@@ -1,0 +1,148 @@
+"""The page over HTTP, and in a real browser where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import pathlib
+
+import axe_core_python
+import pytest
+from a_browser import PROGRAM, browser
+from dashboards_page import T0, a_page, bad_and_good, make_estate, make_objective
+
+from dashboards.page.streams import STREAMS_MAX, Broadcast, TooManyStreams
+from dashboards.page.views import Overview
+
+AXE = pathlib.Path(axe_core_python.__file__).parent / "axe.min.js"
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'"
+ADDRESSES = ("/", "/paths", "/paths/london:leeds/ef", "/paths/london:leeds/ef?span=1d")
+
+
+def hostile_alerts():
+    alert = {
+        "labels": {"alertname": HOSTILE, "severity": "page", "path": "london:leeds/ef"},
+        "annotations": {
+            "summary": HOSTILE,
+            "description": HOSTILE,
+            "runbook_url": "javascript:alert(1)",
+        },
+        "since": 1.0,
+        "starts": 1.0,
+        "ends": None,
+        "value": 1.0,
+        "unknown_since": None,
+    }
+    return {"evaluated": 1.0, "alerts": [alert], "pending": [], "alertmanagers": {}}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_every_page_says_how_it_stands_under_a_strict_policy(tmp_path, address) -> None:
+    async with a_page(tmp_path) as room:
+        await room.send(*bad_and_good())
+        status, headers, text = await room.get(address)
+        assert status == 200
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert "burning" in text
+        assert " style=" not in text
+        assert 'http-equiv="refresh"' in text  # without scripts
+
+
+async def test_what_is_not_there_is_said_and_escaped(tmp_path) -> None:
+    async with a_page(tmp_path) as room:
+        for address in ("/paths/%3Cscript%3E", "/paths?site=%3Cscript%3E", "/paths?page=x"):
+            status, _, text = await room.get(address)
+            assert status in {400, 404}
+            assert "<script>" not in text
+        assert (await room.get("/events?view=/nowhere"))[0] == 404
+        assert (await room.get("/events?view=http://elsewhere/"))[0] == 400
+        assert (await room.get("/static/0/page.js"))[0] == 404
+
+
+async def test_script_from_outside_stays_text(tmp_path) -> None:
+    objective = make_objective(display_name=HOSTILE, owner=HOSTILE, runbook="javascript:x")
+    async with a_page(
+        tmp_path,
+        estate=make_estate(name=HOSTILE),
+        objectives=[objective],
+        alerts=hostile_alerts(),
+    ) as room:
+        await room.send(*bad_and_good())
+        for address in ADDRESSES:
+            _, _, text = await room.get(address)
+            assert "&lt;script&gt;" in text
+            for bad in ("<script>document", "<img src=x", 'href="javascript:'):
+                assert bad not in text
+
+
+async def test_an_open_page_is_told_what_changed_and_resumes(tmp_path) -> None:
+    now_s = [T0 + 100.0]
+    async with (
+        a_page(tmp_path, clock=lambda: now_s[0]) as room,
+        room.client.get(f"{room.url}/events?view=/") as stream,
+    ):
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        first = await _event(stream)
+        assert "No figures yet" in first["data"]["verdict"]
+        await room.send(*bad_and_good())
+        now_s[0] += 2
+        while "burn" not in (told := await _event(stream))["data"].get("verdict", ""):
+            pass
+        assert "matrix" in told["data"]
+        headers = {"Last-Event-ID": "another-7"}
+        async with room.client.get(f"{room.url}/events?view=/", headers=headers) as again:
+            assert set((await _event(again))["data"]) == {*first["data"]}
+
+
+async def _event(stream):
+    found = {}
+    async with asyncio.timeout(60):
+        async for line in stream.content:
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == "" and "data" in found:
+                return found
+            found[name] = json.loads(value) if name == "data" else value
+    raise AssertionError("the stream ended")
+
+
+async def test_many_readers_cost_one_rendering_and_their_number_is_bounded() -> None:
+    rendered = []
+
+    def fragments(view):
+        rendered.append(view)
+        return {"part": "x"}
+
+    broadcast = Broadcast(fragments, lambda: 0)
+    readers = [broadcast.events(Overview(), "") for _ in range(STREAMS_MAX)]
+    assert len({await anext(reader) for reader in readers}) == 1
+    assert len(rendered) == 1
+    with pytest.raises(TooManyStreams):
+        await anext(broadcast.events(Overview(), ""))
+    await broadcast.close()
+    for reader in readers:
+        with contextlib.suppress(StopAsyncIteration):
+            await anext(reader)
+    assert broadcast.streams == 0
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no chromium; make test installs it as root")
+@pytest.mark.timeout(400)
+async def test_a_browser_finds_nothing_wrong(tmp_path) -> None:
+    async with a_page(tmp_path, alerts=hostile_alerts()) as room, browser(tmp_path / "b") as tab:
+        await room.send(*bad_and_good())
+        looks = ((360, "light"), (1280, "dark"), (2560, "light"))
+        for address, (width, scheme) in zip(("/", *ADDRESSES[:3]), (*looks, looks[0]), strict=True):
+            await tab.look(width, scheme=scheme)
+            await tab.go(room.url + address)
+            await tab.until("document.getElementById('live').textContent.startsWith('live')")
+            assert await tab.run("document.documentElement.scrollWidth") <= width
+            assert "owned" not in await tab.run("document.title")
+            await tab.run(f"{await asyncio.to_thread(AXE.read_text)};0")
+            found = await tab.run(
+                "axe.run().then(r => r.violations.map(v => [v.id, v.impact, v.nodes[0].html]))"
+            )
+            assert not [each for each in found if each[1] in {"serious", "critical"}], found
+        assert tab.complaints == []
+        assert all(url.startswith(room.url) for url in tab.requests), tab.requests

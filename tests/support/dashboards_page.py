@@ -1,0 +1,115 @@
+"""A collector with its page, over a small estate whose strings may be hostile."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+
+import aiohttp
+from some_windows import make_batch, make_window
+
+from analytics.collector.server import create_app, serve
+from analytics.otlp import encode_batch
+from analytics.store.sqlite import SqliteStore
+from dashboards.page.routes import Pages
+from dashboards.page.source import Source
+from netslo.estate import Estate, Link, ProbingPlan
+from netslo.model import Location, Path, Site, Tier, TrafficClass
+from slo.judge import Judge
+from slo.objective import Indicator, Objective, PathSelector
+from slo.standings import Standings
+
+T0 = 1_800_000_000
+NO_ALERTS = {"evaluated": None, "alerts": [], "pending": [], "alertmanagers": {}}
+PLACES = {
+    "london": (51.5, -0.1),
+    "leeds": (53.8, -1.5),
+    "dundee": (56.5, -3.0),
+    "cardiff": (51.5, -3.2),
+}
+
+
+def make_estate(sites=PLACES, name="test") -> Estate:
+    made = {
+        each: Site(each, Tier.NATIONAL, each, "gb", Location(*place), ())
+        for each, place in dict(sites).items()
+    }
+    classes = {"ef": TrafficClass("ef", 46)}
+    first, second = list(made)[:2]
+    return Estate(name, "GBP", made, classes, (Link(first, second, 1e9, 0.0),), ProbingPlan(0.2, 1))
+
+
+def make_objective(**changes) -> Objective:
+    given = {
+        "name": "latency",
+        "display_name": "Latency",
+        "description": "",
+        "service": "net",
+        "indicator": Indicator.LATENCY,
+        "limit": 0.015,
+        "target_text": "0.99",
+        "selector": PathSelector(),
+    }
+    return Objective(**{**given, **changes})
+
+
+class Room:
+    """The page, a client of it, and the clock."""
+
+    def __init__(self, url, client, source) -> None:
+        self.url, self.client, self.source = url, client, source
+        self.sequence = 0
+
+    async def send(self, *windows) -> None:
+        by_site = {}
+        for window in windows:
+            by_site.setdefault(window.key.path.src, []).append(window)
+        for contents in by_site.values():
+            body = encode_batch(make_batch(*contents, sequence=self.sequence))
+            self.sequence += 1
+            headers = {"Content-Type": "application/x-protobuf"}
+            async with self.client.post(
+                f"{self.url}/v1/metrics", data=body, headers=headers
+            ) as answer:
+                assert answer.status == 200, await answer.text()
+
+    async def get(self, path: str, **headers: str):
+        async with self.client.get(self.url + path, headers=headers) as answer:
+            return answer.status, answer.headers, await answer.text()
+
+
+@asynccontextmanager
+async def a_page(
+    folder: pathlib.Path, *, estate=None, objectives=None, alerts=NO_ALERTS, clock=None
+) -> AsyncIterator[Room]:
+    """Run it; its clock stands at T0 + 100 unless one is given."""
+    estate = estate or make_estate()
+    objectives = [make_objective()] if objectives is None else objectives
+    clock = clock or (lambda: T0 + 100.0)
+    with closing(SqliteStore.open(folder / "store.sqlite")) as store:
+        store.declare_objectives({o.name: o.target_text for o in objectives}, T0 - 86_400)
+        standings = Standings(store, objectives, estate, clock=clock)
+        judge = Judge(standings, objectives, estate, clock)
+        source = Source(store, judge, lambda: alerts, clock)
+        pages = Pages(source)
+        app = create_app(
+            store, estate, routes=pages.routes(), companions=[standings, source], clock=clock
+        )
+        app.on_shutdown.append(pages.close)
+        async with (
+            serve(app, "127.0.0.1", 0) as (host, port),
+            aiohttp.ClientSession() as client,
+        ):
+            yield Room(f"http://{host}:{port}", client, source)
+
+
+def bad_and_good():
+    """Return windows in which london:leeds loses and is slow, and all others are well."""
+    estate = make_estate()
+    for start_s in range(T0 - 200, T0 + 90, 10):
+        for path in estate.paths:
+            if path == Path("london", "leeds", "ef"):
+                yield make_window(start_s, path, rtts=(0.010, 0.150, 0.190), lost=1)
+            else:
+                yield make_window(start_s, path, rtts=[0.010] * 50)

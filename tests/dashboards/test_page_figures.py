@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.sketch import Sketch
@@ -84,6 +84,7 @@ def test_incidents_begin_go_on_and_end() -> None:
     assert [each.starts_s for each in log.update([], 99)] == [70, 50]  # the oldest is forgotten
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     st.floats(1e-6, 10),
     st.floats(1.001, 1e6),
@@ -97,6 +98,7 @@ def test_an_axis_keeps_order_and_never_leaves_the_picture(low, factor, value, st
     assert axis.at(low) <= axis.at(low * factor)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.floats(1e-6, 1e3), st.floats(1.01, 1e5))
 def test_ticks_lie_inside(low, factor) -> None:
     assert all(low <= tick <= low * factor for tick in decimal_ticks(low, low * factor))
@@ -110,6 +112,7 @@ def test_a_line_breaks_where_nothing_is_known_and_a_lonely_point_is_seen() -> No
     assert polyline([(0, 1), (2, 3), None, None, (4, 5)]) == "M0 1L2 3M4 5L4.1 5"
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.integers(1, 20))
 def test_thinning_loses_no_peak(values, most) -> None:
     times = [float(n) for n in range(len(values))]

@@ -4,7 +4,7 @@ import io
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -98,6 +98,7 @@ LONG_LOG = tuple(
     "log", [(), LONG_LOG[:1], LONG_LOG], ids=["no log", "a line", "a long log"]
 )
 @pytest.mark.parametrize("paths", [0, 1, 30, 144])
+@settings(deadline=None)  # a busy machine is no fault
 @given(width=st.integers(50, 250), height=st.integers(8, 80))
 def test_it_fits_any_terminal(log, paths, width, height) -> None:
     rows = [replace(BURNING, path=f"london:site{i}/ef") for i in range(paths)]
@@ -108,6 +109,7 @@ def test_it_fits_any_terminal(log, paths, width, height) -> None:
     assert sum("▲ " in line for line in lines[1:]) >= min(paths, 1)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(width=st.integers(50, 250), name=st.text("abcdefgh-", min_size=1, max_size=63))
 def test_no_figure_is_ever_cut_however_long_the_names_are(width, name) -> None:
     shown = view(replace(BURNING, path=f"{name}:{name}/ef"), GOOD)

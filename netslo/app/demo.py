@@ -7,11 +7,11 @@ import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from typing import Final
+from typing import Final, Protocol
 
 from rich.console import Console
 
@@ -21,11 +21,13 @@ from netslo.app.commands.options import make_directory
 from netslo.app.floors import ProbeFloors
 from netslo.app.incident import Incident, plan_incident
 from netslo.app.pages import Pages
+from netslo.app.prometheus import find_programs, start_pair
 from netslo.app.report import final_state, summary
 from netslo.app.run import Run
 from netslo.app.screen import Screen
 from netslo.app.signals import sigterm_interrupts
 from netslo.app.watch import Watch
+from netslo.app.webhook import Webhook
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
 from netslo.model import WINDOW_S, Endpoint
@@ -44,14 +46,19 @@ def run_demo(
     json_file: pathlib.Path | None,
     data_dir: pathlib.Path | None,
     seed: int | None,
+    *,
+    with_prometheus: bool = False,
 ) -> None:
     """Run the demo and print its summary.
+
+    `with_prometheus`: with Prometheus and Alertmanager, whose page is printed, too.
 
     Raises:
         NetsloError: a part could not start or ended unexpectedly.
     """
     if json_file is not None:
         _check_writable(json_file)
+    programs = find_programs() if with_prometheus else None
     with resources.as_file(resources.files("netslo.app") / "uk") as directory:
         estate = load_estate(directory)
         objectives = tuple(
@@ -62,10 +69,23 @@ def run_demo(
     with (
         sigterm_interrupts(),
         _data_directory(data_dir) as directory,
+        ExitStack() as stack,
         Run(estate, objectives, directory) as run,
     ):
         console.print("Starting collector, reflectors, WAN emulator and probes …", style="dim")
         collector = run.start_collector(Endpoint(_LOOPBACK, 0))
+        pages = Pages(collector)
+        sources: list[Source] = [pages]
+        hook = None
+        if programs is not None:
+            hook = stack.enter_context(Webhook())
+            sources.append(hook)
+            pair = start_pair(run, programs, objectives, collector, hook.url, FASTER)
+            console.print(
+                f"Prometheus at http://{pair.prometheus}, "
+                f"Alertmanager at http://{pair.alertmanager}",
+                style="dim",
+            )
         reflectors = run.start_reflectors({site: Endpoint(_LOOPBACK, 0) for site in estate.sites})
         emulator, entrances = run.start_emulator(reflectors, seed)
         started_s = time.time()
@@ -77,7 +97,7 @@ def run_demo(
                 Screen(console, f"{TITLE} · http://{collector}"),
                 emulator,
                 plan_incident(estate, started_s, duration_s),
-                Pages(collector),
+                sources,
                 started_s + duration_s,
             )
             show.play()
@@ -87,11 +107,20 @@ def run_demo(
             show.watch.refresh(ended_s + WINDOW_S)  # ranges end at a boundary: take in the last
             truth = emulator.request(("truth",))
             state = final_state(show.watch, show.incident, truth, ended_s)
-            state["alerts"] = show.pages.told
+            state["alerts"] = pages.told
+            if hook is not None:
+                state["notices"] = hook.told
     console.print(summary(state))
     if json_file is not None:
         json_file.write_text(json.dumps(state, indent=1) + "\n")
         console.print(f"Final state written to {json_file}", style="dim")
+
+
+class Source(Protocol):
+    """Who has something for the log now and then."""
+
+    def news(self) -> Iterator[str]:
+        """Yield lines since the last call."""
 
 
 @dataclass(slots=True)
@@ -103,7 +132,7 @@ class Show:
     screen: Screen
     emulator: Child
     incident: Incident
-    pages: Pages
+    sources: Sequence[Source]
     ends_s: float
     log: list[str] = field(default_factory=list)
 
@@ -140,8 +169,9 @@ class Show:
         if self.incident.observe(self.watch.statuses, now_s):
             after_s = now_s - self.incident.starts_s
             self.say(now_s, f"{self.incident.path} burns its budget: seen after {after_s:.0f} s")
-        for line in self.pages.news():
-            self.say(now_s, line)
+        for source in self.sources:
+            for line in source.news():
+                self.say(now_s, line)
 
 
 def _check_writable(file: pathlib.Path) -> None:

@@ -12,6 +12,7 @@ from netslo.app.children import Child, stop_all
 from netslo.app.parts.collector import collector_part
 from netslo.app.parts.emulator import emulator_part
 from netslo.app.parts.probes import plan_estate, probes_part
+from netslo.app.parts.program import program_part
 from netslo.app.parts.reflectors import reflectors_part, stations_part
 from netslo.config.options import SPOOL_DIR, STORE_FILE
 from netslo.errors import NetsloError
@@ -110,6 +111,12 @@ class Run:
         child = Child("WAN emulator", emulator_part, self.estate, dict(targets), seed)
         ports: dict[Path, Endpoint] = self._start(child)
         return child, ports
+
+    def start_program(self, name: str, arguments: Sequence[str], log_file: pathlib.Path) -> Child:
+        """Start somebody else's program, which ends with the run."""
+        child = Child(name, program_part, tuple(arguments), log_file)
+        self._start(child)
+        return child
 
     def start_probes(
         self, sites: Sequence[str], endpoints: Mapping[Path, Endpoint], collector: Endpoint

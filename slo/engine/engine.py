@@ -24,6 +24,7 @@ from slo.kept import load, save
 from slo.objective import Objective
 from slo.rules.texts import Links
 from slo.standings import Standings
+from slo.targets import Targets
 
 FILE_NAME: Final = "alerts.json"
 LOOK_S: Final = 5.0
@@ -42,6 +43,7 @@ class AlertEngine:
         file: Where alerts that were told are kept across restarts; None keeps none.
         exclusions: Those in force now.
         links: What annotations point to.
+        targets: Those that ever were, by objective.
         source: The collector's own URL, for who wants to see more.
     """
 
@@ -55,12 +57,13 @@ class AlertEngine:
         file: pathlib.Path | None = None,
         exclusions: Callable[[], Sequence[Exclusion]] = tuple,
         links: Links | None = None,
+        targets: Targets | None = None,
         source: str = "",
         clock: Callable[[], float] = time.time,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self._standings = standings
-        self._judge = PairJudge(objectives, estate)
+        self._judge = PairJudge(objectives, estate, targets)
         self._observer = Observer(objectives, estate)
         self._texts = Texts({o.name: o for o in objectives}, estate, links or Links())
         self._alertmanagers = Alertmanagers(urls, source=source, interval_s=interval_s)
@@ -110,7 +113,9 @@ class AlertEngine:
             return Changes((), ())
         judged = self._judge.judge(standing)
         with self._lock:
-            changes = self._book.update(self._observer.observe(judged, self._around(now_s)), now_s)
+            in_force = {alert.labels for alert in self._book.firing}
+            seen = self._observer.observe(judged, self._around(now_s), in_force)
+            changes = self._book.update(seen, now_s)
             self._looked_s = now_s
             sight = Sight(None if self._beside is None else self._beside.live)
             for alert in (*self._book.firing, *changes.ended):

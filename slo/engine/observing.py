@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from netslo.estate import Estate
@@ -43,10 +43,12 @@ class Observer:
         self._estate = estate
         self._peers = peers_of(objectives, estate)
 
-    def observe(self, judged: Judged, around: Surroundings) -> Iterator[Observation]:
-        """Yield all matters; `judged` may lack, then pairs and coverage are not mentioned."""
+    def observe(
+        self, judged: Judged, around: Surroundings, in_force: Collection[Labels] = ()
+    ) -> Iterator[Observation]:
+        """Yield all matters; `in_force` are the alerts that somebody has been told of."""
         yield from self._burns(judged)
-        yield from self._sites(judged)
+        yield from self._sites(judged, in_force)
         yield from self._coverage(judged, around)
         yield from self._probes(around)
         yield from self._collector(around)
@@ -82,33 +84,35 @@ class Observer:
             "scope": self._estate.scope(path).value,
         }
 
-    def _sites(self, judged: Judged) -> Iterator[Observation]:
-        """Tell a sick site from sick paths: most of its peers have a burning path with it."""
+    def _sites(self, judged: Judged, in_force: Collection[Labels]) -> Iterator[Observation]:
+        """Tell a sick site from sick paths: most of its peers have a burning path with it.
+
+        A path that burned and is not known now burns still; one that never did, and is not
+        known, says nothing.
+        """
         burning: dict[str, set[str]] = {}
-        unknown: dict[str, set[str]] = {}
         for found in judged.pairs:
             if found.pair.severity is not Severity.PAGE:
                 continue
-            for verdict, peers in ((Verdict.FIRES, burning), (Verdict.UNKNOWN, unknown)):
-                for row in (found.verdicts == verdict).nonzero()[0].tolist():
-                    path = found.keys[row][1]
-                    peers.setdefault(path.src, set()).add(path.dst)
-                    peers.setdefault(path.dst, set()).add(path.src)
+            for row in (found.verdicts != Verdict.QUIET).nonzero()[0].tolist():
+                path = found.keys[row][1]
+                held = found.verdicts[row] == Verdict.UNKNOWN
+                if held and self._burn_labels(found, path) not in in_force:
+                    continue
+                burning.setdefault(path.src, set()).add(path.dst)
+                burning.setdefault(path.dst, set()).add(path.src)
         for site, peers_count in self._peers.items():
             sick = len(burning.get(site, ()))
-            most = len(burning.get(site, set()) | unknown.get(site, set()))
-            labels = labels_of(
-                alertname=Alert.SITE_PAGE,
-                severity=Severity.PAGE.value,
-                scope="site",
-                site=site,
-                src_site=site,
-                dst_site=site,
-            )
             if _is_site(sick, peers_count):
+                labels = labels_of(
+                    alertname=Alert.SITE_PAGE,
+                    severity=Severity.PAGE.value,
+                    scope="site",
+                    site=site,
+                    src_site=site,
+                    dst_site=site,
+                )
                 yield Observation(labels, Observed.TRUE, value=float(sick))
-            elif _is_site(most, peers_count):
-                yield Observation(labels, Observed.UNKNOWN)
 
     def _coverage(self, judged: Judged, around: Surroundings) -> Iterator[Observation]:
         for slo, path in sorted(judged.unknown):
@@ -127,19 +131,33 @@ class Observer:
 
     def _probes(self, around: Surroundings) -> Iterator[Observation]:
         for site in self._peers:
-            last_s = max(around.last_ends_s.get(site, 0.0), around.started_s)
-            if around.now_s - last_s > PROBE_SILENT_S / around.scale:
-                labels = labels_of(
-                    alertname=Alert.PROBE_DOWN, severity=Severity.PAGE.value, src_site=site
-                )
-                silent_s = around.now_s - last_s
-                yield Observation(labels, Observed.TRUE, PROBE_FOR_S / around.scale, silent_s)
+            labels = labels_of(
+                alertname=Alert.PROBE_DOWN, severity=Severity.PAGE.value, src_site=site
+            )
+            last_s = around.last_ends_s.get(site, 0.0)
+            yield from _silence(
+                labels, last_s, around, PROBE_SILENT_S / around.scale, PROBE_FOR_S / around.scale
+            )
 
     def _collector(self, around: Surroundings) -> Iterator[Observation]:
-        last_s = max(around.last_commit_s or 0.0, around.started_s)
-        if around.now_s - last_s > COLLECTOR_SILENT_S / around.scale:
-            labels = labels_of(alertname=Alert.COLLECTOR_DOWN, severity=Severity.PAGE.value)
-            yield Observation(labels, Observed.TRUE, COLLECTOR_FOR_S / around.scale)
+        yield from _silence(
+            labels_of(alertname=Alert.COLLECTOR_DOWN, severity=Severity.PAGE.value),
+            around.last_commit_s or 0.0,
+            around,
+            COLLECTOR_SILENT_S / around.scale,
+            COLLECTOR_FOR_S / around.scale,
+        )
+
+
+def _silence(
+    labels: Labels, last_s: float, around: Surroundings, allowed_s: float, held_s: float
+) -> Iterator[Observation]:
+    """Yield that nothing came for long; a collector that has just begun cannot say it is over."""
+    silent_s = around.now_s - max(last_s, around.started_s)
+    if silent_s > allowed_s:
+        yield Observation(labels, Observed.TRUE, held_s, silent_s)
+    elif around.now_s - last_s > allowed_s:
+        yield Observation(labels, Observed.UNKNOWN)
 
 
 def _is_site(peers: int, of: int) -> bool:

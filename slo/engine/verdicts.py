@@ -21,6 +21,7 @@ from slo.ledger import Standing
 from slo.objective import Objective
 from slo.ranges import SpendKey
 from slo.rules.layout import bad_events_min, budget_events_min
+from slo.targets import Targets, least_share
 
 
 class Verdict(IntEnum):
@@ -54,17 +55,17 @@ class Judged:
 class PairJudge:
     """Judges a standing again and again; thresholds are worked out once."""
 
-    def __init__(self, objectives: Sequence[Objective], estate: Estate) -> None:
+    def __init__(
+        self, objectives: Sequence[Objective], estate: Estate, targets: Targets | None = None
+    ) -> None:
+        """Judge by the objectives' pairs; `targets` are those that ever were, if they changed."""
+        self._estate = estate
+        self._targets = targets or {}
         self._objectives = tuple(o for o in objectives if o.alerts.pairs)
         self._bad_min = {
             (o.name, pair): bad_events_min(o, estate, pair)
             for o in self._objectives
             for pair in o.alerts.pairs
-        }
-        self._budget_min = {
-            (o.name, length_s): budget_events_min(o, estate, length_s)
-            for o in self._objectives
-            for length_s in o.alerts.windows_s
         }
 
     def judge(self, standing: Standing) -> Judged:
@@ -76,13 +77,17 @@ class PairJudge:
             if not own.keys:
                 continue
             known = {
-                length_s: _at_least(own, length_s, self._budget_min[objective.name, length_s])
+                length_s: _at_least(own, length_s, self._least(objective, standing, length_s))
                 for length_s in objective.alerts.windows_s
             }
             shortest = known[objective.alerts.windows_s[0]]
             unknown.update(own.keys[row] for row in np.flatnonzero(~shortest).tolist())
             found += [self._judge_pair(objective, p, own, known) for p in objective.alerts.pairs]
         return Judged(standing.now_s, tuple(found), frozenset(unknown))
+
+    def _least(self, objective: Objective, standing: Standing, length_s: int) -> Fraction:
+        share = least_share(objective, self._targets, standing.now_s - length_s)
+        return budget_events_min(objective, self._estate, length_s, share)
 
     def _judge_pair(
         self,

@@ -15,6 +15,7 @@ from netslo.units import format_duration
 from slo.exclusion import Exclusion, is_excluded
 from slo.objective import Objective
 from slo.rules.layout import bad_events_min, budget_events_min, by_rules, peers_of, span_of
+from slo.targets import Targets, least_share
 
 _PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "slo")
 
@@ -29,8 +30,13 @@ class ThresholdCollector(Collector):
         exclusions: Callable[[], Iterable[Exclusion]] = tuple,
         clock: Callable[[], float] = time.time,
         scale: int = 1,
+        targets: Targets | None = None,
     ) -> None:
-        """Publish for rules whose windows go by `scale` times faster than their names say."""
+        """Publish for rules whose windows go by `scale` times faster than their names say.
+
+        `targets` are those that ever were, if they changed.
+        """
+        self._targets = targets or {}
         self._objectives = tuple(o for o in objectives if by_rules(o))
         self._estate = estate
         self._exclusions = exclusions
@@ -70,7 +76,8 @@ class ThresholdCollector(Collector):
             bad.add_metric([objective.name, span.id], least)
         for window_s in objective.alerts.windows_s:
             window = window_s // self._scale
-            events = float(budget_events_min(objective, self._estate, window))
+            share = least_share(objective, self._targets, self._clock() - window)
+            events = float(budget_events_min(objective, self._estate, window, share))
             budget.add_metric([objective.name, format_duration(window_s)], events)
 
     def _add_excluded(self, family: GaugeMetricFamily) -> None:

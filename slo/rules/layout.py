@@ -126,13 +126,16 @@ def events_due(objective: Objective, estate: Estate, window_s: int) -> Fraction:
     return window_s / Fraction(str(estate.plan.interval_s))
 
 
-def budget_events_min(objective: Objective, estate: Estate, window_s: int) -> Fraction:
+def budget_events_min(
+    objective: Objective, estate: Estate, window_s: int, share: Fraction | None = None
+) -> Fraction:
     """Return the budget events without which a window says nothing: a young series, a gap.
 
     That is the objective's least coverage of what the probing plan makes due in the window. An
-    objective that takes missing data for good or bad judges from its first event on.
+    objective that takes missing data for good or bad judges from its first event on. `share` is
+    the budget of an event, if not that of the target: see `slo.targets.least_share`.
     """
-    one = 1 - objective.target
+    one = 1 - objective.target if share is None else share
     if objective.missing_data is not MissingData.IGNORE:
         return one
     return max(one, one * objective.coverage_min * events_due(objective, estate, window_s))

@@ -11,28 +11,13 @@ import time
 
 import child_targets
 import pytest
+from processes import is_running, pids_of_group, wait_gone
 
 from netslo.app import children
 from netslo.app.children import Child, stop_all
 from netslo.errors import NetsloError
 
 COMPILING = re.compile(r"compiling |they are ready after|kernels are ready after")
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return " Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-    except FileNotFoundError:
-        return False
-
-
-def wait_gone(pids: list[int], timeout_s: float = 10.0) -> list[int]:
-    """Return which of the processes are still there after a while."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and any(map(is_running, pids)):
-        time.sleep(0.05)
-    return [pid for pid in pids if is_running(pid)]
 
 
 @pytest.fixture
@@ -108,18 +93,6 @@ def test_children_die_with_a_parent_that_is_killed() -> None:
         child_pid = int(parent.stdout.readline())
         parent.kill()
     assert not wait_gone([child_pid])
-
-
-def pids_of_group(group: int) -> list[int]:
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if os.getpgid(int(entry.name)) == group:
-                    found.append(int(entry.name))
-            except ProcessLookupError:
-                continue
-    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -97,6 +97,17 @@ def test_the_incident_burns_its_budget_and_nobody_elses(demo) -> None:
     assert "burns its budget" in output
 
 
+def test_the_engine_pages_for_the_incident_and_for_nobody_else(demo) -> None:
+    state, output, _ = demo
+    told = [alert for alert in state["alerts"] if alert["labels"]["severity"] == "page"]
+    assert {alert["labels"]["path"] for alert in told} == {"london:edinburgh/ef"}
+    (page,) = [a for a in told if a["labels"]["slo"] == "national-latency"][:1]
+    assert page["labels"]["pair"] == "1m/10s"
+    assert page["annotations"]["runbook_url"].endswith("SLOBurnPage.md")
+    assert f"PAGE SLOBurnPage: {page['annotations']['summary'].partition(' burns ')[0]}" in output
+    assert "evidence: p99 RTT now" in output
+
+
 def test_json_has_the_stable_shape_and_no_nan(demo) -> None:
     state, _, directory = demo
     text = (directory / "state.json").read_text()

@@ -28,19 +28,28 @@ _DURATION_S_MIN = 3 * WINDOW_S
     "data_dir",
     "Keep store and spool in DIR; by default they go when the demo ends.",
 )
+@click.option(
+    "--prometheus",
+    "with_prometheus",
+    is_flag=True,
+    help="Run Prometheus and Alertmanager beside it, with the rules and routes made for them.",
+)
 @click.option("--seed", type=int, default=None, help="Make the emulated network repeatable.")
 def demo(
     duration_s: float,
     json_file: pathlib.Path | None,
     data_dir: pathlib.Path | None,
     seed: int | None,
+    *,
+    with_prometheus: bool,
 ) -> None:
     """Measure nine UK sites on an emulated WAN, break one path, show what it costs.
 
     Every packet is real STAMP over loopback; the WAN between the sites is emulated in user
     space and logs every packet, so that the end compares what was measured with the truth.
-    Needs no root and no other service. Ctrl-C ends it early with the same summary.
+    Needs no root and no other service, but what --prometheus asks for. Ctrl-C ends it early
+    with the same summary.
     """
     from netslo.app.demo import run_demo
 
-    run_demo(duration_s, json_file, data_dir, seed)
+    run_demo(duration_s, json_file, data_dir, seed, with_prometheus=with_prometheus)

@@ -69,6 +69,7 @@ async def run_collector(
     with closing(SqliteStore.open(store_file)) as store:
         warm_up_behind()
         store.declare_objectives({o.name: o.target_text for o in objectives}, time.time())
+        targets = store.targets()
         watch = ExclusionWatch(data_dir / EXCLUSIONS, objectives)
         standings = Standings(store, objectives, estate, watch.current())
         totals = PersistentTotals(store, data_dir / EXCLUDED, watch.current())
@@ -84,6 +85,7 @@ async def run_collector(
             file=data_dir / ALERTS,
             exclusions=watch.current,
             links=links,
+            targets=targets,
             source=f"http://{listen}",
         )
         source = Source(store, judge, engine.to_json)
@@ -94,7 +96,7 @@ async def run_collector(
             routes=[*slo_routes(judge), *alert_routes(engine), *pages.routes()],
             collectors=[
                 SloCollector(judge, lambda: slices.over(totals.read())),
-                ThresholdCollector(objectives, estate, watch.current),
+                ThresholdCollector(objectives, estate, watch.current, targets=targets),
             ],
             companions=[watch, standings, engine, source],
             remote_write=remote_write,

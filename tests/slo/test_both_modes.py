@@ -1,0 +1,228 @@
+"""Rules and engine agree within one step on what fires, what is over and what is held.
+
+Prometheus' own rule engine judges the very counters that the collector publishes beside the
+engine: see tests/support/both_modes.py.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from both_modes import PATHS, PER_WINDOW, T0, Counted, History, Judged, disagreements, judge
+
+from netslo.model import Path
+from slo.budget import MissingData
+from slo.burn import PAIRS, BurnPair, Severity
+from slo.exclusion import Covers, Exclusion
+from slo.objective import Indicator, Objective, PathSelector
+from slo.policy import AlertPolicy
+
+pytestmark = pytest.mark.timeout(600)
+
+MINUTE, HOUR = 60, 3600
+WARM_S = 70 * MINUTE  # then the hour's window is no young one
+PAGE = PAIRS[0]
+TICKET = BurnPair(Severity.TICKET, Fraction(10, 100), HOUR, 10 * MINUTE)  # by `offset`, both
+LOSS = Objective(
+    name="loss",
+    display_name="Loss",
+    description="",
+    service="backbone",
+    indicator=Indicator.LOSS,
+    limit=None,
+    target_text="0.999",
+    selector=PathSelector(classes=frozenset({"ef"})),
+    owner="noc",
+    alerts=AlertPolicy(pairs=(PAGE, TICKET)),
+)
+ALL = Counted(bad=PER_WINDOW)
+NONE = Counted()
+ONE, OTHER, THIRD = (
+    Path(*ends, "ef") for ends in (("london", "leeds"), ("leeds", "dundee"), ("dundee", "london"))
+)
+
+
+def during(at_s: int, start_s: int, minutes: float) -> bool:
+    return start_s <= at_s < start_s + minutes * MINUTE
+
+
+def check(judged: Judged, *, steps: int = 1, late: bool = False) -> None:
+    """Both modes say the same, within so many steps.
+
+    `late`: windows come long after their time. Then they differ by design in one thing: rules
+    cannot judge until only what came in its time is in a short window, the engine can.
+    """
+    engine, rules = judged.engine, judged.rules
+    if late:
+        engine, rules = (
+            {key: line for key, line in each.items() if ("alertname", "SLOCoverageLow") not in key}
+            for each in (engine, rules)
+        )
+    assert not disagreements(engine, rules, steps)
+    assert not disagreements(rules, engine, steps)
+    if not late:
+        assert not disagreements(judged.engine_holds, judged.rules_hold, steps)
+        assert not disagreements(judged.rules_hold, judged.engine_holds, steps)
+
+
+def pages(judged: Judged, path: Path) -> list[int]:
+    found = judged.fired(judged.engine, alertname="SLOBurnPage", path=path.id)
+    assert bool(found) == bool(judged.fired(judged.rules, alertname="SLOBurnPage", path=path.id))
+    return found
+
+
+async def test_a_fast_fault_a_slow_one_a_trickle_and_a_restart_in_the_midst(tmp_path) -> None:
+    def happens(path: Path, at_s: int) -> Counted:
+        if path == ONE and during(at_s, WARM_S, 9):
+            return Counted(bad=PER_WINDOW // 2)
+        if path == OTHER and at_s >= WARM_S:
+            return Counted(bad=2)  # 4 %: three times what the page needs
+        if path == THIRD and at_s >= WARM_S and at_s % 120 == 0:
+            return Counted(bad=1)  # a sixth of what it needs
+        return NONE
+
+    restart_s = WARM_S + 5 * MINUTE
+    judged = await judge(
+        History(LOSS, WARM_S + 45 * MINUTE, happens, restarts_s=[restart_s]), tmp_path
+    )
+    check(judged)
+    assert pages(judged, ONE)
+    assert pages(judged, OTHER)
+    assert not pages(judged, THIRD)
+    assert pages(judged, ONE)[-1] * 30 < WARM_S + 15 * MINUTE
+    assert judged.fired(judged.engine, alertname="SLOBurnTicket", path=ONE.id)
+    assert not judged.fired(judged.engine, alertname="SLOSiteBurnPage")
+
+
+async def test_a_probe_that_falls_silent_in_a_fault(tmp_path) -> None:
+    silent_s, back_s = WARM_S + 5 * MINUTE, WARM_S + 25 * MINUTE
+
+    def happens(path: Path, at_s: int) -> Counted:
+        return ALL if path == ONE and WARM_S <= at_s < silent_s else NONE
+
+    def reaches(path: Path, at_s: int) -> int | None:
+        return None if path.src == ONE.src and silent_s <= at_s < back_s else at_s + 10
+
+    judged = await judge(History(LOSS, back_s + 15 * MINUTE, happens, reaches), tmp_path)
+    check(judged)
+    fired = pages(judged, ONE)
+    assert fired[-1] * 30 > back_s  # nothing resolved because data stopped
+    assert fired == list(range(fired[0], fired[-1] + 1))
+    assert judged.engine_holds
+    assert judged.fired(judged.engine, alertname="SLOProbeDown", src_site=ONE.src)
+    assert judged.fired(judged.engine, alertname="SLOCoverageLow", path=ONE.id)
+
+
+async def test_two_hours_of_backlog_page_nobody_for_what_is_over(tmp_path) -> None:
+    start_s, back_s = 20 * MINUTE, 140 * MINUTE
+
+    def happens(path: Path, at_s: int) -> Counted:
+        return ALL if path.src == "london" and start_s <= at_s < back_s - 10 * MINUTE else NONE
+
+    def reaches(path: Path, at_s: int) -> int:
+        return back_s if path.src == "london" and start_s <= at_s < back_s else at_s + 10
+
+    judged = await judge(History(LOSS, back_s + 30 * MINUTE, happens, reaches), tmp_path)
+    check(judged, late=True)
+    for series in (judged.engine, judged.rules):
+        assert not judged.fired(series, alertname="SLOBurnPage")
+        assert not judged.fired(series, alertname="SLOBurnTicket")
+
+
+@pytest.mark.parametrize(("before", "after"), [("0.999", "0.99"), ("0.99", "0.999")])
+async def test_a_target_that_changes_counts_from_then_on(tmp_path, before, after) -> None:
+    changed_s = WARM_S + 10 * MINUTE
+    objective = replace(LOSS, target_text=before)
+
+    def happens(path: Path, at_s: int) -> Counted:
+        if path == ONE and at_s >= WARM_S:
+            return Counted(bad=10)
+        if path == OTHER and at_s >= changed_s + 5 * MINUTE:
+            return Counted(bad=25)
+        return NONE
+
+    history = History(objective, changed_s + 25 * MINUTE, happens, targets=[(changed_s, after)])
+    judged = await judge(history, tmp_path)
+    check(judged)
+    assert pages(judged, ONE)
+    assert pages(judged, OTHER)
+
+
+@pytest.mark.parametrize("taken", [MissingData.BAD, MissingData.GOOD, MissingData.IGNORE])
+async def test_missing_data_are_taken_for_the_same(tmp_path, taken) -> None:
+    def happens(path: Path, at_s: int) -> Counted:
+        if path == ONE and during(at_s, WARM_S, 15):
+            return Counted(unmeasured=PER_WINDOW)
+        if path == OTHER and during(at_s, WARM_S, 15):
+            return Counted(bad=10, unmeasured=20)
+        return NONE
+
+    objective = replace(LOSS, missing_data=taken)
+    judged = await judge(History(objective, WARM_S + 30 * MINUTE, happens), tmp_path)
+    check(judged)
+    assert bool(pages(judged, ONE)) == (taken is MissingData.BAD)
+    assert pages(judged, OTHER)
+
+
+async def test_what_was_excluded_beforehand_alerts_nobody(tmp_path) -> None:
+    off_s = WARM_S + 5 * MINUTE
+    off = Exclusion(
+        "x",
+        T0 + off_s,
+        T0 + off_s + 20 * MINUTE,
+        "alice",
+        "CHG-1",
+        T0,
+        Covers(sites=frozenset({"leeds"})),
+    )
+
+    def happens(path: Path, at_s: int) -> Counted:
+        if path == THIRD:
+            return ALL if at_s >= off_s else NONE
+        at_leeds = "leeds" in (path.src, path.dst)
+        return ALL if at_leeds and during(at_s, off_s, 15) else NONE
+
+    judged = await judge(History(LOSS, off_s + 40 * MINUTE, happens, exclusions=[off]), tmp_path)
+    check(judged)
+    assert pages(judged, THIRD)
+    assert not pages(judged, ONE)
+    assert not pages(judged, OTHER)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_any_history(tmp_path, seed) -> None:
+    chance = random.Random(seed)
+    faults = [
+        (
+            chance.choice(PATHS),
+            WARM_S + 10 * chance.randrange(240),
+            chance.choice([2, 5, 10, 30]),
+            chance.choice([2, 10, 50]),
+        )
+        for _ in range(8)
+    ]
+    silences = [
+        (
+            chance.choice(["london", "leeds", "dundee"]),
+            WARM_S + 10 * chance.randrange(240),
+            chance.choice([1, 4, 12]),
+        )
+        for _ in range(3)
+    ]
+
+    def happens(path: Path, at_s: int) -> Counted:
+        bad = [
+            b for p, start_s, minutes, b in faults if p == path and during(at_s, start_s, minutes)
+        ]
+        return Counted(bad=max(bad, default=0))
+
+    def reaches(path: Path, at_s: int) -> int | None:
+        silent = any(s == path.src and during(at_s, start_s, m) for s, start_s, m in silences)
+        return None if silent else at_s + 10
+
+    judged = await judge(History(LOSS, WARM_S + 70 * MINUTE, happens, reaches), tmp_path)
+    check(judged)
+    assert judged.fired(judged.engine, alertname="SLOBurnPage")

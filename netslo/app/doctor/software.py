@@ -26,6 +26,7 @@ EXTRAS: Final = {  # distributions, as pyproject.toml has them (a test compares)
     ),
     "analytics": (
         "aiohttp",
+        "Jinja2",
         "numba",
         "llvmlite",
         "opentelemetry-proto",

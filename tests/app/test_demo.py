@@ -85,8 +85,9 @@ def test_the_incident_burns_its_budget_and_nobody_elses(demo) -> None:
     incident = state["incident"]
     assert incident["path"] == "london:edinburgh/ef"
     assert 0 < incident["visible_after"] <= 25
-    burning = {slo["path"] for slo in state["slos"] if slo["severity"] == "page"}
-    assert incident["path"] in burning
+    # Its page is over by then, as the short windows are: what it cost still makes a ticket.
+    told = {slo["path"] for slo in state["slos"] if slo["severity"] is not None}
+    assert incident["path"] in told
     hit = next(
         slo
         for slo in state["slos"]

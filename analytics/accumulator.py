@@ -1,68 +1,87 @@
-"""Long-lived counters of many streams: windows are added when they come and leave exactly."""
+"""Long-lived counters of many streams: windows are added when they come and leave exactly.
+
+Counters are as narrow as the number of values of their stream allows: no counter is larger than
+that, so none overflows. Over most horizons of most paths that is 16 bits.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics import _kernels
 from analytics.layouts import Runs
 from analytics.merging import offsets_of
+from analytics.shelves import Places, Shelf
 from analytics.tables import Side
 
 _ALIGN: Final = 64  # buckets: a stream's counters grow by half a binade of scale 7, so seldom
 _FAR: Final = np.int64(2**62)
+_WIDTHS: Final = (np.uint16, np.uint32, np.uint64)
+_WIDEST: Final = len(_WIDTHS) - 1
+_TOTALS_MAX: Final = np.array([np.iinfo(width).max for width in _WIDTHS[:_WIDEST]], dtype=np.int64)
+_MANY: Final = 2**40  # values of one row: above any limit, and millions of such rows fit 64 bits
 
 
 class Accumulator:
     """One side of the sketches of the streams 0 to n - 1, at one scale.
 
-    Each stream has a run of neighbouring counters somewhere in one long array. A run that must
-    grow moves to the end of it, and what it leaves is dropped when the array is full: so
-    growing costs what the stream has, not what all streams have.
+    Each stream has a run of neighbouring counters on the shelf of its width. A run that must
+    become longer or wider moves, so growing costs what the stream has, not what all streams have.
     """
 
     def __init__(self) -> None:
-        self._first = np.zeros(0, dtype=np.int64)
-        self._place = np.zeros(0, dtype=np.int64)
-        self._length = np.zeros(0, dtype=np.int64)
-        self._counts = np.zeros(0, dtype=np.int64)
-        self._used = 0  # of the long array; behind it all is zero
+        none = np.zeros(0, dtype=np.int64)
+        self._first, self._place, self._length = none, none, none
+        self._total = none  # of each stream, or more
+        self._width = np.zeros(0, dtype=np.uint8)  # which shelf; never a narrower one again
+        self._shelves = [Shelf(np.zeros(0, dtype=width)) for width in _WIDTHS]
 
     @property
     def nbytes(self) -> int:
         """How much memory the counters take."""
-        return self._counts.nbytes + 24 * len(self._first)
+        by_stream = self._first, self._place, self._length, self._total, self._width
+        counts = (shelf.counts for shelf in self._shelves)
+        return sum(each.nbytes for each in by_stream) + sum(each.nbytes for each in counts)
 
     def add(self, side: Side, streams: NDArray[np.int32], sign: int) -> None:
-        """Add rows to their streams, or take them away, `sign` being 1 or -1."""
+        """Add rows to their streams, or take them away, `sign` being 1 or -1.
+
+        What is taken away was added before, in whichever parts.
+        """
         lengths = np.diff(side.offsets)
         rows = np.flatnonzero(lengths)
         if not len(rows):
             return
         stream, low = streams[rows].astype(np.int64), side.first[rows]
+        self._grow(int(stream.max()) + 1)
+        counts, begins = side.counts[: side.offsets[-1]], side.offsets[:-1][rows]
+        sums = np.add.reduceat(counts, begins, dtype=np.uint64)
+        # Parts cut off here are no less than the whole cut off: a total never falls short.
+        np.add.at(self._total, stream, sign * np.minimum(sums, _MANY).astype(np.int64))
         self._cover(stream, low, low + lengths[rows])
-        target = np.full(len(streams), -1, dtype=np.int64)
-        target[rows] = self._place[stream] + low - self._first[stream]
-        _add(side, target, sign, self._counts)
+        places = self._place[stream] + low - self._first[stream]
+        width = self._width[stream]
+        for which in np.unique(width).tolist():
+            target = np.full(len(streams), -1, dtype=np.int64)
+            target[rows] = np.where(width == which, places, -1)
+            self._shelves[which].add(side, target, sign)
 
     def runs(self, scale: int, streams: int) -> Runs:
         """Return a copy of the counters of so many streams."""
         self._grow(streams)
         offsets = offsets_of(self._length)
-        counts = np.zeros(int(offsets[-1]), dtype=np.int64)
+        wide = bool((self._width == _WIDEST).any())
+        counts: NDArray[Any] = np.zeros(int(offsets[-1]), dtype=np.uint64 if wide else np.uint32)
         self._copy(np.arange(len(self._length)), offsets[:-1], counts)
-        return Runs(scale, self._first.copy(), offsets, counts.view(np.uint64))
+        return Runs(scale, self._first.copy(), offsets, counts)
 
-    def _cover(
-        self, stream: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
-    ) -> None:
-        """Have counters for the buckets from low to high of each stream."""
-        self._grow(int(stream.max()) + 1)
+    def _cover(self, stream: Places, low: Places, high: Places) -> None:
+        """Have counters, wide enough, for the buckets from low to high of each stream."""
         first, length = self._first[stream], self._length[stream]
         short = (low < first) | (high > first + length)
+        short |= _width_of(self._total[stream]) > self._width[stream]
         if not short.any():
             return
         growing = np.unique(stream[short])
@@ -72,59 +91,52 @@ class Accumulator:
         at = np.searchsorted(growing, stream[short])
         np.minimum.at(begin, at, low[short] // _ALIGN * _ALIGN)
         np.maximum.at(end, at, -(-high[short] // _ALIGN) * _ALIGN)
-        self._move(growing, begin, end - begin)
+        width = np.maximum(self._width[growing], _width_of(self._total[growing]))
+        for which in np.unique(width).tolist():
+            mine = width == which
+            self._move(which, growing[mine], begin[mine], (end - begin)[mine])
 
-    def _move(
-        self, streams: NDArray[np.int64], first: NDArray[np.int64], length: NDArray[np.int64]
-    ) -> None:
-        """Give streams longer runs, at the end of the long array."""
-        room = int(length.sum())
-        if self._used + room > len(self._counts):
-            self._compact(room)
+    def _move(self, which: int, streams: Places, first: Places, length: Places) -> None:
+        """Give streams longer or wider runs, at the end of a shelf."""
         offsets = offsets_of(length)
-        place = self._used + offsets[:-1]
+        room = int(offsets[-1])
+        if not self._shelves[which].has_room(room):
+            self._compact(which, room)
+        place = self._shelves[which].take(room) + offsets[:-1]
         shift = np.where(self._length[streams] > 0, self._first[streams] - first, 0)
-        self._copy(streams, place + shift, self._counts)
-        self._used += room
+        self._copy(streams, place + shift, self._shelves[which].counts)
         self._first[streams], self._place[streams] = first, place
-        self._length[streams] = length
+        self._length[streams], self._width[streams] = length, which
 
-    def _compact(self, room: int) -> None:
-        """Drop what runs have left behind, and have room for more."""
-        offsets = offsets_of(self._length)
+    def _compact(self, which: int, room: int) -> None:
+        """Drop what runs have left behind on a shelf, and have room for more."""
+        there = np.flatnonzero(self._width == which)
+        offsets = offsets_of(self._length[there])
         used = int(offsets[-1])
-        counts = np.zeros(used + max(room, (used + room) // 4), dtype=np.int64)
-        self._copy(np.arange(len(self._length)), offsets[:-1], counts)
-        self._place, self._counts, self._used = offsets[:-1].copy(), counts, used
+        fresh = np.zeros(used + max(room, (used + room) // 4), dtype=_WIDTHS[which])
+        self._copy(there, offsets[:-1], fresh)
+        self._place[there] = offsets[:-1]
+        self._shelves[which] = Shelf(fresh, used)
 
-    def _copy(
-        self, streams: NDArray[np.int64], places: NDArray[np.int64], out: NDArray[np.int64]
-    ) -> None:
+    def _copy(self, streams: Places, places: Places, out: NDArray[Any]) -> None:
         """Write the runs of streams to these places."""
-        if _kernels.pays(int(self._length[streams].sum())):
-            from analytics._kernels import sliding as kernel
-
-            kernel.copy_runs(self._counts, self._place[streams], self._length[streams], places, out)
-            return
-        for stream, place in zip(streams.tolist(), places.tolist(), strict=True):
-            begin, length = self._place[stream], self._length[stream]
-            out[place : place + length] = self._counts[begin : begin + length]
+        for which in np.unique(self._width[streams]).tolist():
+            mine = self._width[streams] == which
+            some = streams[mine]
+            runs = (self._place[some], self._length[some], places[mine])
+            self._shelves[which].copy(*runs, out)
 
     def _grow(self, streams: int) -> None:
         more = streams - len(self._first)
         if more > 0:
-            none = np.zeros(more, dtype=np.int64)
-            self._first, self._place, self._length = (
-                np.append(known, none) for known in (self._first, self._place, self._length)
-            )
+            self._first, self._place, self._length, self._total, self._width = (
+                np.append(known, np.zeros(more, dtype=known.dtype))
+                for known in (
+                    self._first, self._place, self._length, self._total, self._width
+                )
+            )  # fmt: skip
 
 
-def _add(side: Side, target: NDArray[np.int64], sign: int, out: NDArray[np.int64]) -> None:
-    if _kernels.pays(len(side.counts)):
-        from analytics._kernels import sliding as kernel
-
-        kernel.add_signed(side.offsets, side.counts, target, sign, out)
-        return
-    for row in np.flatnonzero(target >= 0).tolist():
-        counts = side.counts[side.offsets[row] : side.offsets[row + 1]].astype(np.int64)
-        out[target[row] : target[row] + len(counts)] += sign * counts
+def _width_of(totals: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the shelf on which counters of streams with so many values belong."""
+    return np.searchsorted(_TOTALS_MAX, totals, side="left")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.summary import distribution
+from analytics.summary import distributions
 from analytics.table import SketchTable
 from netslo.errors import ConfigurationError
 
@@ -45,8 +45,14 @@ class ByKey:
         return keys[:top]
 
     def shapes(self, keys: Iterable[str], qs: Sequence[float]) -> dict[str, Any]:
-        """Return shape Q of each key."""
-        return {key: distribution(self.table.sketch(self.numbers[key]), qs) for key in keys}
+        """Return shape Q of each key, and what of it is no finite number."""
+        wanted = list(keys)
+        numbers = [self.numbers[key] for key in wanted]
+        found = dict(zip(wanted, distributions(self.table, numbers, qs), strict=True))
+        apart = self.table.nan_count[numbers], self.table.infinite_count[numbers]
+        for shape, nan, infinite in zip(found.values(), *apart, strict=True):
+            shape |= {"nan": int(nan), "infinite": int(infinite)}
+        return found
 
 
 def _encoded(keys: Any) -> tuple[list[str], NDArray[np.int64]]:

@@ -60,7 +60,7 @@ def quantiles(
     scale: int,
     as_json: bool,  # noqa: FBT001 - click passes it so
 ) -> None:
-    """Print quantiles of the numbers in FILE, each with its 95 % interval.
+    """Print quantiles of the numbers in FILE, each with its 95 % interval, sketch's error included.
 
     FILE has a number per line, or is a CSV file (--column NAME), a Parquet file, a
     one-dimensional .npy array, or - for standard input. It is read in chunks, whatever its size.
@@ -133,10 +133,14 @@ def _print_by_key(
         table.add_row(key, f"{shape['count']:,}", *cells)
     console = Console(highlight=False)
     console.print(table)
+    error = max(shape["relative_error"] or 0.0 for shape in shapes.values())
     console.print(
         f"{len(keys):,} of {len(found.numbers):,} keys; relative error of a quantile at most "
-        f"{found.table.relative_error:.2%}"
+        f"{error:.2%}"
     )
+    nan, infinite = (sum(shape[what] for shape in shapes.values()) for what in ("nan", "infinite"))
+    if nan or infinite:
+        console.print(f"Counted apart: {nan:,} NaN, {infinite:,} infinite")
 
 
 def _print_table(shape: dict[str, Any]) -> None:
@@ -155,7 +159,7 @@ def _print_table(shape: dict[str, Any]) -> None:
     console.print(
         f"{shape['count']:,} values from {_figure(shape['min'])} to {_figure(shape['max'])}, "
         f"sum {_figure(shape['sum'])}; relative error of a quantile at most "
-        f"{shape['relative_error']:.2%}"
+        f"{shape['relative_error']:.2%}, which the intervals include"
     )
     if not bounded:
         console.print("-: too few values to bound the quantile on that side")

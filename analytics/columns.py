@@ -118,7 +118,7 @@ def _text(file: str, lines: Iterator[str]) -> Iterator[Values]:
 
 def _numbers(file: str, lines: list[str], first: int) -> Values:
     text = "".join(lines)
-    if not _CAREFUL.search(text):
+    if not _CAREFUL.search(text) and not text.isspace():  # numpy takes a lone blank line for -1
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # numpy stops at what is no number, and warns
             try:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from analytics import _kernels
 from analytics.buckets import Buckets
 from analytics.layouts import Pairs, Statistics
-from analytics.mapping import SMALLEST_NORMAL, bucket_index, representative
+from analytics.mapping import SMALLEST_NORMAL, bucket_index, enclosing, representative
 from analytics.order_statistics import interval_ranks
 from analytics.pairs import buckets_of
 from analytics.row_sketch import sketch_of
@@ -112,7 +112,8 @@ def intervals(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return order-statistic confidence intervals of a quantile: low and high, each (rows,).
 
-    NaN where the sample of a row is too small to bound that side; see `Sketch.interval`.
+    The sketches' own error is in them. NaN where the sample of a row is too small to bound that
+    side; see `Sketch.interval`.
 
     Raises:
         ValueError: `q` or `level` is not strictly between 0 and 1.
@@ -124,7 +125,8 @@ def intervals(
     ranks = np.array(said, dtype=np.int64)[which]
     found = at_ranks(rows, ranks, totals)
     found[(ranks < 0) | (ranks >= totals[:, None])] = np.nan
-    return found[:, 0], found[:, 1]
+    low, high = enclosing(found[:, 0], found[:, 1], rows.positive.scale)
+    return np.maximum(low, rows.statistics.min), np.minimum(high, rows.statistics.max)
 
 
 def cdf(rows: Rows, xs: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

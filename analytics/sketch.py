@@ -19,7 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from analytics import _kernels
 from analytics.buckets import Buckets, SignedBuckets
-from analytics.mapping import SCALE_MAX, SCALE_MIN, SMALLEST_NORMAL, index_range, relative_error
+from analytics.mapping import (
+    SCALE_MAX,
+    SCALE_MIN,
+    SMALLEST_NORMAL,
+    enclosing,
+    index_range,
+    relative_error,
+)
 from analytics.order_statistics import interval_ranks
 from analytics.reading import Reading, count_up_to, outer_bounds
 
@@ -231,14 +238,20 @@ class Sketch:
     def interval(self, q: float, level: float = 0.95) -> tuple[float | None, float | None]:
         """Return an order-statistic confidence interval of the quantile of the population.
 
-        It holds for any distribution of independent values. An end is None where the
-        sample is too small to bound it. The sketch's own error comes on top.
+        It holds for any distribution of independent values, and the sketch's own error is in
+        it: each end is moved outwards by `relative_error`, up to the smallest and the largest
+        value. An end is None where the sample is too small to bound it.
 
         Raises:
             ValueError: `q` or `level` is not strictly between 0 and 1.
         """
         low, high = interval_ranks(self.count, q, level)
-        return self._at_rank(low), self._at_rank(high)
+        ends = np.array([self._at_rank(low), self._at_rank(high)])
+        below, above = enclosing(ends[:1], ends[1:], self.scale)
+        return (
+            None if low is None else max(float(below[0]), self._min),
+            None if high is None else min(float(above[0]), self._max),
+        )
 
     def cdf(self, x: float) -> tuple[float, float]:
         """Return bounds of the fraction of values which are at most `x`; NaN when empty.
@@ -337,8 +350,8 @@ class Sketch:
             self._reading = Reading.of(self._buckets, self.zero_count, self._min, self._max)
         return self._reading
 
-    def _at_rank(self, rank: int | None) -> float | None:
-        return None if rank is None else float(self._read().at_ranks(np.array([rank]))[0])
+    def _at_rank(self, rank: int | None) -> float:
+        return math.nan if rank is None else float(self._read().at_ranks(np.array([rank]))[0])
 
 
 def _checked_total(buckets: SignedBuckets, *others: int) -> int:

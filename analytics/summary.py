@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.order_statistics import interval_ranks
 from analytics.sketch import Sketch
+
+if TYPE_CHECKING:  # a probe does without tables
+    from analytics.table import SketchTable
 
 DEFAULT_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 LEVEL: Final = 0.95
@@ -36,6 +39,30 @@ def distribution(
     )
 
 
+def distributions(
+    table: SketchTable,
+    keys: Sequence[int],
+    qs: Sequence[float] = DEFAULT_QUANTILES,
+    level: float = LEVEL,
+) -> list[dict[str, Any]]:
+    """Return shape Q of some keys of a table, all read at once."""
+    values = table.quantiles(qs)
+    ends = [table.intervals(q, level) if 0 < q < 1 else None for q in qs]
+    columns = (table.count, table.sum, table.min, table.max, table.relative_errors())
+    count, sum_, min_, max_, error = (column[keys].tolist() for column in columns)
+    shapes = []
+    for n, key in enumerate(keys):
+        if not count[n]:
+            shapes.append(distribution(None, qs))
+            continue
+        quantiles = {}
+        for q, value, interval in zip(qs, values[key].tolist(), ends, strict=True):
+            low, high = (math.nan, math.nan) if interval is None else (e[key] for e in interval)
+            quantiles[_name(q)] = _figures(value, _known(low), _known(high))
+        shapes.append(_shape(count[n], sum_[n], min_[n], max_[n], error[n], quantiles))
+    return shapes
+
+
 def exact_distribution(
     values: NDArray[np.float64], qs: Sequence[float] = DEFAULT_QUANTILES, level: float = LEVEL
 ) -> dict[str, Any]:
@@ -52,6 +79,10 @@ def exact_distribution(
             *(None if rank is None else float(ordered[rank]) for rank in ranks)
         )
     return _shape(count, float(values.sum()), float(ordered[0]), float(ordered[-1]), 0.0, quantiles)
+
+
+def _known(end: float) -> float | None:
+    return None if math.isnan(end) else float(end)
 
 
 def _figures(value: float | None, low: float | None, high: float | None) -> dict[str, float | None]:

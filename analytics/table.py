@@ -212,6 +212,13 @@ class SketchTable:
             low[key], high[key] = (np.nan if end is None else end for end in ends)
         return low, high
 
+    def relative_errors(self) -> Values:
+        """Return alpha of each key: larger where its values span more than the bucket limit."""
+        found = np.full(len(self), self.relative_error)
+        for key in self._odd_keys():
+            found[key] = self.sketch(key).relative_error
+        return found
+
     def sketch(self, key: int) -> Sketch:
         """Return the sketch of one key, on its own.
 

@@ -71,14 +71,16 @@ def _exercise() -> None:
         merging.add_runs(edges, counts, whole, wide)
         merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts, whole)
         merging.fill_runs(edges, index, counts, edges, counts)
-        sliding.add_signed(edges, counts, whole, 1, whole)
+        for counters in (index, narrow, wide):
+            sliding.add_signed(edges, counts, whole, 1, counters)
         readout.row_totals(edges, counts, whole)
         readout.entries_at_ranks(edges, counts, whole, pairs[:0], pairs[:0])
         readout.counts_below(edges, index, counts, whole, pairs[:0])
         readout.row_quantiles(
             edges, index, counts, real, whole, wide, whole, real, real, real, np.zeros((0, 0))
         )
-    sliding.copy_runs(whole, whole, whole, whole, whole)
+    for source, copied in ((index, index), (index, narrow), (index, wide), (narrow, wide)):
+        sliding.copy_runs(source, whole, whole, whole, copied)
     none = Columns.room(np.zeros(5, dtype=np.int64))
     blobs.pack_sizes(0, 0, 0, np.zeros(30, dtype=np.uint8))
     columns = (none.numbers, none.specials, none.doubles, none.first, none.offsets)

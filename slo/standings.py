@@ -23,7 +23,6 @@ from slo.ranges import Ranges, SpendKey
 
 _PATIENCE_S: Final = 5.0
 _SLICE_S: Final = 30
-_AHEAD_S: Final = 60  # a clock set back by more leaves the ledger in a future that is none
 
 _log = logging.getLogger(__name__)
 
@@ -57,8 +56,8 @@ class Standings:
         }
         self._clock = clock
         self._exclusions = tuple(exclusions)
-        self._kept: tuple[Ledger, Follower] | None = None
-        self._making: tuple[Ledger, Follower] | None = None  # the next one
+        self._kept: tuple[Ledger, Follower[Ledger]] | None = None
+        self._making: tuple[Ledger, Follower[Ledger]] | None = None  # the next one
         self._mending = False  # a ledger of another time is awaited
         self._between: Callable[[Callable[[], None]], None] | None = None
         self._slicing = threading.Lock()  # of the next two
@@ -95,7 +94,7 @@ class Standings:
         if self._kept is None:
             return None
         ledger, follower = self._kept
-        if self._is_ahead(ledger):
+        if follower.astray:
             self._mend()
             return None
         with follower.up_to_date(_PATIENCE_S) as known:
@@ -104,19 +103,14 @@ class Standings:
             standing = ledger.standing(with_exclusions=with_exclusions)
         return standing.with_spends(self._read_slices(standing.now_s))
 
-    def _is_ahead(self, ledger: Ledger) -> bool:
-        return ledger.now_s - self._clock() > _AHEAD_S
-
     def _mend(self) -> None:
         """Have a new ledger made, once: what has left a window does not come back to it."""
         with self._lock:
-            mending = self._mending or (
-                self._making is not None and not self._is_ahead(self._making[0])
-            )
+            mending = self._mending or (self._making is not None and not self._making[1].astray)
             if mending or self._between is None:
                 return
             self._mending = True
-        _log.warning("the clock was set back: burn rates and budgets are worked out anew")
+        _log.warning("the clock was set: burn rates and budgets are worked out anew")
         self._between(self._begin_anew)
 
     def read(
@@ -152,7 +146,7 @@ class Standings:
                 self._sliced_s = now_s
             return self._of_slices
 
-    def _make(self) -> tuple[Ledger, Follower]:
+    def _make(self) -> tuple[Ledger, Follower[Ledger]]:
         """Make a ledger; between commits, for its history ends where the following begins."""
         now_s = int(self._clock()) // WINDOW_S * WINDOW_S
         ledger = Ledger(
@@ -184,7 +178,7 @@ class Standings:
         if old is not None:
             old[1].stop()
 
-    def _all(self) -> list[tuple[Ledger, Follower]]:
+    def _all(self) -> list[tuple[Ledger, Follower[Ledger]]]:
         with self._lock:
             return [each for each in (self._kept, self._making) if each is not None]
 

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from analytics._kernels.compilation import compiled
 from analytics.layouts import Counts
 
+Counters = NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]
+
 
 @compiled
 def add_signed(
@@ -15,7 +17,7 @@ def add_signed(
     counts: Counts,
     target: NDArray[np.int64],  # (rows,) where in `out` a row's first bucket is; < 0: left out
     sign: int,  # 1 or -1
-    out: NDArray[np.int64],  # changed in place; every row falls inside
+    out: Counters,  # changed in place; every row falls inside, and no counter overflows
 ) -> None:
     for row in range(target.shape[0]):
         if target[row] >= 0:
@@ -23,19 +25,19 @@ def add_signed(
             source, place = counts[begin:end], out[target[row] : target[row] + end - begin]
             if sign > 0:
                 for i in range(source.shape[0]):
-                    place[i] += np.int64(source[i])
+                    place[i] += source[i]
             else:
                 for i in range(source.shape[0]):
-                    place[i] -= np.int64(source[i])
+                    place[i] -= source[i]
 
 
 @compiled
 def copy_runs(
-    source: NDArray[np.int64],
+    source: Counters,
     begins: NDArray[np.int64],  # (runs,) in `source`
     lengths: NDArray[np.int64],  # (runs,)
     places: NDArray[np.int64],  # (runs,) in `out`; every run falls inside
-    out: NDArray[np.int64],  # changed in place; may be `source` where no run overlaps a place
+    out: Counters,  # no narrower; may be `source` where no run overlaps a place; changed in place
 ) -> None:
     for row in range(begins.shape[0]):
         begin, place = begins[row], places[row]

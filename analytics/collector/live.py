@@ -5,6 +5,8 @@ Figures come from memory, so asking costs the store nothing and does not grow wi
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +18,7 @@ from analytics.frame import Frame
 from analytics.horizons import HORIZONS, Horizon
 from analytics.sketch import Sketch
 from analytics.sliding import Sliding, View
+from analytics.store.interface import PointHistory
 from analytics.streams import Packets, Stream, Streams
 from analytics.windows import PacketCounts, SeriesKey, SketchKey
 from netslo.metrics import DELAY, DELAY_VARIATION, JITTER, RTT
@@ -24,6 +27,8 @@ from netslo.model import WINDOW_S, Quality
 # The others are kept by `cumulative` and the store alone: each would take as much memory again.
 _METRICS: Final = (RTT, JITTER, DELAY, DELAY_VARIATION)
 _OUTCOMES: Final = ("answered", "lost", "unmeasured")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -131,7 +136,7 @@ class _Recents:
         return False
 
 
-class Live(Follower):
+class Live:
     """Keeps the horizons. `note` and `read` may be called by any thread."""
 
     def __init__(
@@ -140,12 +145,71 @@ class Live(Follower):
         clock: Callable[[], float],
         horizons: tuple[Horizon, ...] = HORIZONS,
     ) -> None:
-        self._recents = _Recents(streams, horizons, int(clock()) // WINDOW_S * WINDOW_S)
-        super().__init__(self._recents, clock, "figures of the last days")
+        self._streams = streams
+        self._clock = clock
+        self._horizons = horizons
+        self._follower = Follower(self._empty(), clock, "figures of the last days")
+        self._history: Callable[[], PointHistory] | None = None
+        self._between: Callable[[Callable[[], None]], None] | None = None
+        self._mending = False  # the table will be made anew
+        self._lock = threading.Lock()  # of whether it will
+
+    def start(
+        self,
+        history: Callable[[], PointHistory],
+        between: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        """Begin with what a store holds.
+
+        Args:
+            history: Reads what is committed by then; nothing of it may be noted later.
+            between: Has something done while nothing is committed. Without it the figures do not
+                recover from a clock that was set back.
+        """
+        self._history, self._between = history, between
+        self._follower.start(history())
+
+    def stop(self) -> None:
+        """End what goes on behind."""
+        self._follower.stop()
+
+    def note(self, frame: Frame) -> None:
+        """Take what was committed."""
+        self._follower.note(frame)
+
+    @property
+    def problem(self) -> str | None:
+        """Why there are no figures."""
+        return self._follower.problem
 
     def read(self, horizon: Horizon, patience_s: float = 5.0) -> Recent | None:
         """Return all series over one horizon; None where there are no figures (yet)."""
-        with self.up_to_date(patience_s) as known:
+        if self._follower.astray and self._mend():
+            return None
+        with self._follower.up_to_date(patience_s) as known:
             if not known:
                 return None
-            return Recent(self._recents.sliding.view(horizon), dict(self._recents.index))
+            recents = self._follower.table
+            return Recent(recents.sliding.view(horizon), dict(recents.index))
+
+    def _mend(self) -> bool:
+        """Have the table made anew, once; whether it will be."""
+        if self._between is None or self.problem is not None:
+            return False
+        with self._lock:
+            if not self._mending and self._follower.ready:
+                self._mending = True
+                _log.warning("the clock was set: figures of the last days are made anew")
+                self._between(self._begin_anew)
+        return True
+
+    def _begin_anew(self) -> None:
+        assert self._history is not None
+        try:
+            self._follower.begin_anew(self._empty(), self._history())
+        finally:
+            self._mending = False
+
+    def _empty(self) -> _Recents:
+        now_s = int(self._clock()) // WINDOW_S * WINDOW_S
+        return _Recents(self._streams, self._horizons, now_s)

@@ -133,7 +133,7 @@ def create_app(
             reports=board.reports,
             noise_floors=board.noise_floors,
         )
-        live.start(store.history())  # before the first batch is committed
+        live.start(store.history, writer.between)  # before the first batch is committed
         for companion in companions:
             companion.start(beside)
         try:

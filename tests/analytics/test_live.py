@@ -12,10 +12,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from some_windows import PATHS, T0, make_batch, make_window, sketch_of, windows
 
+from analytics.collector.early import Early
 from analytics.collector.live import Live
 from analytics.frame import Frame
 from analytics.horizons import HORIZONS
 from analytics.store.sqlite import SqliteStore
+from analytics.streams import Streams
 from analytics.windows import PathWindow, Selector, SketchKey
 from netslo.metrics import JITTER, RTT
 from netslo.model import Quality
@@ -82,7 +84,7 @@ def test_a_restart_and_late_windows_change_nothing(
         if compacted:
             store.maintain(NOW_S)
     with closing(Room(file)) as room:
-        room.live.start(room.store.history())
+        room.live.start(room.store.history)
         room.check()
         for window in after:
             room.keep(window)
@@ -94,7 +96,7 @@ def test_a_restart_and_late_windows_change_nothing(
 def test_what_is_committed_while_the_history_is_read_counts_once(tmp_path) -> None:
     with closing(Room(tmp_path / "store.sqlite")) as room:
         room.keep(make_window(NOW_S - DAY_S * 3))
-        room.live._waiting.clear()  # it is in the history
+        room.live._follower._waiting.clear()  # it is in the history
         gate, history = threading.Event(), room.store.history()
         frames = history.frames
 
@@ -103,7 +105,7 @@ def test_what_is_committed_while_the_history_is_read_counts_once(tmp_path) -> No
             return frames(*span, **options)
 
         history.frames = slow
-        room.live.start(history)
+        room.live.start(lambda: history)
         assert room.live.read(HORIZONS[0], patience_s=0.01) is None
         room.keep(make_window(NOW_S - DAY_S * 3), make_window(NOW_S - 50))
         room.store.maintain(NOW_S)
@@ -113,7 +115,7 @@ def test_what_is_committed_while_the_history_is_read_counts_once(tmp_path) -> No
 
 def test_windows_of_a_clock_ahead_of_ours_wait_for_their_time(tmp_path) -> None:
     with closing(Room(tmp_path / "store.sqlite")) as room:
-        room.live.start(room.store.history())
+        room.live.start(room.store.history)
         room.keep(make_window(NOW_S + 20), make_window(NOW_S - 10))
         room.check()
         room.now_s += 40
@@ -122,11 +124,65 @@ def test_windows_of_a_clock_ahead_of_ours_wait_for_their_time(tmp_path) -> None:
         assert [recent.packets(key).due for key in recent] == [6]
 
 
+def test_a_clock_that_was_ahead_takes_nothing_from_the_figures_for_long(tmp_path, caplog) -> None:
+    with closing(Room(tmp_path / "store.sqlite")) as room:
+        errands = []
+        room.live.start(room.store.history, errands.append)
+        room.keep(make_window(NOW_S - 20), make_window(NOW_S - 90_000))
+        room.check()
+        room.now_s = NOW_S + 3 * DAY_S  # and no probe's is
+        room.check()
+        room.keep(make_window(NOW_S - 10, rtts=(0.5, 0.6)))
+        room.check()
+        room.now_s = NOW_S + 10
+        assert room.live.read(HORIZONS[0]) is None  # rather than what is wrong
+        assert room.live.read(HORIZONS[0]) is None
+        assert len(errands) == 1
+        room.keep(make_window(NOW_S))  # before the writer comes to it
+        errands.pop()()
+        room.keep(make_window(NOW_S, lost=1))  # and after
+        room.check()
+        assert not errands
+    assert caplog.text.count("the clock was set") == 1
+
+
+def test_windows_ahead_are_bounded_and_none_is_missing_once_our_clock_is_right(tmp_path) -> None:
+    with closing(Room(tmp_path / "store.sqlite", NOW_S - DAY_S)) as room:
+        room.live._follower._early = Early(points_max=20)
+        errands = []
+        room.live.start(room.store.history, errands.append)
+        for back_s in range(300, 0, -10):  # probes know better than our clock
+            room.keep(make_window(NOW_S - back_s))
+        room.check()
+        room.now_s = NOW_S
+        room.live.read(HORIZONS[0])
+        while errands:
+            errands.pop()()
+        room.check()
+        minute = room.live.read(HORIZONS[0])
+        assert sum(minute.packets(key).due for key in minute) == 6 * 3
+
+
+@pytest.mark.parametrize("points_max", [10**6, 7])
+def test_what_waits_for_its_time_is_taken_once(points_max) -> None:
+    streams = Streams()
+    frame = Frame.of([make_window(NOW_S + 10 * n) for n in range(5)], streams)
+    early = Early(points_max)
+    early.put(frame)
+    assert early.due(NOW_S) == []
+    assert not early.lacks(NOW_S)
+    found = [early.due(NOW_S + 10 * n) for n in range(1, 7)]
+    kept = sum(each.points for frames in found for each in frames)
+    assert kept == (frame.points if points_max > frame.points else kept)
+    assert kept <= points_max
+    assert early.lacks(NOW_S + 50) == (kept < frame.points)
+
+
 def test_a_store_that_cannot_be_read_gives_no_figures(tmp_path) -> None:
     with closing(Room(tmp_path / "store.sqlite")) as room:
         history = room.store.history()
         history.frames = lambda *_, **__: 1 / 0
-        room.live.start(history)
+        room.live.start(lambda: history)
         assert room.live.read(HORIZONS[0]) is None
         assert "division" in room.live.problem
         room.keep(make_window(NOW_S - 10))  # and nothing else is harmed

@@ -1,6 +1,7 @@
 """`netslo quantiles` on files as people have them, good and bad."""
 
 import json
+import math
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,9 +16,12 @@ from pyarrow import parquet
 
 from analytics.cli import quantiles
 from analytics.columns import CHUNK, LINE_MAX, _line_by_line, _numbers
+from analytics.sketch import Sketch
+from analytics.summary import distribution
 from netslo.errors import ConfigurationError
 
-VALUES = np.random.default_rng(3).lognormal(-3.5, 0.5, 5000)
+RNG = np.random.default_rng(3)
+VALUES = RNG.lognormal(-3.5, 0.5, 5000)
 
 
 def run(*arguments, **options):
@@ -246,6 +250,29 @@ class TestByKey:
             "leeds": 1000,
         }
 
+    def test_each_key_has_the_intervals_of_its_values_alone(self, tmp_path, kind) -> None:
+        path = tmp_path / f"many.{kind}"
+        values = RNG.lognormal(-3, 1, 900)
+        values[1::3] *= 1e9  # of b
+        values[2::3] = [math.nan, math.inf] * 150
+        if kind == "parquet":
+            table = {"v": values, "k": ["a", "b", "c"] * 300}
+            parquet.write_table(pa.table(table), path)
+        else:
+            rows = zip(["a", "b", "c"] * 300, values.tolist(), strict=True)
+            path.write_text("k,v\n" + "".join(f"{k},{v!r}\n" for k, v in rows))
+        options = ["--column", "v", "--by", "k", "--q", "0,0.5,0.999", "--json"]
+        keys = json.loads(run(path, *options).output)["keys"]
+        for n, key in enumerate("ab"):
+            sketch = Sketch()
+            sketch.add(values[n::3])
+            expected = distribution(sketch, (0, 0.5, 0.999)) | {"nan": 0, "infinite": 0}
+            assert keys[key].pop("sum") == pytest.approx(expected.pop("sum"))
+            assert keys[key] == expected
+        assert (keys["c"]["nan"], keys["c"]["infinite"]) == (150, 150)
+        assert keys["c"]["quantiles"]["0.5"] == {"value": None, "low": None, "high": None}
+        assert "150 NaN, 150 infinite" in run(path, *options[:-1]).output
+
     def test_the_worst_come_first_where_asked(self, tmp_path, kind) -> None:
         options = ["--column", "rtt", "--by", "site", "--sort", "0.99", "--top", "2"]
         result = run(table_of(tmp_path, kind), *options)
@@ -291,6 +318,13 @@ def test_what_is_no_parquet_file_is_said(tmp_path, octets) -> None:
 LINE = st.sampled_from(
     ["1", "-2.5", "1e3", "nan", " 7 ", "", "# x", "1 2", "1_0", "0x1", "--1", "."]
 )
+
+
+@pytest.mark.parametrize("lines", [1, 2, CHUNK + 1])
+def test_blank_lines_are_no_numbers(tmp_path, lines) -> None:
+    path = tmp_path / "blank.txt"
+    path.write_text("\n" * lines)
+    assert "there is no finite number in it" in error_of(path)
 
 
 @given(st.lists(LINE | st.floats().map(repr), max_size=8), st.booleans())

@@ -7,7 +7,7 @@ twelfth of it, or what the annotation says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
@@ -81,8 +81,9 @@ class AlertReader:
         chosen = annotations.pairs
         if chosen is None:
             chosen = order(pairs) if policies else PAIRS
-        guard = Guard(annotations.bad_events_min or GUARD.bad_events_min, annotations.confidence)
-        return AlertPolicy(chosen, guard, tuple(targets.values()), annotations.escalation)
+        return AlertPolicy(
+            chosen, _guard(annotations), tuple(targets.values()), annotations.escalation
+        )
 
     def _find(
         self, entry: openslo.PolicyEntry, place: Place
@@ -198,3 +199,11 @@ class AlertReader:
                 )
             )
         return found
+
+
+def _guard(annotations: Annotations) -> Guard:
+    """Return the guard: who gives a number of bad events means just that number."""
+    least, confidence = annotations.bad_events_min, annotations.confidence
+    if least is None:
+        return GUARD if confidence is None else replace(GUARD, confidence=confidence)
+    return Guard(least, confidence)

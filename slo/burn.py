@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 from netslo.units import format_duration
 from slo.budget import Spend
+
+_COUNT_MAX: Final = 1000  # bad events beyond twice the mean: no chance is as small
 
 SHORT_DIVISOR: Final = 12  # the Workbook's: 1 h with 5 min, 3 d with 6 h
 
@@ -30,33 +33,66 @@ class Severity(StrEnum):
 class Guard:
     """What few events must show before they wake anybody.
 
-    Three packets a month lost at random must not: at 99.9 % and one packet a minute, a single
-    loss is a burn rate of 16 in the hour. From three on, false pages are rare. With
-    `confidence`, the long window must also be worse than its threshold at that level of
-    confidence (one-sided, Garwood 1936), whatever the number of bad events.
+    A few packets lost at random must not: at 99.9 % and one packet a minute, a single loss is a
+    burn rate of 16 in the hour. So the long window must hold `bad_events_min` bad events. With
+    `confidence`, it must hold so many that, on a path which spends half of its budget evenly,
+    this share of periods passes without a false alert of the pair: more where packets are few,
+    and no more than the threshold itself where there are many.
+
+    `parts` is what one event counts in the counters: see `slo.slices`.
     """
 
     bad_events_min: int = 3
     confidence: float | None = None
+    parts: int = 1
 
-    def admits(self, spend: Spend, threshold: Fraction) -> bool:
-        """Whether a long window that burns faster than `threshold` is more than chance."""
-        if spend.bad < self.bad_events_min:
-            return False
+    def least(self, budget: Fraction, threshold: Fraction, windows: Fraction) -> int:
+        """Return how many bad events, in the counters, a long window needs.
+
+        Args:
+            budget: The window's budget events.
+            threshold: The burn rate above which the pair fires.
+            windows: How many such windows a period has.
+        """
         if self.confidence is None:
-            return True
-        return chance_of_at_least(spend.bad, float(threshold * spend.budget)) < 1 - self.confidence
+            return self.parts * self.bad_events_min
+        # Nobody looks for a burn rate below a half and wants to be told of half of it.
+        healthy = float(min(Fraction(1), threshold) / 2 * budget / self.parts)
+        false_max = (1 - self.confidence) / float(windows)
+        return self.parts * _least_by_chance(self.bad_events_min, healthy, false_max)
+
+    def admits(self, spend: Spend, threshold: Fraction, windows: Fraction) -> bool:
+        """Whether a long window that burns faster than `threshold` is more than chance."""
+        if spend.bad < self.parts * self.bad_events_min:
+            return False
+        return spend.bad >= self.least(spend.budget, threshold, windows)
 
 
-GUARD: Final = Guard()
-BAD_EVENTS_MIN: Final = GUARD.bad_events_min
+GUARD: Final = Guard(3, 0.99)
+
+
+@lru_cache(maxsize=4096)
+def _least_by_chance(at_least: int, mean: float, false_max: float) -> int:
+    """Return the least count, from `at_least` on, that chance makes rare enough.
+
+    Of `mean` bad events in a window, each is the last of k with the chance that k - 1 others
+    came in the window before it. So k are seen mean * P(X >= k - 1) times a window, or less.
+    """
+    low, high = at_least, max(at_least, 2 * math.ceil(mean) + _COUNT_MAX)
+    while low < high:  # the chance falls as the count grows
+        middle = (low + high) // 2
+        if mean * chance_of_at_least(middle - 1, mean) <= false_max:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def chance_of_at_least(count: int, mean: float) -> float:
     """Return how likely a Poisson variable of `mean` is `count` or more.
 
     This is below alpha just when the exact lower bound of the mean, at confidence 1 - alpha,
-    lies above `mean`.
+    lies above `mean` (Garwood 1936).
     """
     if count <= 0:
         return 1.0
@@ -107,6 +143,10 @@ class BurnPair:
         """Return the burn rate to exceed, for a budget of `period_s` seconds."""
         return self.budget_share * period_s / self.long_s
 
+    def windows(self, period_s: int) -> Fraction:
+        """Return how many long windows a period of `period_s` seconds has."""
+        return Fraction(period_s, self.long_s)
+
     def error_ratio_min(self, target: Fraction, period_s: int) -> Fraction:
         """Return the error ratio to exceed; at 1 and above the pair can never fire."""
         return self.threshold(period_s) * (1 - target)
@@ -129,7 +169,7 @@ class BurnPair:
         return (
             long.burn_rate > threshold
             and short.burn_rate > threshold
-            and guard.admits(long, threshold)
+            and guard.admits(long, threshold, self.windows(period_s))
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from netslo.estate import Estate
 from netslo.units import format_duration, format_ms, format_rate
 from slo.budget import MissingData
+from slo.burn import Guard
 from slo.feasibility import ERROR_RATIOS, Figures, PairFigures, event_name, warn
 from slo.objective import Indicator, Objective
 
@@ -67,10 +68,17 @@ def explain_lines(objective: Objective, estate: Estate) -> list[str]:
         ),
         f"  missing   {missing_text(objective)}",
         f"  guard     at least {guard.bad_events_min} bad {event}s in the long window"
-        + (f", and {guard.confidence:.6g} confidence" if guard.confidence is not None else ""),
+        + _chance(guard),
     ]
     lines += [f"  {key:9} {text}" for key, text in _people(objective) if text]
     return lines
+
+
+def _chance(guard: Guard) -> str:
+    if guard.confidence is None:
+        return ""
+    periods = 1 / (1 - guard.confidence)
+    return f"; chance, at half of the budget, alerts once in {periods:.4g} periods at most"
 
 
 def missing_text(objective: Objective) -> str:
@@ -129,5 +137,6 @@ def _pair_json(each: PairFigures) -> dict[str, Any]:
         "detection": {
             ratio: None if time_s is None else float(time_s) for ratio, time_s in detection.items()
         },
+        "bad_events_min": each.bad_events_min,
         "event_interval_max": float(each.interval_max_s),
     }

@@ -195,10 +195,11 @@ def _annotations(objective: Objective) -> dict[str, str]:
         found[MISSING_DATA] = objective.missing_data.value
     if objective.coverage_min != DEFAULT_COVERAGE_MIN:
         found[COVERAGE_MIN] = format_share(objective.coverage_min)
-    if alerts.guard.bad_events_min != GUARD.bad_events_min:
-        found[BAD_EVENTS_MIN] = str(alerts.guard.bad_events_min)
-    if alerts.guard.confidence is not None:
-        found[CONFIDENCE] = f"{Decimal(repr(alerts.guard.confidence)):f}"
+    guard = alerts.guard
+    if guard != GUARD:
+        found[BAD_EVENTS_MIN] = str(guard.bad_events_min)
+        if guard.confidence is not None:
+            found[CONFIDENCE] = f"{Decimal(repr(guard.confidence)):f}"
     if objective.slices is not None and objective.slices.packets_min > 1:
         found[SLICE_PACKETS_MIN] = str(objective.slices.packets_min)
     if objective.exclusions:

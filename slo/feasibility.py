@@ -11,7 +11,7 @@ from netslo.estate import Estate
 from netslo.model import Direction, ProbeKind
 from netslo.units import format_duration
 from slo.annotations import BAD_EVENTS_MIN, PREFIX
-from slo.burn import BurnPair
+from slo.burn import BurnPair, Guard
 from slo.objective import Indicator, Objective
 from slo.place import Place
 
@@ -27,7 +27,9 @@ class PairFigures:
     error_ratio: Fraction  # to exceed
     bad_events: Fraction  # in the long window, at the threshold
     interval_s: Fraction  # from one event to the next, as planned
-    bad_events_min: int  # of the guard
+    bad_events_min: int  # of the guard, at this rate of events
+    guard: Guard
+    windows: Fraction  # long ones in a period
 
     @property
     def possible(self) -> bool:
@@ -35,9 +37,28 @@ class PairFigures:
         return self.error_ratio < 1
 
     @property
+    def slow(self) -> bool:
+        """Whether it waits for more bad events than exceed its threshold."""
+        return self.bad_events_min > int(self.bad_events) + 1
+
+    @property
     def interval_max_s(self) -> Fraction:
-        """The longest interval at which the threshold is as many bad events as the guard asks."""
-        return self.longest_interval_s(self.bad_events_min)
+        """The longest interval at which the guard asks for no more than the threshold does."""
+        return self.longest_interval_s(self.guard_met)
+
+    @property
+    def guard_met(self) -> int:
+        """The least threshold, in bad events, at which the guard asks for no more."""
+        bad = self.guard.bad_events_min
+        while self._asked_at(bad) > bad:
+            bad += 1
+        return bad
+
+    def _asked_at(self, bad: int) -> int:
+        """Return what the guard asks for at the rate at which the threshold is so many events."""
+        parts = self.guard.parts
+        budget = bad * parts / self.burn_rate
+        return self.guard.least(budget, self.burn_rate, self.windows) // parts
 
     def longest_interval_s(self, bad_events: int) -> Fraction:
         """Return the longest interval, in seconds, at which the threshold is so many events."""
@@ -52,7 +73,8 @@ class PairFigures:
         needed = self.error_ratio
         if error_ratio <= needed:
             return None
-        found = max(needed * self.pair.long_s, self.bad_events_min * self.interval_s) / error_ratio
+        guarded_s = self.bad_events_min * self.interval_s
+        found = max(needed * self.pair.long_s, guarded_s) / error_ratio
         return found if found <= self.pair.long_s else None
 
 
@@ -83,13 +105,18 @@ class Figures:
 
 def _pair_figures(objective: Objective, pair: BurnPair, interval_s: Fraction) -> PairFigures:
     error_ratio = pair.error_ratio_min(objective.target, objective.window_s)
+    threshold, windows = pair.threshold(objective.window_s), pair.windows(objective.window_s)
+    guard = objective.guard
+    budget = guard.parts * (1 - objective.target) * pair.long_s / interval_s
     return PairFigures(
         pair,
-        pair.threshold(objective.window_s),
+        threshold,
         error_ratio,
         pair.long_s * error_ratio / interval_s,
         interval_s,
-        objective.alerts.guard.bad_events_min,
+        guard.least(budget, threshold, windows) // guard.parts,
+        guard,
+        windows,
     )
 
 
@@ -146,7 +173,7 @@ def describe(pair: BurnPair) -> str:
 def _warn_of_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
     event = event_name(objective)
     for each in Figures.of(objective, estate).pairs:
-        if each.possible and each.bad_events < each.bad_events_min:
+        if each.possible and each.slow:
             yield (
                 f"the {describe(each.pair)} is slow: its threshold is "
                 f"{float(each.bad_events):.3g} bad {event}s, and it waits for "

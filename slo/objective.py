@@ -114,9 +114,8 @@ class Objective:
     @property
     def guard(self) -> Guard:
         """The guard in what is counted: packets, slices or parts of slices."""
-        guard = self.alerts.guard
         parts = 1 if self.slices is None else self.slices.events_per_slice
-        return replace(guard, bad_events_min=parts * guard.bad_events_min)
+        return replace(self.alerts.guard, parts=parts)
 
     def known(self, spend: Spend) -> Spend:
         """Return what a window says of burning: nothing when too little of it was measured.

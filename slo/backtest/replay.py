@@ -22,7 +22,7 @@ from analytics.store.eras import era_at
 from slo._kernels.burning import mark_burning
 from slo.backtest.history import History, Hole
 from slo.budget import MissingData, Spend
-from slo.burn import BurnPair
+from slo.burn import BurnPair, Guard
 from slo.exclusion import Exclusion
 from slo.ledger import Era
 from slo.objective import Objective
@@ -176,8 +176,8 @@ class _Judge:
     def _episodes(self, keys: Sequence[SpendKey], pair: BurnPair, sums: _Sums) -> list[Episode]:
         step_s, objective = self.history.step_s, self.objective
         long, short = pair.long_s // step_s, pair.short_s // step_s
-        threshold, guard = pair.threshold(objective.window_s), objective.alerts.guard
-        at = sums.burning(threshold, long, short, guard.bad_events_min)
+        threshold, guard = pair.threshold(objective.window_s), objective.guard
+        at = sums.burning(threshold, long, short, guard.parts * guard.bad_events_min)
         kept = (at[1] >= self.low) & (at[1] < self.high)
         at = _where(at, kept)
         if objective.missing_data is MissingData.IGNORE:
@@ -185,8 +185,7 @@ class _Judge:
             at = _where(at, sums.covered(at, long, least))
             at = _where(at, sums.covered(at, short, least))
         if guard.confidence is not None:
-            sure = [guard.admits(spend, threshold) for spend in sums.spends(at, long)]
-            at = _where(at, np.array(sure, dtype=np.bool_))
+            at = _where(at, sums.admitted(at, long, guard, pair, objective.window_s))
         row, first, last = _runs(at)
         if not len(row):
             return []
@@ -260,14 +259,21 @@ class _Sums:
         enough: NDArray[np.bool_] = events * least.denominator >= least.numerator * due
         return enough
 
-    def spends(self, at: Places, length: int) -> list[Spend]:
-        counts = (_at(sums, at, length) for sums in (self._event_sums, self._bad_sums))
-        budget = _at(np.cumsum(self._events * self._weights, axis=1), at, length)
-        return [
-            Spend(events, bad, 0, Fraction(units, self._unit))
-            for events, bad, units in zip(*(c.tolist() for c in counts), budget.tolist(),
-                                          strict=True)
-        ]  # fmt: skip
+    def admitted(
+        self, at: Places, length: int, guard: Guard, pair: BurnPair, period_s: int
+    ) -> NDArray[np.bool_]:
+        """Whether the bad events of a long window are more than chance."""
+        budgets = _at(np.cumsum(self._events * self._weights, axis=1), at, length)
+        distinct, place = np.unique(budgets, return_inverse=True)  # most windows have the same
+        threshold, windows = pair.threshold(period_s), pair.windows(period_s)
+        least = [
+            guard.least(Fraction(units, self._unit), threshold, windows)
+            for units in distinct.tolist()
+        ]
+        enough: NDArray[np.bool_] = (
+            self.bad_over(at, length) >= np.array(least, dtype=np.int64)[place]
+        )
+        return enough
 
     def budgets(self) -> NDArray[np.float64]:
         """Return the budget of the whole history by row, in events."""

@@ -16,12 +16,11 @@ from netslo.errors import ConfigurationError
 from netslo.estate import Estate
 from netslo.units import format_duration
 from slo.budget import MissingData
-from slo.burn import PAIRS, BurnPair, Severity, chance_of_at_least
+from slo.burn import PAIRS, BurnPair, Severity
 from slo.objective import Objective
 
 FAST_S: Final = 6 * 3600  # pairs up to this long are looked at more often
 RULES_MAX: Final = 25
-_COUNT_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -147,16 +146,7 @@ def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair) -> int:
     With a confidence it depends on the budget; here that of a window in which all is measured,
     which asks for no less than any other.
     """
-    guard = objective.alerts.guard
-    if guard.confidence is None:
-        return guard.bad_events_min
-    due = events_due(objective, estate, pair.long_s)
-    mean = float(pair.threshold(objective.window_s) * (1 - objective.target) * due)
-    low, high = guard.bad_events_min, max(guard.bad_events_min, int(2 * mean) + _COUNT_MAX)
-    while low < high:  # the chance falls as the count grows
-        middle = (low + high) // 2
-        if chance_of_at_least(middle, mean) < 1 - guard.confidence:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    budget = (1 - objective.target) * events_due(objective, estate, pair.long_s)
+    return objective.guard.least(
+        budget, pair.threshold(objective.window_s), pair.windows(objective.window_s)
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from slo.budget import Spend
 from slo.burn import (
-    BAD_EVENTS_MIN,
+    GUARD,
     PAIRS,
     WINDOWS_S,
     BurnPair,
@@ -111,10 +112,10 @@ def test_a_threshold_just_reached_does_not_fire_and_one_more_bad_event_does():
     assert PAGE_1H.fires(28 * DAY_S, above, above)
 
 
-@pytest.mark.parametrize("bad", range(BAD_EVENTS_MIN + 2))
+@pytest.mark.parametrize("bad", range(GUARD.bad_events_min + 2))
 def test_few_packets_lost_by_chance_wake_nobody(bad):
     spend = Spend.under(TARGET, 60, bad)  # one packet a minute
-    assert PAGE_1H.fires(28 * DAY_S, spend, spend) == (bad >= BAD_EVENTS_MIN)
+    assert PAGE_1H.fires(28 * DAY_S, spend, spend) == (bad >= GUARD.bad_events_min)
 
 
 def test_a_window_without_events_is_unknown_and_does_not_fire():
@@ -158,14 +159,52 @@ def test_the_chance_of_a_count_is_the_sum_of_poissons_terms(count, mean):
     ("count", "lower"),  # half the 5 % quantile of chi-squared with 2 * count degrees of freedom
     [(1, 0.0513), (3, 0.8177), (10, 5.4254), (100, 84.139)],
 )
-def test_a_guard_with_confidence_compares_with_garwoods_lower_bound(count, lower):
+def test_the_chance_of_a_count_has_garwoods_lower_bound(count, lower):
     assert (
         chance_of_at_least(count, lower * 0.999) < 0.05 < chance_of_at_least(count, lower * 1.001)
     )
-    threshold = Fraction(lower * 1.001) / 10
-    guard = Guard(bad_events_min=1, confidence=0.95)
-    assert not guard.admits(Spend(10_000, count, budget=Fraction(10)), threshold)
-    assert guard.admits(Spend(10_000, count, budget=Fraction(10)), threshold * Fraction("0.99"))
+
+
+@pytest.mark.parametrize("per_hour", [6, 60, 360, 3600, 18_000])
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.long)
+@pytest.mark.parametrize("confidence", [0.9, 0.99, 0.9999])
+def test_a_guard_asks_for_what_chance_makes_rare_enough_and_for_no_more(per_hour, pair, confidence):
+    budget = Fraction(per_hour, 1000) * pair.long_s / 3600
+    threshold, windows = pair.threshold(28 * DAY_S), pair.windows(28 * DAY_S)
+    least = Guard(1, confidence).least(budget, threshold, windows)
+    mean = float(budget) * min(0.5, float(threshold) / 2)
+
+    def false_alerts(count: int) -> float:
+        """Return how many bad events of a period find so many others in the window before them."""
+        others = 1 - math.fsum(
+            math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count - 1)
+        )
+        return mean * float(windows) * others
+
+    assert false_alerts(least) <= (1 - confidence) * (1 + 1e-9)
+    assert least == 1 or false_alerts(least - 1) > (1 - confidence) * (1 - 1e-9)
+    assert Guard(least + 1, confidence).least(budget, threshold, windows) == least + 1
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.long)
+@pytest.mark.parametrize("per_hour", [360, 3600, 18_000])
+def test_a_guard_costs_nothing_where_packets_are_many(pair, per_hour):
+    budget = Fraction(per_hour, 1000) * pair.long_s / 3600
+    threshold, windows = pair.threshold(28 * DAY_S), pair.windows(28 * DAY_S)
+    needed = int(threshold * budget) + 1
+    allowed = 29 if (pair, per_hour) == (TICKET_3D, 360) else needed  # burns at less than 1
+    assert GUARD.least(budget, threshold, windows) <= allowed
+
+
+def test_a_guard_counts_whole_events_where_counters_have_parts_of_them():
+    pair, million = PAGE_1H, 1_000_000
+    arguments = pair.threshold(28 * DAY_S), pair.windows(28 * DAY_S)
+    whole = GUARD.least(Fraction("0.36"), *arguments)
+    in_parts = replace(GUARD, parts=million)
+    assert in_parts.least(Fraction(360_000), *arguments) == whole * million
+    assert not in_parts.admits(Spend(10**9, whole * million - 1, budget=Fraction(360_000)),
+                               *arguments)  # fmt: skip
+    assert in_parts.admits(Spend(10**9, whole * million, budget=Fraction(360_000)), *arguments)
 
 
 def test_no_mean_makes_any_event_more_than_chance():

@@ -45,6 +45,8 @@ class Beside:
     between: Callable[[Callable[[], None]], None]  # have something done while nothing is committed
     live: Live
     ends: Callable[[], Mapping[SeriesKey, int]]  # when the last window of each series ended
+    last_ends: Callable[[], Mapping[str, float]]  # the same of each site, never in the future
+    last_late: Callable[[], Mapping[str, float]]  # when each site last delivered what was over
     last_commit_s: Callable[[], float | None]
     reports: Callable[[float], Sequence[ProbeReport]]  # what probes said of themselves, by now_s
     noise_floors: Callable[[float], Mapping[str, Mapping[str, float | None]]]
@@ -129,6 +131,8 @@ def create_app(
             between=writer.between,
             live=live,
             ends=last_windows.ends,
+            last_ends=arrivals.last_ends,
+            last_late=arrivals.last_late,
             last_commit_s=lambda: ingest.state.last_commit_s,
             reports=board.reports,
             noise_floors=board.noise_floors,

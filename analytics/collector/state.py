@@ -185,13 +185,16 @@ class LastWindows:
 class Arrivals:
     """When each site's probe last delivered, and when it last delivered late. Thread-safe.
 
-    Rules see by it which probe is silent, and that what has just come is long over.
+    Rules see by it which probe is silent, and that what has just come is long over. No moment
+    lies in the future, whatever a probe's clock says: it would hide that nothing comes any more.
     """
 
     def __init__(self, streams: Streams, clock: Callable[[], float]) -> None:
         self._streams = streams
         self._clock = clock
-        self._ends: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}  # of sites
+        self._site = np.zeros(0, dtype=np.int64)  # by series
+        self._ends: dict[str, float] = {}
         self._late: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -207,22 +210,43 @@ class Arrivals:
         counters = frame.counters
         if not len(counters.stream):
             return
-        series_of = self._streams.series_of()[counters.stream]
-        series = self._streams.series()
         with self._lock:
-            for number in np.unique(series_of).tolist():
-                ends_s = counters.start_s[series_of == number] + frame.length_s
-                site = series[number].path.src
-                self._ends[site] = max(self._ends.get(site, 0), int(ends_s.max()))
-                if ends_s.min() < late_before_s:
-                    self._late[site] = self._clock()
+            self._grow()
+            site = self._site[self._streams.series_of()[counters.stream]]
+            ends_s = counters.start_s + frame.length_s
+            first = np.full(len(self._numbers), np.iinfo(np.int64).max)
+            last = np.zeros(len(self._numbers), dtype=np.int64)
+            np.minimum.at(first, site, ends_s)
+            np.maximum.at(last, site, ends_s)
+            now_s = self._clock()
+            for name, number in self._numbers.items():
+                if last[number]:
+                    ended_s = min(float(last[number]), now_s)
+                    self._ends[name] = max(self._ends.get(name, 0.0), ended_s)
+                    if first[number] < late_before_s:
+                        self._late[name] = now_s
 
-    def last_ends(self) -> dict[str, int]:
+    def _grow(self) -> None:
+        known = self._streams.series()
+        fresh = [
+            self._numbers.setdefault(series.path.src, len(self._numbers))
+            for series in known[len(self._site) :]
+        ]
+        if fresh:
+            self._site = np.append(self._site, np.array(fresh, dtype=np.int64))
+
+    def last_ends(self) -> dict[str, float]:
         """Return by site where its last window ends, Unix seconds."""
-        with self._lock:
-            return dict(self._ends)
+        return self._until_now(self._ends)
 
     def last_late(self) -> dict[str, float]:
         """Return by site when windows last came that were over for long, Unix seconds."""
+        return self._until_now(self._late)
+
+    def _until_now(self, moments_s: dict[str, float]) -> dict[str, float]:
+        """Return moments, those of a future that our own clock was in as of now."""
+        now_s = self._clock()
         with self._lock:
-            return dict(self._late)
+            for site, at_s in moments_s.items():
+                moments_s[site] = min(at_s, now_s)
+            return dict(moments_s)

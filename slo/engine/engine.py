@@ -111,10 +111,12 @@ class AlertEngine:
         standing = self._standings.standing()
         if standing is None:  # the past is still being read: nothing is said, nothing resolved
             return Changes((), ())
-        judged = self._judge.judge(standing)
+        around = self._around(now_s)
+        late_s = {site: now_s - at_s for site, at_s in around.last_late_s.items()}
+        judged = self._judge.judge(standing, late_s)
         with self._lock:
             in_force = {alert.labels for alert in self._book.firing}
-            seen = self._observer.observe(judged, self._around(now_s), in_force)
+            seen = self._observer.observe(judged, around, in_force)
             changes = self._book.update(seen, now_s)
             self._looked_s = now_s
             sight = Sight(None if self._beside is None else self._beside.live)
@@ -127,14 +129,18 @@ class AlertEngine:
         return changes
 
     def _around(self, now_s: float) -> Surroundings:
-        ends_s: dict[str, float] = {}
-        if self._beside is not None:
-            for series, end_s in self._beside.ends().items():
-                site = series.path.src
-                ends_s[site] = max(ends_s.get(site, 0.0), end_s)
         self._started_s = min(self._started_s, now_s)  # the clock may have been set back
-        last_commit_s = None if self._beside is None else self._beside.last_commit_s()
-        return Surroundings(now_s, self._started_s, last_commit_s, ends_s, self._exclusions())
+        beside, exclusions = self._beside, self._exclusions()
+        if beside is None:
+            return Surroundings(now_s, self._started_s, None, {}, {}, exclusions)
+        return Surroundings(
+            now_s,
+            self._started_s,
+            beside.last_commit_s(),
+            beside.last_ends(),
+            beside.last_late(),
+            exclusions,
+        )
 
     def _read_alerts(self, data: Any) -> list[Alert]:
         """Read what a collector before had told; of each there must be something to say."""

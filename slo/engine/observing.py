@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from netslo.estate import Estate
 from netslo.model import Path
@@ -16,11 +16,10 @@ from slo.rules.expressions import (
     COLLECTOR_SILENT_S,
     PROBE_SILENT_S,
     SITE_PEERS_MIN,
+    SITE_SHARE,
 )
 from slo.rules.layout import peers_of, span_of
 from slo.rules.rules import BURN_ALERTS, COLLECTOR_FOR_S, COVERAGE_FOR_S, PROBE_FOR_S, Alert
-
-_SITE_SHARE = (2, 3)  # of a site's peers: more, and it is the site
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,16 @@ class Surroundings:
     started_s: float  # the collector; before it nobody can say that nothing came
     last_commit_s: float | None
     last_ends_s: Mapping[str, float]  # by source site: where its last window ends
+    last_late_s: Mapping[str, float] = field(default_factory=dict)  # when it delivered late
     exclusions: Sequence[Exclusion] = ()
     scale: int = 1  # how much faster than in truth windows go by, in trials
+
+
+@dataclass(frozen=True, slots=True)
+class _Burning:
+    observation: Observation
+    path: Path
+    severity: Severity
 
 
 class Observer:
@@ -47,23 +54,38 @@ class Observer:
         self, judged: Judged, around: Surroundings, in_force: Collection[Labels] = ()
     ) -> Iterator[Observation]:
         """Yield all matters; `in_force` are the alerts that somebody has been told of."""
-        yield from self._burns(judged)
-        yield from self._sites(judged, in_force)
+        burning = list(self._burning(judged, in_force))
+        yield from (each.observation for each in burning)
+        yield from self._sites(burning)
         yield from self._coverage(judged, around)
         yield from self._probes(around)
         yield from self._collector(around)
         yield Observation(labels_of(alertname=Alert.WATCHDOG, severity="none"), Observed.TRUE)
 
-    def _burns(self, judged: Judged) -> Iterator[Observation]:
+    def _burning(self, judged: Judged, in_force: Collection[Labels]) -> Iterator[_Burning]:
+        """Yield what burns, and what burned and is not known now.
+
+        A path that never burned, and is not known, says nothing: there may be thousands.
+        """
+        told: dict[tuple[str, str, str, str], Labels] = {}
+        for labels in in_force:
+            of = dict(labels)
+            if "pair" in of:
+                told[of["alertname"], of.get("slo", ""), of["pair"], of.get("path", "")] = labels
         for found in judged.pairs:
-            for row in (found.verdicts != Verdict.QUIET).nonzero()[0].tolist():
-                unknown = found.verdicts[row] == Verdict.UNKNOWN
-                rate = float(found.rates[row])
-                yield Observation(
-                    self._burn_labels(found, found.keys[row][1]),
-                    Observed.UNKNOWN if unknown else Observed.TRUE,
-                    value=None if rate != rate else rate,  # noqa: PLR0124 - NaN
-                )
+            for row in (found.verdicts == Verdict.FIRES).nonzero()[0].tolist():
+                path, rate = found.keys[row][1], float(found.rates[row])
+                seen = Observation(self._burn_labels(found, path), Observed.TRUE, value=rate)
+                yield _Burning(seen, path, found.pair.severity)
+            if not told:
+                continue
+            alert, pair = BURN_ALERTS[found.pair.severity], span_of(found.pair).id
+            for row in (found.verdicts == Verdict.UNKNOWN).nonzero()[0].tolist():
+                path = found.keys[row][1]
+                held = told.get((alert, found.objective.name, pair, path.id))
+                if held is not None:
+                    seen = Observation(held, Observed.UNKNOWN)
+                    yield _Burning(seen, path, found.pair.severity)
 
     def _burn_labels(self, found: PairVerdicts, path: Path) -> Labels:
         severity = found.pair.severity
@@ -84,26 +106,16 @@ class Observer:
             "scope": self._estate.scope(path).value,
         }
 
-    def _sites(self, judged: Judged, in_force: Collection[Labels]) -> Iterator[Observation]:
-        """Tell a sick site from sick paths: most of its peers have a burning path with it.
-
-        A path that burned and is not known now burns still; one that never did, and is not
-        known, says nothing.
-        """
+    def _sites(self, found: Iterable[_Burning]) -> Iterator[Observation]:
+        """Tell a sick site from sick paths: most of its peers have a burning path with it."""
         burning: dict[str, set[str]] = {}
-        for found in judged.pairs:
-            if found.pair.severity is not Severity.PAGE:
-                continue
-            for row in (found.verdicts != Verdict.QUIET).nonzero()[0].tolist():
-                path = found.keys[row][1]
-                held = found.verdicts[row] == Verdict.UNKNOWN
-                if held and self._burn_labels(found, path) not in in_force:
-                    continue
-                burning.setdefault(path.src, set()).add(path.dst)
-                burning.setdefault(path.dst, set()).add(path.src)
+        for each in found:
+            if each.severity is Severity.PAGE:
+                burning.setdefault(each.path.src, set()).add(each.path.dst)
+                burning.setdefault(each.path.dst, set()).add(each.path.src)
         for site, peers_count in self._peers.items():
             sick = len(burning.get(site, ()))
-            if _is_site(sick, peers_count):
+            if sick >= SITE_PEERS_MIN and sick > SITE_SHARE * peers_count:
                 labels = labels_of(
                     alertname=Alert.SITE_PAGE,
                     severity=Severity.PAGE.value,
@@ -158,8 +170,3 @@ def _silence(
         yield Observation(labels, Observed.TRUE, held_s, silent_s)
     elif around.now_s - last_s > allowed_s:
         yield Observation(labels, Observed.UNKNOWN)
-
-
-def _is_site(peers: int, of: int) -> bool:
-    numerator, denominator = _SITE_SHARE
-    return peers >= SITE_PEERS_MIN and peers * denominator > of * numerator

@@ -64,7 +64,7 @@ class Texts:
         said["runbook_url"] = self.links.runbook(alert.name)
         if alert.unknown_since_s is not None:
             said["unknown"] = (
-                f"too little is measured since {_time(alert.unknown_since_s)}, "
+                f"too little is measured since {_time(alert.unknown_since_s)}, or it came late, "
                 "so nobody knows whether it is over"
             )
         return {name: text for name, text in said.items() if text}

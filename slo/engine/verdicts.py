@@ -1,12 +1,13 @@
 """What every burn pair says of every path at one moment; the same as the rules say.
 
-`slo.rules` has the same in PromQL: a window with too few budget events is unknown, an alert
-whose short window is unknown stays as it was, and few bad events alert nobody.
+`slo.rules` has the same in PromQL: a window with too few budget events is unknown, and so is a
+short one into which a site's backlog has come; an alert whose short window is unknown stays as it
+was, and few bad events alert nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
@@ -20,6 +21,7 @@ from slo.burn import BurnPair
 from slo.ledger import Standing
 from slo.objective import Objective
 from slo.ranges import SpendKey
+from slo.rules.expressions import LATE_MARGIN_S
 from slo.rules.layout import bad_events_min, budget_events_min
 from slo.targets import Targets, least_share
 
@@ -53,7 +55,7 @@ class Judged:
 
 
 class PairJudge:
-    """Judges a standing again and again; thresholds are worked out once."""
+    """Judges a standing again and again; what does not change is worked out once."""
 
     def __init__(
         self, objectives: Sequence[Objective], estate: Estate, targets: Targets | None = None
@@ -67,23 +69,47 @@ class PairJudge:
             for o in self._objectives
             for pair in o.alerts.pairs
         }
+        self._keys: tuple[SpendKey, ...] = ()
+        self._rows: dict[str, _Rows] = {}  # by objective, where those of `_keys` are
 
-    def judge(self, standing: Standing) -> Judged:
-        """Return every pair's verdicts on the paths of its objective."""
+    def judge(self, standing: Standing, late_s: Mapping[str, float] | None = None) -> Judged:
+        """Return every pair's verdicts on the paths of its objective.
+
+        Args:
+            standing: How all stands.
+            late_s: How long ago each site last delivered windows that were over; those whose
+                windows come in their time are not mentioned.
+        """
+        self._learn(standing.keys)
         found: list[PairVerdicts] = []
         unknown: set[SpendKey] = set()
         for objective in self._objectives:
-            own = _rows_of(standing, objective)
-            if not own.keys:
+            rows = self._rows.get(objective.name)
+            if rows is None:
                 continue
+            own = _part_of(standing, objective, rows)
             known = {
                 length_s: _at_least(own, length_s, self._least(objective, standing, length_s))
                 for length_s in objective.alerts.windows_s
             }
+            for site, ago_s in (late_s or {}).items():
+                if site in rows.of_site:
+                    for short_s in {pair.short_s for pair in objective.alerts.pairs}:
+                        if ago_s < short_s + LATE_MARGIN_S:
+                            known[short_s][rows.of_site[site]] = False
             shortest = known[objective.alerts.windows_s[0]]
             unknown.update(own.keys[row] for row in np.flatnonzero(~shortest).tolist())
             found += [self._judge_pair(objective, p, own, known) for p in objective.alerts.pairs]
         return Judged(standing.now_s, tuple(found), frozenset(unknown))
+
+    def _learn(self, keys: tuple[SpendKey, ...]) -> None:
+        if keys is self._keys:
+            return
+        by_name: dict[str, list[int]] = {}
+        for row, (slo, _) in enumerate(keys):
+            by_name.setdefault(slo, []).append(row)
+        self._keys = keys
+        self._rows = {name: _Rows.of(rows, keys) for name, rows in by_name.items()}
 
     def _least(self, objective: Objective, standing: Standing, length_s: int) -> Fraction:
         share = least_share(objective, self._targets, standing.now_s - length_s)
@@ -111,20 +137,41 @@ class PairJudge:
         return PairVerdicts(objective, pair, own.keys, verdicts, rates)
 
 
-def _rows_of(standing: Standing, objective: Objective) -> Standing:
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Where the rows of one objective are, and among them those from each site."""
+
+    rows: NDArray[np.intp]
+    keys: tuple[SpendKey, ...]
+    by_key: Mapping[SpendKey, int]
+    of_site: Mapping[str, NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, rows: Sequence[int], all_keys: Sequence[SpendKey]) -> _Rows:
+        keys = tuple(all_keys[row] for row in rows)
+        sites: dict[str, list[int]] = {}
+        for row, (_, path) in enumerate(keys):
+            sites.setdefault(path.src, []).append(row)
+        return cls(
+            np.array(rows, dtype=np.intp),
+            keys,
+            {key: row for row, key in enumerate(keys)},
+            {site: np.array(own, dtype=np.intp) for site, own in sites.items()},
+        )
+
+
+def _part_of(standing: Standing, objective: Objective, own: _Rows) -> Standing:
     """Return the rows of one objective, with what is missing taken for what it says."""
-    rows = [row for row, (slo, _) in enumerate(standing.keys) if slo == objective.name]
-    keys = tuple(standing.keys[row] for row in rows)
     part = replace(
         standing,
-        keys=keys,
-        rows={key: row for row, key in enumerate(keys)},
-        events=standing.events[:, rows],
-        bad=standing.bad[:, rows],
-        unmeasured=standing.unmeasured[:, rows],
-        budget=standing.budget[:, rows],
-        unmeasured_budget=standing.unmeasured_budget[:, rows],
-        unit=standing.unit[rows],
+        keys=own.keys,
+        rows=own.by_key,
+        events=standing.events[:, own.rows],
+        bad=standing.bad[:, own.rows],
+        unmeasured=standing.unmeasured[:, own.rows],
+        budget=standing.budget[:, own.rows],
+        unmeasured_budget=standing.unmeasured_budget[:, own.rows],
+        unit=standing.unit[own.rows],
     )
     if objective.missing_data is MissingData.IGNORE:
         return part
@@ -141,6 +188,7 @@ def _rows_of(standing: Standing, objective: Objective) -> Standing:
 def _at_least(standing: Standing, length_s: int, least: Fraction) -> NDArray[np.bool_]:
     """Return by row whether a window has so many budget events, exactly."""
     budget = standing.budget[standing.place(length_s)]
-    limits = [-(-least.numerator * unit // least.denominator) for unit in standing.unit.tolist()]
-    enough: NDArray[np.bool_] = (budget >= np.array(limits)) & (budget > 0)
+    units, place = np.unique(standing.unit, return_inverse=True)  # one for each target, mostly
+    limits = [-(-least.numerator * unit // least.denominator) for unit in units.tolist()]
+    enough: NDArray[np.bool_] = (budget >= np.array(limits)[place]) & (budget > 0)
     return enough

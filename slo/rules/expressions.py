@@ -14,6 +14,7 @@ What all of them keep to:
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Final
 
 from netslo import metrics
@@ -24,7 +25,7 @@ BURN_ALERT: Final = "slo:burn_alert"
 SITE_PEERS: Final = "slo:site_burning_peers"
 
 INCREASE_S_MAX: Final = 300  # a longer window would read every sample of it, again and again
-SITE_SHARE: Final = "2 / 3"  # of a site's peers: more, and it is the site
+SITE_SHARE: Final = Fraction(2, 3)  # of a site's peers: more, and it is the site
 SITE_PEERS_MIN: Final = 2
 PROBE_SILENT_S: Final = 90
 COLLECTOR_SILENT_S: Final = 120
@@ -102,7 +103,7 @@ def site_burns() -> str:
     peers = f"max by (site) ({metrics.PROM_SLO_SITE_PEERS})"
     sick = (
         f"{SITE_PEERS} >= {SITE_PEERS_MIN} and on (site) {SITE_PEERS} > on (site) "
-        f"({peers} * {SITE_SHARE})"
+        f"({peers} * {SITE_SHARE.numerator} / {SITE_SHARE.denominator})"
     )
     # Both ends, so that it inhibits what goes to the site as well as what comes from it.
     return (

@@ -27,6 +27,7 @@ from slo.standings import Standings
 
 T0 = 1_800_000_000
 PER_WINDOW = 50  # at the 0.2 s of `make_estate`
+IN_TIME = 12  # windows; the first of more would be more than two minutes late
 PATH = PATHS[0]
 OBJECTIVE = Objective(
     name="loss",
@@ -48,11 +49,23 @@ class House:
 
     room: Room
     engine: AlertEngine
+    standings: Standings
     now_s: float
     sequence: int = 0
 
-    async def deliver(self, start_s: int, bad: float, *paths: Path, windows: int = 1) -> None:
-        """Deliver windows, of which a share of the packets is bad."""
+    async def deliver(
+        self, start_s: int, bad: float, *paths: Path, windows: int = 1, late: bool = False
+    ) -> None:
+        """Deliver windows of which a share of the packets is bad: in their time, or `late` now."""
+        now_s, at_once = self.now_s, windows if late else IN_TIME
+        for first in range(0, windows, at_once):
+            count = min(at_once, windows - first)
+            if not late:
+                self.now_s = float(start_s + 10 * (first + count))
+            await self._send(start_s + 10 * first, bad, paths or (PATH,), count)
+        self.now_s = now_s
+
+    async def _send(self, start_s: int, bad: float, paths: tuple[Path, ...], windows: int) -> None:
         lost = round(PER_WINDOW * bad)
         found = [
             PathWindow(
@@ -61,7 +74,7 @@ class House:
                 PacketCounts(answered=PER_WINDOW - lost, lost=lost),
                 slo={"loss": SloCounts(PER_WINDOW - lost, lost)},
             )
-            for path in paths or (PATH,)
+            for path in paths
             for n in range(windows)
         ]
         for src in {window.key.path.src for window in found}:
@@ -107,7 +120,7 @@ async def house(tmp_path, now_s: float = T0, objective=OBJECTIVE, off=()) -> Asy
     async with collector(
         tmp_path / "store.sqlite", wrap=furnish, companions=companions, clock=clock
     ) as room:
-        made.append(House(room, companions[1], now_s))
+        made.append(House(room, companions[1], companions[0], now_s))
         yield made[0]
 
 
@@ -157,12 +170,49 @@ async def test_nothing_is_resolved_because_data_stop(tmp_path) -> None:
         assert "SLOProbeDown" in {name for name, _ in it.told()}
 
 
-async def test_a_backlog_pages_nobody_for_what_is_over(tmp_path) -> None:
+async def test_a_backlog_pages_nobody_and_is_in_the_budget_in_its_own_time(tmp_path) -> None:
+    """Two hours of partition, all of them lost up to the moment at which the spool arrives."""
+    async with house(tmp_path, T0 - 7200) as it:
+        await it.deliver(T0 - 10_800, 0.0, windows=360)
+        assert it.look(T0 - 7200) == []
+        it.now_s = T0
+        await it.deliver(T0 - 7200, 1.0, windows=720, late=True)
+        for at_s in range(T0, T0 + 3600, 60):
+            assert not {name for name, _ in it.look(at_s)} & {"SLOBurnPage", "SLOSiteBurnPage"}
+            await it.deliver(at_s, 0.0, windows=6)
+        it.now_s = T0 + 3600
+        standing = it.standings.standing()
+        spend = standing.spend(OBJECTIVE.window_s, standing.rows["loss", PATH])
+        assert spend.bad == 720 * PER_WINDOW
+        assert spend.events == (360 + 720 + 360) * PER_WINDOW
+        two_hours = standing.spend(7200, standing.rows["loss", PATH])  # pane of 60 s
+        assert two_hours.bad == pytest.approx(3600 * PER_WINDOW / 10, rel=1 / 28)
+
+
+async def test_what_fired_before_the_backlog_goes_on_until_that_is_known_to_be_over(
+    tmp_path,
+) -> None:
     async with house(tmp_path) as it:
-        await it.deliver(T0 - 300, 0.0, windows=30)
-        assert it.look(T0) == []
-        await it.deliver(T0 - 7200, 1.0, windows=660)  # two hours of partition, all of them bad
-        assert {name for name, _ in it.look(T0 + 5)} <= {"SLOBurnTicket"}
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+        it.now_s = T0 + 600
+        await it.deliver(
+            T0, 0.0, windows=60, late=True
+        )  # ten minutes at once, and all is well in them
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0 + 600)
+        it.now_s = T0 + 1020
+        await it.deliver(T0 + 600, 0.0, windows=42)
+        assert ("SLOBurnPage", "1h/5m") not in it.look(T0 + 1020)
+
+
+async def test_a_probe_whose_clock_was_ahead_is_missed_when_it_falls_silent(tmp_path) -> None:
+    async with house(tmp_path) as it:
+        it.look(T0)
+        await it.deliver(T0 + 50, 0.0)  # ends a minute from now
+        it.look(T0 + 80)
+        it.look(T0 + 100)
+        assert ("SLOProbeDown", "") in it.look(T0 + 160)
 
 
 async def test_young_series_and_single_losses_page_nobody(tmp_path) -> None:

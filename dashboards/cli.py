@@ -1,17 +1,24 @@
-"""`netslo dashboards`: files for Grafana."""
+"""`netslo dashboards`: files for Grafana, and how they look."""
 
 from __future__ import annotations
 
 import pathlib
+import time
+from importlib.util import find_spec
+from typing import Final
 
 import click
 
 from netslo.config.options import config_option
+from netslo.errors import ConfigurationError
+from netslo.units import parse_duration
+
+_NEEDED: Final = {"plotly": "plotly", "jinja2": "Jinja2"}  # of the preview, by module
 
 
 @click.group()
 def dashboards() -> None:
-    """Make dashboards for Grafana 12 and 13."""
+    """Make dashboards for Grafana 12 and 13, and look at them without one."""
 
 
 @dashboards.command()
@@ -48,7 +55,6 @@ def build(
     """
     from dashboards.grafana.build import files
     from netslo.config.estate_file import load_estate
-    from netslo.errors import ConfigurationError
     from slo.spec import load_objectives
 
     if not prometheus_url.startswith(("http://", "https://")):
@@ -58,11 +64,114 @@ def build(
     objectives = load_objectives(config_dir, load_estate(config_dir))
     made = files(objectives, prometheus_url, mount)
     for name, text in made.items():
-        file = output_dir / name
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from error
+        _write(output_dir / name, text)
     count = sum(name.startswith("dashboards/") for name in made)
     click.echo(f"{count} dashboards for {len(objectives)} SLOs, and provisioning: {output_dir}")
+
+
+@dashboards.command()
+@click.argument(
+    "directory", type=click.Path(path_type=pathlib.Path, file_okay=False), metavar="DIR"
+)
+@click.option(
+    "--prometheus",
+    "prometheus_url",
+    metavar="URL",
+    default="http://127.0.0.1:9090",
+    show_default=True,
+    help="The Prometheus to ask.",
+)
+@click.option(
+    "-o",
+    "output_file",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="Write the page into FILE.",
+)
+@click.option(
+    "--last", metavar="DURATION", default="1h", show_default=True, help="How far to look back."
+)
+@click.option(
+    "--at", "at_s", type=float, metavar="UNIX", help="Look back from then, Unix seconds.  [now]"
+)
+@click.option(
+    "--scrape-interval",
+    metavar="DURATION",
+    default="15s",
+    show_default=True,
+    help="How often Prometheus scrapes: rates look over four times that.",
+)
+@click.option(
+    "--var",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Choose a variable's value, such as path=london:leeds/ef; again for more values.",
+)
+def preview(
+    directory: pathlib.Path,
+    prometheus_url: str,
+    output_file: pathlib.Path,
+    last: str,
+    at_s: float | None,
+    scrape_interval: str,
+    variables: tuple[str, ...],
+) -> None:
+    """Draw dashboards that were built into DIR, with data, as one page that needs no network.
+
+    It asks a Prometheus what Grafana would ask, and draws it with plotly. It shows whether every
+    panel has data and makes sense; colours and places are near to Grafana's, not the same.
+    """
+    _check_extra()
+    from dashboards.preview.boards import load_boards
+    from dashboards.preview.page import preview as asked
+    from dashboards.preview.page import to_html
+    from dashboards.preview.prometheus import Prometheus
+    from dashboards.preview.variables import Span
+
+    end_s = time.time() if at_s is None else at_s
+    span = Span(
+        end_s - _duration("--last", last), end_s, _duration("--scrape-interval", scrape_interval)
+    )
+    prometheus = Prometheus(prometheus_url)
+    boards = asked(load_boards(directory), prometheus, span, _chosen(variables))
+    _write(output_file, to_html(boards, prometheus, span))
+    count = sum(len(board.panels) for board in boards)
+    click.echo(f"{len(boards)} dashboards, {count} panels: {output_file}")
+    failures = [f"{board.title}: {title}" for board in boards for title in board.failures]
+    if failures:
+        raise ConfigurationError("Prometheus refused: " + "; ".join(failures))
+
+
+def _check_extra() -> None:
+    for module, package in _NEEDED.items():
+        if find_spec(module) is None:
+            raise ConfigurationError(
+                f"dashboards preview needs {package}. Run: pip install 'netslo[preview]'"
+            )
+
+
+def _duration(option: str, text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{option}: {error}") from error
+
+
+def _chosen(variables: tuple[str, ...]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for each in variables:
+        name, equals, value = each.partition("=")
+        if not (name and equals and value):
+            raise click.BadParameter(f"--var {each!r} must be NAME=VALUE")
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _write(file: pathlib.Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from error

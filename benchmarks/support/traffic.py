@@ -68,16 +68,21 @@ class Mesh:
         self.estate = estate_of(paths, classes)
         self._whole = whole
         self._zstd = zstandard.ZstdCompressor(level=3)
+        self._templates: list[tuple[bytes, int, int]] = []
 
     def requests(self, windows: int) -> Iterator[Request]:
         """Yield every site's request of every window, window by window."""
-        self._stock = sketches(500)
-        templates = {site: self._template(n, site) for n, site in enumerate(self.estate.sites)}
         for k in range(windows):
-            for plain, count, answered in templates.values():
-                start_s = T0 + 10 * k
-                body = _patched(plain, start_s, _SEQUENCE + k)
-                yield Request(self._zstd.compress(body), len(body), count, answered)
+            yield from self.at(T0 + 10 * k, k)
+
+    def at(self, start_s: int, number: int) -> Iterator[Request]:
+        """Yield every site's request of the window that starts then; number them from 0."""
+        if not self._templates:
+            self._stock = sketches(500)
+            self._templates = [self._template(n, site) for n, site in enumerate(self.estate.sites)]
+        for plain, count, answered in self._templates:
+            body = _patched(plain, start_s, _SEQUENCE + number)
+            yield Request(self._zstd.compress(body), len(body), count, answered)
 
     def _template(self, number: int, site: str) -> tuple[bytes, int, int]:
         contents, answered = [], 0

@@ -89,9 +89,7 @@ def _panel(raw: dict[str, Any]) -> dict[str, Any]:
             "type": "row",
         }
     panel = {key: raw[key] for key in _PANEL_KEYS & raw.keys()} | {"id": number}
-    steps = raw["fieldConfig"]["defaults"]["thresholds"]["steps"]
     panel = dict(_without_nulls(panel))
-    panel["fieldConfig"]["defaults"]["thresholds"]["steps"] = steps  # the first is from null on
     for part in (panel, panel["fieldConfig"]["defaults"]):
         for key in _EMPTY_MEANS_ABSENT:
             if not part.get(key):
@@ -120,7 +118,12 @@ def _target(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
+        return {
+            # The first step of thresholds is from null on.
+            key: part if key == "steps" else _without_nulls(part)
+            for key, part in value.items()
+            if part is not None
+        }
     if isinstance(value, list):
         return [_without_nulls(part) for part in value]
     return value

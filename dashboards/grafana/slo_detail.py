@@ -201,7 +201,16 @@ def _error_ratio() -> ModernPanel:
             Query(f"1 - max({metrics.PROM_SLO_OBJECTIVE}{{{_SLO}}})", "allowed"),
         ],
         Field("percentunit", (("green", None),), least=0),
-        overrides=[Override("allowed", {"custom.lineStyle": _DASHED, "custom.fillOpacity": 0})],
+        overrides=[
+            Override(
+                "allowed",
+                {
+                    "custom.lineStyle": _DASHED,
+                    "custom.fillOpacity": 0,
+                    "links": [],  # of no path
+                },
+            )
+        ],
         links=[to_board("This path", PATH, path=of_series("path"))],
     )
 

@@ -74,6 +74,7 @@ def run_demo(
     ):
         console.print("Starting collector, reflectors, WAN emulator and probes …", style="dim")
         collector = run.start_collector(Endpoint(_LOOPBACK, 0))
+        console.print(f"Page at http://{collector}/")
         pages = Pages(collector)
         sources: list[Source] = [pages]
         hook = None

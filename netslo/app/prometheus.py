@@ -110,6 +110,7 @@ def start_pair(
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={pair.prometheus}",
+        "--enable-feature=native-histograms",
     ]
     for name, arguments, endpoint in (
         ("Alertmanager", alertmanager, pair.alertmanager),

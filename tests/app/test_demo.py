@@ -96,6 +96,7 @@ def test_the_incident_burns_its_budget_and_nobody_elses(demo) -> None:
     assert hit["bad_events"] > 50
     assert hit["burn_rate"]["5m"] > 13.44
     assert "burns its budget" in output
+    assert re.search(r"^Page at http://127\.0\.0\.1:\d+/$", output, re.MULTILINE)
 
 
 def test_the_engine_pages_for_the_incident_and_for_nobody_without_bad_packets(demo) -> None:

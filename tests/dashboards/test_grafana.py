@@ -68,6 +68,24 @@ def test_every_target_names_metrics_that_there_are(panel) -> None:
         assert named <= KNOWN, target["expr"]
 
 
+def test_thresholds_begin_at_null_in_overrides_too() -> None:
+    found = list(steps_in(list(BOARDS.values())))
+    assert len(found) > 90
+    assert all(steps[0]["value"] is None for steps in found)
+
+
+def steps_in(value):
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key == "steps" and isinstance(part, list):
+                yield part
+            else:
+                yield from steps_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from steps_in(part)
+
+
 @pytest.mark.parametrize("uid", BOARDS)
 def test_boards_have_no_nulls_and_no_keys_of_old(uid) -> None:
     board = BOARDS[uid]

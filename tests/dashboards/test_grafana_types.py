@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pathlib
@@ -74,22 +75,44 @@ def compiled(folder: pathlib.Path, name: str, board: dict) -> list[str]:
     return [str(file)]
 
 
+def first(board: dict, kind: str) -> dict:
+    return next(panel for panel in board["panels"] if panel["type"] == kind)
+
+
+# What is wrong in a board, so that we know that the compiler looks there.
+WRONG = {
+    "thresholds": lambda b: first(b, "stat")["fieldConfig"]["defaults"]["thresholds"].update(
+        steps=""
+    ),
+    "option": lambda b: first(b, "stat")["options"].update(colorMode="rainbow"),
+    "misspelt": lambda b: first(b, "table")["options"].update(showHaeder=True),
+    "custom": lambda b: first(b, "timeseries")["fieldConfig"]["defaults"]["custom"].update(
+        drawStyle=7
+    ),
+    "map": lambda b: first(b, "geomap")["options"]["view"].update(zoom="far"),
+    "variable": lambda b: b["templating"]["list"][1].update(multi="yes"),
+    "place": lambda b: b["panels"][0]["gridPos"].pop("w"),
+    "annotation": lambda b: b["annotations"]["list"][0].pop("iconColor"),
+}
+
+
 @pytest.mark.timeout(180)
-def test_grafanas_compiler_finds_no_fault(npm_dir, tmp_path) -> None:
+def test_grafanas_compiler_finds_every_fault_and_none_in_ours(npm_dir, tmp_path) -> None:
     files = []
-    for board in boards(()):
+    made = boards(())
+    for board in made:
         for annotation in board["annotations"]["list"]:
             for key in OF_THE_DATA_SOURCE:
                 annotation.pop(key, None)
         files += compiled(npm_dir, board["uid"], board)
-    wrong = boards(())[0]
-    wrong["panels"][0]["fieldConfig"]["defaults"]["thresholds"]["steps"] = ""
-    wrong["annotations"] = {"list": []}
+    for name, spoil in WRONG.items():
+        wrong = copy.deepcopy(made[0])
+        spoil(wrong)
+        files += compiled(npm_dir, f"wrong-{name}", wrong)
     flags = ["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022", "--module", "esnext"]
     flags += ["--moduleResolution", "bundler"]
-    files += compiled(npm_dir, "wrong", wrong)  # so that we know it looks
     tsc = npm_dir / "node_modules/.bin/tsc"
     done = subprocess.run([tsc, *flags, *files], capture_output=True, text=True, check=False)
     errors = [line for line in done.stdout.splitlines() if "error TS" in line]
-    assert any(line.split("(")[0].endswith("wrong.ts") for line in errors), done.stdout
-    assert [line for line in errors if not line.split("(")[0].endswith("wrong.ts")] == []
+    at_fault = {line.split("(")[0].rpartition("/")[2].removesuffix(".ts") for line in errors}
+    assert at_fault == {f"wrong-{name}" for name in WRONG}, errors

@@ -85,14 +85,15 @@ class Tab:
         await self.call("Emulation.setEmulatedMedia", features=features)
 
     async def picture(self, file: pathlib.Path, *, whole: bool = True) -> None:
-        """Write what is seen as PNG."""
-        answer = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        """Write what is seen, or the whole page, as PNG or WebP by the file's name."""
+        form: dict[str, Any] = {"format": file.suffix.removeprefix(".")}
+        if form["format"] == "webp":
+            form["quality"] = 82
         if whole:
             size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
             clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-            answer = await self.call(
-                "Page.captureScreenshot", captureBeyondViewport=True, clip=clip
-            )
+            form |= {"captureBeyondViewport": True, "clip": clip}
+        answer = await self.call("Page.captureScreenshot", **form)
         await asyncio.to_thread(file.write_bytes, base64.b64decode(answer["data"]))
 
     async def listen(self) -> None:

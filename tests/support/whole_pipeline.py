@@ -1,0 +1,288 @@
+"""All that dashboards look at, in half a minute: a whole collector and a real Prometheus.
+
+The collector is the product's own, with rules, exclusions and probes' health; windows come as OTLP
+and have everything that a probe can tell. One path burns, so that all that tells of trouble does.
+Windows are ten seconds long and come each second: alerts' windows are shortened as in the demo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from real_prometheus import Server, free_port, prometheus, wait_until
+from some_windows import make_batch, sketch_of
+
+from analytics.collector.remote_writer import RemoteWrite
+from analytics.otlp import encode_batch
+from analytics.store.sqlite import SqliteStore
+from analytics.windows import (
+    DIRECTIONS,
+    TRANSITION_NAMES,
+    CountKey,
+    PacketCounts,
+    PathWindow,
+    SeriesKey,
+    SketchKey,
+    SloCounts,
+)
+from netslo import metrics
+from netslo.app.parts.collector import run_collector
+from netslo.estate import Estate, Link, ProbingPlan
+from netslo.model import Endpoint, Location, Path, Quality, Site, Tier, TrafficClass, Window
+from probes.flows import FlowFigures
+from probes.health import ProbeHealth
+from slo.exclusion import Covers, Exclusion
+from slo.exclusion_log import FILE_NAME as EXCLUSIONS
+from slo.exclusion_log import append_to_log
+from slo.objective import Indicator, Objective, PathSelector
+from slo.policy import DEFAULT_POLICY, accelerated
+from slo.rules.layout import Timing
+from slo.rules.rules import rule_file
+from slo.rules.yaml_text import to_yaml
+
+BURNING = Path("london", "leeds", "ef")
+SCRAPE_S = 1
+NATIVE = "--enable-feature=native-histograms"
+_PLACES = {
+    "london": ("england", 51.5, -0.1),
+    "leeds": ("england", 53.8, -1.5),
+    "dundee": ("scotland", 56.5, -3.0),
+}
+_PACKETS = 60  # of a window
+_BEFORE_S = 3600
+FATES = ("good", "slow", "lost")
+
+
+def make_estate(name: str = "test") -> Estate:
+    sites = {
+        each: Site(each, Tier.NATIONAL, region, "gb", Location(*place), ())
+        for each, (region, *place) in _PLACES.items()
+    }
+    classes = {"ef": TrafficClass("ef", 46), "be": TrafficClass("be", 0)}
+    return Estate(
+        name, "GBP", sites, classes, (Link("london", "leeds", 1e9, 0),), ProbingPlan(0.2, 1)
+    )
+
+
+def make_objectives(**changes: str) -> tuple[Objective, ...]:
+    """Return one objective of latency and one of loss; `changes` are of both."""
+    common = {"service": "net", "selector": PathSelector(), "description": "", **changes}
+    latency = Objective(
+        name="latency",
+        display_name="Latency",
+        indicator=Indicator.LATENCY,
+        limit=0.03,
+        target_text="0.99",
+        **common,
+    )
+    loss = Objective(
+        name="loss",
+        display_name="Loss",
+        indicator=Indicator.LOSS,
+        limit=None,
+        target_text="0.999",
+        **common,
+    )
+    return tuple(replace(o, alerts=accelerated(DEFAULT_POLICY, 60)) for o in (latency, loss))
+
+
+def window_of(path: Path, start_s: int, random: np.random.Generator, *, ill: bool) -> PathWindow:
+    """Return a window with everything that a probe can tell."""
+    rtts = random.lognormal(np.log(0.012), 0.2, _PACKETS)
+    lost = 0
+    if ill:
+        rtts[: _PACKETS // 2] += 0.06
+        lost = 4
+    rtts = rtts[lost:]
+    bad = int((rtts > 0.03).sum())
+    key = {name: SketchKey(name, Quality.A) for name in (metrics.RTT, metrics.JITTER, metrics.IPDV)}
+    found = PathWindow(
+        SeriesKey(path),
+        Window(start_s),
+        PacketCounts(len(rtts), lost, 0, duplicates=1, reordered=1),
+        {
+            key[metrics.RTT]: sketch_of(rtts),
+            key[metrics.JITTER]: sketch_of(rtts - rtts.min()),
+            key[metrics.IPDV]: sketch_of(np.diff(rtts)),
+        },
+        {
+            "latency": SloCounts(len(rtts) - bad, bad + lost, 0),
+            "loss": SloCounts(len(rtts), lost, 0),
+        },
+        interarrival_jitter_s=0.002,
+        delay_error_s=0.0001,
+        clock_offset_s=-0.002,
+        clock_offset_error_s=0.006,
+    )
+    for direction, share in zip(DIRECTIONS, (0.45, 0.55), strict=True):
+        found.sketches[SketchKey(metrics.DELAY, Quality.A, direction)] = sketch_of(rtts * share)
+        variation = sketch_of(rtts * share - (rtts * share).min())
+        found.sketches[SketchKey(metrics.DELAY_VARIATION, Quality.A, direction)] = variation
+        found.counts[CountKey(metrics.DIRECTED_LOSS, "", direction)] = lost
+        found.counts[CountKey(metrics.TTL_CHANGES, "", direction)] = int(ill)
+    if lost:
+        found.sketches[SketchKey(metrics.LOSS_PERIOD)] = sketch_of([1, 3])
+        for name, count in zip(TRANSITION_NAMES, (50, 2, 2, 2), strict=True):
+            found.counts[CountKey(metrics.TRANSITIONS, name)] = count
+        found.counts[CountKey(metrics.REMARKED, "0")] = 2
+    return found
+
+
+@dataclass
+class Pipeline:
+    """Both servers."""
+
+    collector: str
+    prometheus: Server
+    estate: Estate
+    objectives: tuple[Objective, ...]
+    began_s: float
+
+
+@contextmanager
+def pipeline(
+    folder: pathlib.Path,
+    estate: Estate | None = None,
+    objectives: tuple[Objective, ...] | None = None,
+) -> Iterator[Pipeline]:
+    """Run all of it; new windows go on coming."""
+    estate, objectives = estate or make_estate(), objectives or make_objectives()
+    began_s = time.time()
+    _prepare(folder, estate, objectives, int(began_s))
+    with ExitStack() as stack:
+        url = stack.enter_context(_collector(folder, estate, objectives))
+        (folder / "rules.yml").write_text(to_yaml(rule_file(objectives, Timing(1, 1)), "test"))
+        config = {
+            "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
+            "rule_files": ["rules.yml"],
+            "scrape_configs": [
+                {
+                    "job_name": "netslo",
+                    "static_configs": [{"targets": [url.removeprefix("http://")]}],
+                }
+            ],
+        }
+        server = stack.enter_context(prometheus(folder, config, NATIVE))
+        stack.enter_context(_feeding(url, estate, int(began_s)))
+        yield Pipeline(url, server, estate, objectives, began_s)
+
+
+def _prepare(folder: pathlib.Path, estate: Estate, objectives, now_s: int) -> None:
+    """Put an hour behind us into the store, and an exclusion beside it."""
+    random = np.random.default_rng(1)
+    with closing(SqliteStore.open(folder / "store.sqlite")) as store:
+        store.declare_objectives({o.name: o.target_text for o in objectives}, now_s - 86_400)
+        for site in estate.sites:
+            starts = range(now_s - _BEFORE_S, now_s - 120, 60)
+            windows = [
+                window_of(path, start_s // 10 * 10, random, ill=False)
+                for start_s in starts
+                for path in estate.paths
+                if path.src == site
+            ]
+            store.append(make_batch(*windows, instance=f"before-{site}"), now_s - 120)
+    append_to_log(
+        folder / EXCLUSIONS,
+        Exclusion(
+            "x1",
+            now_s // 300 * 300 - 300,
+            now_s // 300 * 300 + 1800,
+            "alice",
+            "CHG-1",
+            now_s - 600,
+            Covers(slos=frozenset({"loss"}), paths=frozenset({BURNING})),
+        ),
+    )
+
+
+@contextmanager
+def _collector(folder: pathlib.Path, estate: Estate, objectives) -> Iterator[str]:
+    """Run the product's collector in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    stop, bound = asyncio.Event(), []
+
+    async def run() -> None:
+        # Nobody takes what it writes remotely: what waits is seen.
+        nowhere = RemoteWrite(f"http://127.0.0.1:{free_port()}/api/v1/write", 1.0)
+        await run_collector(
+            estate, objectives, folder / "store.sqlite", Endpoint("127.0.0.1", 0), stop,
+            bound.append, nowhere,
+        )  # fmt: skip
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()), name="collector")
+    thread.start()
+    try:
+        wait_until(lambda: bound or not thread.is_alive(), "the collector listens")
+        yield f"http://{bound[0]}"
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def _feeding(url: str, estate: Estate, now_s: int) -> Iterator[None]:
+    """Send a window of each path each second, and health."""
+    done = threading.Event()
+    thread = threading.Thread(target=_feed, args=(url, estate, now_s, done), name="feeding")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _feed(url: str, estate: Estate, now_s: int, done: threading.Event) -> None:
+    random = np.random.default_rng(2)
+    health = {site: ProbeHealth(site, f"{site}-1", url, interval_s=3600) for site in estate.sites}
+    number = 0
+    while not done.is_set():
+        start_s = (now_s - 60) // 10 * 10 + number % 6 * 10  # neither late nor of the future
+        start_s += int(time.time() - now_s) // 10 * 10
+        for site in estate.sites:
+            windows = [
+                window_of(path, start_s, random, ill=path == BURNING)
+                for path in estate.paths
+                if path.src == site
+            ]
+            _post(url, encode_batch(make_batch(*windows, sequence=number, instance=site)))
+            _report(health[site], number)
+        stranger = window_of(Path("london", "nowhere", "ef"), start_s, random, ill=False)
+        _post(url, encode_batch(make_batch(stranger, sequence=number, instance="stranger")))
+        number += 1
+        done.wait(1.0)
+    for each in health.values():
+        each.shutdown()
+
+
+def _report(health: ProbeHealth, number: int) -> None:
+    health.record_lateness([0.001, 0.002])
+    health.set_spool_depth(2, 1)
+    health.set_clock_error(0.0002)
+    health.set_noise_floor({"0.5": 0.00002, "0.99": 0.0001})
+    health.count_discarded("late", 1 + number % 2)
+    health.set_notices(["no-transmit-stamps"])
+    health.set_flows(
+        [
+            FlowFigures(BURNING.id, f"port {port}", 0.01 + port / 1e7, 0.01)
+            for port in (40000, 40001)
+        ]
+    )
+    health.report()
+
+
+def _post(url: str, body: bytes) -> None:
+    headers = {"Content-Type": "application/x-protobuf"}
+    request = urllib.request.Request(f"{url}/v1/metrics", body, headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 200

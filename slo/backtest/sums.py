@@ -1,0 +1,191 @@
+"""Running sums of a history: any window of any row is one subtraction, in whole numbers.
+
+A pair burns over a window when bad * unit * d > budget * n, with its threshold n / d and the
+budget in 1 / unit of an event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slo._kernels.burning import add_up, add_up_weighted, mark_burning
+from slo.budget import MissingData, Spend
+from slo.burn import BurnPair, Guard
+
+_INT64_MAX: Final = 2**63 - 1
+
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows and columns, sorted
+Whole = NDArray[Any]  # of int64, or of Python's integers where those would not do
+Shares = tuple[tuple[int, Fraction], ...]  # the first column of each era, an event's budget in it
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Of some rows; arrays have the shape (rows, steps + 1), the sums of the steps before."""
+
+    events: NDArray[np.int64]
+    bad: NDArray[np.int64]
+    unmeasured: NDArray[np.int64] | None  # None: nothing was
+    shares: Shares
+
+    @classmethod
+    def of(
+        cls,
+        events: NDArray[np.uint32],
+        bad: NDArray[np.uint32],
+        unmeasured: NDArray[np.uint32],
+        shares: Shares,
+    ) -> Sums:
+        """Add up counts by step, shape (rows, steps)."""
+        return cls(
+            _summed(events), _summed(bad), _summed(unmeasured) if unmeasured.any() else None, shares
+        )
+
+    def taking(self, missing: MissingData) -> Sums:
+        """Return the sums with what is unmeasured taken for bad, for good or for nothing."""
+        if missing is MissingData.IGNORE or self.unmeasured is None:
+            return self
+        bad = self.bad + self.unmeasured if missing is MissingData.BAD else self.bad
+        return replace(self, events=self.events + self.unmeasured, bad=bad, unmeasured=None)
+
+    def spends_between(self, low: int, high: int) -> list[Spend]:
+        """Return what each row spent in the columns [low, high)."""
+        found = []
+        for row in range(len(self.events)):
+            events, budget = _by_era(self.events[row], self.shares, low, high)
+            more, unmeasured_budget = 0, Fraction(0)
+            if self.unmeasured is not None:
+                more, unmeasured_budget = _by_era(self.unmeasured[row], self.shares, low, high)
+            bad = int(self.bad[row, high] - self.bad[row, low])
+            found.append(Spend(events, bad, more, budget, unmeasured_budget))
+        return found
+
+    def burning(self, threshold: Fraction, long: int, short: int, bad_min: int) -> Places:
+        """Return where both windows burn too fast and the long one has so many bad events."""
+        budget, share = self._budget()
+        per_bad = share.denominator * threshold.denominator
+        per_budget = share.numerator * threshold.numerator
+        most_bad, most = (int(sums[:, -1].max(initial=1)) for sums in (self.bad, budget))
+        if budget.dtype == object or max(most_bad * per_bad, most * per_budget) > _INT64_MAX:
+            return self._burning_slowly(threshold, long, short, bad_min)
+        burning = np.zeros((len(self.bad), self.bad.shape[1] - 1), dtype=np.bool_)
+        at_least = max(1, bad_min)  # without any, nothing burns
+        if not mark_burning(self.bad, budget, per_bad, per_budget, long, short, at_least, burning):
+            nowhere = np.zeros(0, dtype=np.int64)
+            return nowhere, nowhere
+        row, column = np.nonzero(burning)
+        return row, column
+
+    def _burning_slowly(self, threshold: Fraction, long: int, short: int, bad_min: int) -> Places:
+        """Return the same of a threshold with many digits, by integers of any size."""
+        budget, share = self._budget()
+        excess = self.bad.astype(object) * (share.denominator * threshold.denominator)
+        excess -= budget.astype(object) * (share.numerator * threshold.numerator)
+        burning = (_over(excess, long) > 0) & (_over(excess, short) > 0)
+        row, column = np.nonzero(burning.astype(np.bool_))
+        enough: NDArray[np.bool_] = self.bad_over((row, column), long) >= bad_min
+        return row[enough], column[enough]
+
+    def bad_over(self, at: Places, length: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the bad events of the last `length` steps, at some places."""
+        found: NDArray[np.int64] = _at(self.bad, at, length)
+        return found
+
+    def covered(self, at: Places, length: int, least: Fraction) -> NDArray[np.bool_]:
+        """Whether enough of a window was measured, exactly."""
+        if self.unmeasured is None:
+            return np.ones(len(at[0]), dtype=np.bool_)
+        events = _at(self.events, at, length)
+        due = events + _at(self.unmeasured, at, length)
+        enough = events.astype(object) * least.denominator >= due.astype(object) * least.numerator
+        return enough.astype(np.bool_)
+
+    def admitted(
+        self, at: Places, length: int, guard: Guard, pair: BurnPair, period_s: int
+    ) -> NDArray[np.bool_]:
+        """Whether the bad events of a long window are more than chance."""
+        sums, share = self._budget()
+        distinct, place = np.unique(_at(sums, at, length), return_inverse=True)  # most are the same
+        threshold, windows = pair.threshold(period_s), pair.windows(period_s)
+        least = [guard.least(share * int(n), threshold, windows) for n in distinct.tolist()]
+        enough: NDArray[np.bool_] = (
+            self.bad_over(at, length) >= np.array(least, dtype=np.int64)[place]
+        )
+        return enough
+
+    def budgets(self) -> NDArray[np.float64]:
+        """Return the budget of the whole history by row, in events."""
+        edges = [column for column, _ in self.shares] + [self.events.shape[1] - 1]
+        parts = np.diff(self.events[:, edges], axis=1)
+        budgets: NDArray[np.float64] = parts @ np.array([float(share) for _, share in self.shares])
+        return budgets
+
+    def measured(self) -> NDArray[np.int64]:
+        """Return how many steps have events, at least one, by row."""
+        steps: NDArray[np.int64] = np.count_nonzero(np.diff(self.events, axis=1), axis=1)
+        return np.maximum(1, steps)
+
+    def _budget(self) -> tuple[Whole, Fraction]:
+        """Return sums, shape (rows, steps + 1), and the share of them that is a budget."""
+        if len(self.shares) == 1:
+            return self.events, self.shares[0][1]
+        unit = math.lcm(*(share.denominator for _, share in self.shares))
+        weights = [int(share * unit) for _, share in self.shares]
+        lengths = np.diff([column for column, _ in self.shares] + [self.events.shape[1] - 1])
+        if int(self.events[:, -1].max(initial=1)) * max(weights) > _INT64_MAX:
+            by_step = np.repeat(np.array(weights, dtype=object), lengths)
+            weighted: Whole = np.zeros(self.events.shape, dtype=object)
+            weighted[:, 1:] = np.cumsum(np.diff(self.events, axis=1) * by_step, axis=1)
+        else:
+            weighted = np.empty_like(self.events)
+            add_up_weighted(self.events, np.repeat(np.array(weights), lengths), weighted)
+        return weighted, Fraction(1, unit)
+
+
+def runs_of(at: Places) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row, the first and the last column of each run of neighbours."""
+    row, column = at
+    breaks = np.flatnonzero((np.diff(row) != 0) | (np.diff(column) != 1))
+    edge = min(len(row), 1)  # none without any
+    first = np.concatenate([np.zeros(edge, dtype=np.int64), breaks + 1])
+    last = np.concatenate([breaks, np.full(edge, len(row) - 1, dtype=np.int64)])
+    return row[first], column[first], column[last]
+
+
+def _summed(counts: NDArray[np.uint32]) -> NDArray[np.int64]:
+    sums = np.empty((counts.shape[0], counts.shape[1] + 1), dtype=np.int64)
+    add_up(counts, sums)
+    return sums
+
+
+def _by_era(sums: NDArray[np.int64], shares: Shares, low: int, high: int) -> tuple[int, Fraction]:
+    """Return the events of the columns [low, high), and their budget, exactly."""
+    budget = Fraction(0)
+    edges = [*(column for column, _ in shares), high]
+    for (first, last), (_, share) in zip(pairwise(edges), shares, strict=True):
+        begin, end = max(low, first), min(high, last)
+        if begin < end:
+            budget += share * int(sums[end] - sums[begin])
+    return int(sums[high] - sums[low]), budget
+
+
+def _over(sums: Whole, length: int) -> Whole:
+    """Return the sum over the last `length` steps, at each step."""
+    over = sums[:, 1:].copy()
+    over[:, length:] -= sums[:, 1:-length]
+    return over
+
+
+def _at(sums: Whole, at: Places, length: int | NDArray[np.int64]) -> Whole:
+    """Return the same at some places only."""
+    row, column = at
+    found: Whole = sums[row, column + 1] - sums[row, np.maximum(column + 1 - length, 0)]
+    return found

@@ -45,8 +45,8 @@ def mark_burning(
     short: int,
     bad_min: int,  # that the long window must have, at least 1
     burning: NDArray[np.bool_],  # (rows, steps), zeroed; true where both windows burn
-) -> int:  # at how many places
-    found = 0
+    burns: NDArray[np.bool_],  # (rows,), zeroed; true where there is such a place
+) -> None:
     for row in range(bad.shape[0]):
         for end in range(1, bad.shape[1]):
             begin = max(0, end - long)
@@ -60,5 +60,4 @@ def mark_burning(
             more = bad[row, end] - bad[row, begin]
             if more * per_bad > (budget[row, end] - budget[row, begin]) * per_budget:
                 burning[row, end - 1] = True
-                found += 1
-    return found
+                burns[row] = True

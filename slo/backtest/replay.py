@@ -156,7 +156,7 @@ class _Judge:
         if not len(row):
             return []
         bad = sums.bad_over((row, last), long + last - first)
-        periods = sums.budgets() * objective.window_s / (sums.measured() * step_s)
+        periods = sums.budget_by_step(row) * (objective.window_s / step_s)
         begins = self.history.start_s + (first + 1) * step_s
         ends = self.history.start_s + (last + 2) * step_s
         going_on = last + 1 == self.high
@@ -168,7 +168,7 @@ class _Judge:
                 ends.tolist(),
                 going_on.tolist(),
                 bad.tolist(),
-                (bad / periods[row]).tolist(),
+                (bad / periods).tolist(),
                 strict=True,
             )
         ]

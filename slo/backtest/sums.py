@@ -77,12 +77,12 @@ class Sums:
         if budget.dtype == object or max(most_bad * per_bad, most * per_budget) > _INT64_MAX:
             return self._burning_slowly(threshold, long, short, bad_min)
         burning = np.zeros((len(self.bad), self.bad.shape[1] - 1), dtype=np.bool_)
+        burns = np.zeros(len(self.bad), dtype=np.bool_)
         at_least = max(1, bad_min)  # without any, nothing burns
-        if not mark_burning(self.bad, budget, per_bad, per_budget, long, short, at_least, burning):
-            nowhere = np.zeros(0, dtype=np.int64)
-            return nowhere, nowhere
-        row, column = np.nonzero(burning)
-        return row, column
+        mark_burning(self.bad, budget, per_bad, per_budget, long, short, at_least, burning, burns)
+        rows = np.flatnonzero(burns)
+        row, column = np.nonzero(burning[rows])
+        return rows[row], column
 
     def _burning_slowly(self, threshold: Fraction, long: int, short: int, bad_min: int) -> Places:
         """Return the same of a threshold with many digits, by integers of any size."""
@@ -121,17 +121,16 @@ class Sums:
         )
         return enough
 
-    def budgets(self) -> NDArray[np.float64]:
-        """Return the budget of the whole history by row, in events."""
+    def budget_by_step(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the mean budget of a step that has events, of some rows; of the whole history."""
         edges = [column for column, _ in self.shares] + [self.events.shape[1] - 1]
-        parts = np.diff(self.events[:, edges], axis=1)
-        budgets: NDArray[np.float64] = parts @ np.array([float(share) for _, share in self.shares])
-        return budgets
-
-    def measured(self) -> NDArray[np.int64]:
-        """Return how many steps have events, at least one, by row."""
-        steps: NDArray[np.int64] = np.count_nonzero(np.diff(self.events, axis=1), axis=1)
-        return np.maximum(1, steps)
+        distinct, where = np.unique(rows, return_inverse=True)
+        events = self.events[distinct]
+        parts = np.diff(events[:, edges], axis=1)
+        budgets = parts @ np.array([float(share) for _, share in self.shares])
+        measured = np.count_nonzero(events[:, 1:] != events[:, :-1], axis=1)
+        by_step: NDArray[np.float64] = (budgets / np.maximum(1, measured))[where]
+        return by_step
 
     def _budget(self) -> tuple[Whole, Fraction]:
         """Return sums, shape (rows, steps + 1), and the share of them that is a budget."""

@@ -239,3 +239,6 @@ class Selector:
             and self.traffic_class in (None, key.path.traffic_class)
             and self.probe in (None, key.probe)
         )
+
+
+ALL: Final = Selector()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netslo.config.options import config_option, file_option, json_option
+from slo.commands.backtest import backtest
 from slo.commands.exclusions import exclude
 from slo.commands.prometheus import prometheus_commands
 from slo.commands.shared import (
@@ -98,5 +99,5 @@ def _evaluate(
         return evaluate(ranges, objectives, estate, time.time())
 
 
-for _command in (*specification_commands(), *prometheus_commands(), exclude):
+for _command in (*specification_commands(), *prometheus_commands(), exclude, backtest):
     slo.add_command(_command)

@@ -67,6 +67,32 @@ def load_specification(directory: pathlib.Path, estate: Estate) -> Specification
     )
 
 
+def load_changed(
+    directory: pathlib.Path, file: pathlib.Path, estate: Estate
+) -> tuple[Objective, ...]:
+    """Read the objectives of one file, which may refer to all documents of a folder but SLOs.
+
+    Raises:
+        ConfigurationError: with every problem of every file.
+    """
+    around, reader = _Reader(), _Reader()
+    for each in _list_files(directory / FOLDER):
+        around.read(each)
+    reader.read(file)
+    own = {(document.kind, document.metadata.name) for document, _ in reader.documents}
+    reader.documents += [
+        (document, place)
+        for document, place in around.documents
+        if not isinstance(document, openslo.Slo)
+        and (document.kind, document.metadata.name) not in own
+    ]
+    objectives = reader.resolve(estate)
+    problems = reader.problems + around.problems
+    if problems:
+        raise ConfigurationError(sorted(dict.fromkeys(problems), key=_position))
+    return objectives
+
+
 def load_openslo(files: Iterable[pathlib.Path]) -> tuple[openslo.AnyDocument, ...]:
     """Read the OpenSLO documents of files, whatever they measure.
 

@@ -12,7 +12,7 @@ from analytics.store.points import chosen_by_site, read_counters, read_points
 from analytics.store.query import fine_pieces, pieces
 from analytics.store.watermarks import read_watermarks
 from analytics.streams import Streams
-from analytics.windows import Selector
+from analytics.windows import ALL, Selector
 
 
 class History:
@@ -26,14 +26,20 @@ class History:
         self._marks = read_watermarks(connection)  # the first read fixes the state
 
     def frames(
-        self, start_s: int, end_s: int, window_s: int, *, distributions: bool = True
+        self,
+        start_s: int,
+        end_s: int,
+        window_s: int,
+        *,
+        distributions: bool = True,
+        selector: Selector = ALL,
     ) -> Iterator[Frame]:
-        """Yield all points of [start_s, end_s), in windows of at most `window_s`, site by site.
+        """Yield the points of [start_s, end_s), in windows of at most `window_s`, site by site.
 
         Windows are longer where shorter ones have expired. Without `distributions` it is faster.
         """
         read = read_points if distributions else read_counters
-        for chosen in chosen_by_site(self._streams, Selector()):
+        for chosen in chosen_by_site(self._streams, selector):
             if window_s < WARM_S:
                 parts = fine_pieces(start_s, end_s, self._marks)
             else:

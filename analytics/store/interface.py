@@ -9,7 +9,7 @@ from typing import Protocol
 
 from analytics.frame import Frame
 from analytics.streams import Streams
-from analytics.windows import Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
+from analytics.windows import ALL, Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
 from netslo.errors import NetsloError
 from netslo.model import Path
 
@@ -72,9 +72,15 @@ class PointHistory(Protocol):
     """One state of a store, whatever is written meanwhile; for one thread at a time."""
 
     def frames(
-        self, start_s: int, end_s: int, window_s: int, *, distributions: bool = True
+        self,
+        start_s: int,
+        end_s: int,
+        window_s: int,
+        *,
+        distributions: bool = True,
+        selector: Selector = ALL,
     ) -> Iterator[Frame]:
-        """Yield all points of [start_s, end_s), in windows of at most `window_s`.
+        """Yield the points of [start_s, end_s), in windows of at most `window_s`.
 
         Windows are longer where shorter ones have expired. Without `distributions` it is faster.
         """

@@ -1,0 +1,233 @@
+"""An objective's history in a store, judged as it is and as it might be."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+
+from analytics.store import WindowStore
+from analytics.store.interface import WARM_S
+from analytics.windows import Selector
+from netslo.model import Path
+from slo.backtest.history import History, read_history, step_for
+from slo.backtest.replay import Episode, Replay, replay
+from slo.backtest.slicing import shifted, sliced
+from slo.backtest.thresholds import bounds_at
+from slo.budget import Spend
+from slo.exclusion import Exclusion
+from slo.ledger import Era
+from slo.objective import Objective
+from slo.ranges import SpendKey
+
+_CELLS_MAX: Final = 15_000_000  # in memory at once: 180 MB
+_BOUNDED_CELLS_MAX: Final = 4_000_000  # bounds take some six times as much
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an objective says of a time."""
+
+    objective: Objective
+    spends: dict[Path, Spend] = field(default_factory=dict)
+    episodes: list[Episode] = field(default_factory=list)
+
+    def add(self, keys: Sequence[SpendKey], judged: Replay) -> None:
+        """Take in what was judged of further rows."""
+        self.spends.update(
+            (path, spend) for (_, path), spend in zip(keys, judged.spends, strict=True)
+        )
+        self.episodes += judged.episodes
+
+    @property
+    def total(self) -> Spend:
+        """Of all paths together; each has a budget of its own all the same."""
+        return sum((self.taken(path) for path in self.spends), Spend())
+
+    def taken(self, path: Path) -> Spend:
+        """Return the spend of one path, with what is missing counted as the objective says."""
+        return self.spends[path].taking(self.objective.missing_data)
+
+    @property
+    def covered(self) -> Fraction | None:
+        """How much of what was due was measured."""
+        return sum(self.spends.values(), Spend()).coverage
+
+    @property
+    def overspent(self) -> int:
+        """How many paths had more bad events than their budget of this time."""
+        return sum(s.bad > s.budget for s in map(self.taken, self.spends))
+
+
+@dataclass(slots=True)
+class Backtest:
+    """The same time under an objective as it is, and under a changed one.
+
+    `changed` is empty where nothing is changed. It is one outcome where that is known exactly,
+    else two: with as few bad events as there can have been, and with as many.
+    """
+
+    start_s: int
+    end_s: int
+    step_s: int
+    now: Outcome
+    changed: tuple[Outcome, ...] = ()
+    first_s: int | None = None  # the first event that was looked at; None: there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be found out.
+
+    Args:
+        objective: What is promised, and was counted.
+        changed: What might be promised; None where nothing is changed.
+        paths: Of the objective.
+        start_s: Unix seconds; whole `step_s`, as is the end.
+        end_s: Unix seconds.
+        eras: The targets that the objective has had; a changed one holds for all the time.
+        exclusions: Times that do not count.
+        others: Objectives whose probes may have counted at the changed threshold.
+    """
+
+    objective: Objective
+    changed: Objective | None
+    paths: Sequence[Path]
+    start_s: int
+    end_s: int
+    eras: Sequence[Era]
+    exclusions: Sequence[Exclusion] = ()
+    others: Sequence[Objective] = ()
+
+    @property
+    def step_s(self) -> int:
+        """The step at which it is judged."""
+        return step_of(self.objective, *(() if self.changed is None else (self.changed,)))
+
+    @property
+    def outcomes(self) -> int:
+        """How often each row is judged, at most."""
+        return 1 if self.changed is None else 3 if self.judges_anew else 2
+
+    @property
+    def judges_anew(self) -> bool:
+        """Whether packets are judged by another threshold than the probes had for this SLO."""
+        return self.changed is not None and self.changed.limit != self.objective.limit
+
+
+def step_of(*objectives: Objective) -> int:
+    """Return the step at which objectives can be judged: 5 min, or less where they need it."""
+    lengths_s = [s for o in objectives for s in (*o.alerts.windows_s, _slice_s(o))]
+    step_s = step_for(lengths_s)
+    finest = min(_slice_s(o) for o in objectives)
+    return finest if step_s < finest < WARM_S and not any(s % finest for s in lengths_s) else step_s
+
+
+def alignment_of(*objectives: Objective) -> int:
+    """Return of what begin and end must be multiples, in seconds."""
+    return max(WARM_S, *(_slice_s(o) for o in objectives))
+
+
+def run(
+    store: WindowStore, question: Question, on_rows: Callable[[int], None] = lambda _: None
+) -> Backtest:
+    """Read and judge; `on_rows` is told, from any thread, of rows that are judged once more."""
+    asked, step_s = question, question.step_s
+    both = [o for o in (asked.objective, asked.changed) if o is not None]
+    back_s = max((s for o in both for s in o.alerts.windows_s), default=0)
+    align_s = alignment_of(*both)
+    begin_s = max(0, (asked.start_s - back_s) // align_s * align_s)
+    found = Backtest(asked.start_s, asked.end_s, step_s, Outcome(asked.objective))
+    best, worst = (Outcome(asked.changed or asked.objective) for _ in range(2))
+    exact = True
+    cells = _BOUNDED_CELLS_MAX if asked.judges_anew else _CELLS_MAX
+    size = max(1, cells * step_s // (asked.end_s - begin_s))
+    for paths, selector in _parts(asked.paths, size):
+        keys = [(asked.objective.name, path) for path in paths]
+        history = read_history(store, keys, begin_s, asked.end_s, step_s, selector=selector)
+        first_s = history.first_s()
+        if first_s is not None:
+            found.first_s = min(first_s, found.first_s or first_s)
+        found.now.add(history.keys, _judge(asked.objective, history, asked, asked.eras, on_rows))
+        if asked.changed is None:
+            continue
+        histories = _judged_anew(store, history, asked, selector)
+        judged = [_judge(asked.changed, h, asked, _eras_of(asked), on_rows) for h in histories]
+        exact &= len(judged) == 1
+        best.add(history.keys, judged[0])
+        worst.add(history.keys, judged[-1])
+    if asked.changed is not None:
+        found.changed = (best,) if exact else (best, worst)
+    for outcome in (found.now, best, worst):
+        outcome.episodes.sort(key=lambda e: (e.start_s, e.key, e.pair.long_s))
+    return found
+
+
+def _judged_anew(
+    store: WindowStore, history: History, asked: Question, selector: Selector
+) -> list[History]:
+    """Return the events by the changed threshold; twice, best and worst, where it is not known."""
+    changed = asked.changed
+    if changed is None or changed.limit is None or not asked.judges_anew:
+        return [history]
+    for other in asked.others:
+        if _measured(other) == _measured(changed) and other.name != asked.objective.name:
+            keys = [(other.name, path) for _, path in history.keys]
+            span = history.start_s, history.end_s, history.step_s
+            counted = read_history(store, keys, *span, selector=selector)
+            if _same_packets(counted, history):
+                return [replace(counted, keys=history.keys)]
+    bounds = bounds_at(store, history, asked.objective, changed.limit, selector=selector)
+    if np.array_equal(bounds.best.bad, bounds.worst.bad):
+        return [bounds.best]
+    return [bounds.best, bounds.worst]
+
+
+def _eras_of(asked: Question) -> Sequence[Era]:
+    assert asked.changed is not None
+    if asked.changed.target_text == asked.objective.target_text:
+        return asked.eras
+    return [(0, asked.changed.target_text)]
+
+
+def _judge(
+    objective: Objective,
+    history: History,
+    asked: Question,
+    eras: Sequence[Era],
+    on_rows: Callable[[int], None],
+) -> Replay:
+    exclusions = asked.exclusions
+    if objective.slices is not None:
+        history = sliced(history, objective.slices, exclusions)
+        eras, exclusions = shifted(eras, objective.slices, history.step_s), ()
+    span = asked.start_s, asked.end_s
+    return replay(history, objective, eras, span, exclusions, on_rows)
+
+
+def _same_packets(one: History, other: History) -> bool:
+    """Whether two histories are of the same packets, however judged."""
+    return np.array_equal(one.events, other.events) and np.array_equal(
+        one.unmeasured, other.unmeasured
+    )
+
+
+def _measured(objective: Objective) -> tuple[object, ...]:
+    return objective.measure, objective.direction, objective.limit
+
+
+def _slice_s(objective: Objective) -> int:
+    return WARM_S if objective.slices is None else objective.slices.length_s
+
+
+def _parts(paths: Sequence[Path], size: int) -> Iterator[tuple[list[Path], Selector]]:
+    """Yield some paths of one site at a time, and what selects them in the store."""
+    for src, of_site in itertools.groupby(sorted(paths), key=lambda path: path.src):
+        rest = list(of_site)
+        while rest:
+            part, rest = rest[:size], rest[size:]
+            yield part, Selector(path=part[0].id) if len(part) == 1 else Selector(src=src)

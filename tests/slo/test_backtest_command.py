@@ -1,0 +1,138 @@
+"""`netslo slo backtest` as a user has it."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+from contextlib import closing
+from fractions import Fraction
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.store.sqlite import SqliteStore
+from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
+from netslo.errors import NetsloError
+from netslo.model import Path, Window
+from slo.backtest.changes import Change, changed, read_pair, read_target
+from slo.cli import slo
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "uk"
+BURNT, SOUND = Path("london", "leeds", "ef"), Path("leeds", "london", "ef")
+END_S = 1_790_000_000 // 86_400 * 86_400
+SPAN = ("--from", "6h", "--to", "2026-09-21T00:00:00Z")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The example with six hours of two paths: one of them lost a fifth for half an hour."""
+    folder = tmp_path_factory.mktemp("backtest") / "uk"
+    shutil.copytree(EXAMPLE, folder)
+    (folder / "netslo-data").mkdir()
+    windows = []
+    for start_s in range(END_S - 6 * 3600, END_S, 300):
+        burning = -7200 <= start_s - END_S < -5400
+        for path, bad in ((BURNT, 20 if burning else 0), (SOUND, 0)):
+            counts = {"national-latency": SloCounts(100 - bad, bad)}
+            windows.append(PathWindow(SeriesKey(path), Window(start_s), slo=counts))
+    with closing(SqliteStore.open(folder / "netslo-data" / "store.sqlite")) as store:
+        store.declare_objectives({"national-latency": "0.999"}, END_S - 86_400)
+        store.append(Batch("london", "test", 1, tuple(windows)), END_S)
+    return folder
+
+
+@pytest.fixture
+def run(config):
+    def invoke(*arguments: str):
+        words = ["backtest", "-c", str(config), "--slo", "national-latency", *arguments]
+        return CliRunner().invoke(slo, words)
+
+    return invoke
+
+
+def test_it_tells_budgets_and_alerts_now_and_changed(run) -> None:
+    result = run(*SPAN, "--target", "90%")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "target 90 % instead of 99.9 %" in said
+    assert "may be bad 14 1,440 bad 120 120" in said
+    assert f"{BURNT.id} -1566.7 % 83.3 %" in said
+    assert "… and 98 more (--all)" in said
+    assert "No alert would have fired, changed." in said
+
+
+def test_json_has_all_of_it(run) -> None:
+    found = json.loads(run(*SPAN, "--pair", "page:1h/5m:14.4", "--json").output)
+    assert len(found["now"]["paths"]) == 108
+    burnt = {each["path"]: each for each in found["changed"]["paths"]}[BURNT.id]
+    assert (burnt["events"], burnt["bad_events"], burnt["budget_events"]) == (7200, 120, 7.2)
+    (page,) = found["changed"]["alerts"]
+    assert (page["path"], page["long"], page["short"]) == (BURNT.id, "1h", "5m")
+    assert page["threshold"] == 14.4
+    # One step of 20 % is 16.7 times the budget of an hour, and it takes as long to go.
+    assert (page["start"] - END_S, page["end"] - END_S) == (-6900, -5100)
+
+
+def test_a_document_may_say_what_is_changed(run, config, tmp_path) -> None:
+    text = (config / "slos" / "national-latency.yaml").read_text()
+    file = tmp_path / "stricter.yaml"
+    file.write_text(text.replace("target: 0.999", "target: 0.9995"))
+    result = run(*SPAN, "--spec", str(file))
+    assert "target 99.95 % instead of 99.9 %" in result.output
+    file.write_text((config / "slos" / "loss.yaml").read_text())
+    result = run("--spec", str(file))
+    assert isinstance(result.exception, NetsloError)
+    assert "only that was counted" in str(result.exception)
+
+
+def test_of_one_path_and_without_data(run) -> None:
+    result = run(*SPAN, "--path", SOUND.id)
+    assert "1 path," in result.output
+    assert "No alert would have fired." in result.output
+    result = run("--from", "1d", "--to", "2026-01-01T00:00:00Z")
+    assert "No data: nothing was measured" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--target", "1"], "above 0 and below 1"),
+        (["--threshold", "2s"], "less than the probes' time-out"),
+        (["--threshold", "0ms"], "is not a positive duration"),
+        (["--pair", "page:1h/5m:9999"], "at most 672"),
+        (["--pair", "page:1h/2h:3"], "the short window"),
+        (["--pair", "night:1h/5m:3"], "must begin with page or ticket"),
+        (["--pair", "page:1h/5m:1", "--pair", "page:1h/5m:2"], "two pairs on the same windows"),
+        (["--missing-data", "maybe"], "must be one of ignore, bad, good"),
+        (["--from", "yesterday"], "must be a time with its offset"),
+        (["--from", "2026-11-01T00:00:00Z", "--to", "2026-10-01T00:00:00Z"], "before the end"),
+        (["--path", "london"], "must be a path of the estate"),
+    ],
+)
+def test_what_cannot_be_is_said(run, words, said) -> None:
+    result = run(*words)
+    assert isinstance(result.exception, NetsloError), result.output
+    assert said in str(result.exception)
+
+
+def test_all_faults_come_at_once(latency) -> None:
+    with pytest.raises(NetsloError) as raised:
+        changed(latency, Change("2", "1h", ["page"], "no"), 1.0)
+    assert len(str(raised.value).splitlines()) == 4
+
+
+@given(st.integers(1, 999_999))
+def test_a_target_is_read_exactly(millionths) -> None:
+    exact = Fraction(millionths, 1_000_000)
+    assert Fraction(read_target(f"{millionths / 10_000:.4f}%")) == exact
+    assert Fraction(read_target(f"{millionths / 1_000_000:.6f}")) == exact
+
+
+def test_a_pair_by_burn_rate_is_that_of_the_workbook() -> None:
+    (pair,) = read_pair("page:1h/5m:14.4", 30 * 86_400)
+    assert pair.budget_share == Fraction(2, 100)
+    assert read_pair("page 2% 1h 5m", 30 * 86_400) == (pair,)
+    assert read_pair("page:1h:14.4", 30 * 86_400) == (pair,)

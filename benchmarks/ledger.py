@@ -1,10 +1,15 @@
-"""All burn windows of 10,000 paths at once, and what keeping them up costs."""
+"""All burn windows of 10,000 paths at once, what keeping them up costs, and a look at alerts.
+
+A look is all that the engine does every five seconds: 10,100 paths x 3 SLOs judged by all pairs, in
+four states of the network. Standings are made up; the engine is that of the collector.
+"""
 
 from __future__ import annotations
 
 import resource
 import statistics
 import time
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -13,9 +18,12 @@ from analytics.frame import Frame
 from analytics.streams import Events, Streams
 from analytics.tables import Numbers
 from analytics.windows import SeriesKey
-from netslo.model import Path
+from netslo.estate import Estate, ProbingPlan
+from netslo.model import Location, Path, Site, Tier, TrafficClass
 from slo.burn import WINDOWS_S
-from slo.ledger import Ledger
+from slo.engine.engine import LOOK_S, AlertEngine
+from slo.ledger import Ledger, Standing
+from slo.objective import Indicator, Objective, PathSelector
 
 PATHS = 10_000
 LENGTHS_S = (*WINDOWS_S, 28 * 86_400)
@@ -70,6 +78,60 @@ def main() -> None:
         print(f"{what:<45} {statistics.median(taken_s) * 1e3:8.3f} ms (median)")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"memory {grown / PATHS:.1f} kB a path at most")
+    look()
+
+
+@dataclass
+class Ready:
+    """Standings that are known."""
+
+    now: Standing
+
+    def standing(self) -> Standing:
+        return self.now
+
+
+def look() -> None:
+    """Print what one look of the alert engine costs."""
+    sites = {f"s{n:03}": Site(f"s{n:03}", Tier.NATIONAL, f"s{n}", "gb", Location(0, 0), ())
+             for n in range(101)}  # fmt: skip
+    classes = {"ef": TrafficClass("ef", 46)}
+    estate = Estate("uk", "GBP", sites, classes, (), ProbingPlan(1.0, 1.0))
+    slos = [
+        Objective(name, "", "", "", Indicator.LOSS, None, "0.999", PathSelector())
+        for name in ("latency", "loss", "jitter")
+    ]
+    lengths_s = sorted(LENGTHS_S)
+    keys = tuple((slo.name, path) for slo in slos for path in estate.paths)
+    due = np.repeat(np.array(lengths_s)[:, None], len(keys), axis=1)
+    at_site = np.array([path.dst == "s000" or path.src == "s000" for _, path in keys])
+    nothing = np.zeros_like(due)
+    states = {
+        "nothing is wrong": (due, due // 5000),
+        "one site of 101 is dead": (due, np.where(at_site, due // 2, due // 5000)),
+        "a tenth of all paths burns": (due, np.where(np.arange(len(keys)) % 10 == 0, due // 2, 0)),
+        "nothing is measured": (nothing, nothing),
+    }
+    for state, (events, bad) in states.items():
+        standing = Standing(
+            NOW_S, keys, {key: row for row, key in enumerate(keys)}, tuple(lengths_s),
+            tuple(NOW_S - s for s in lengths_s), events, bad, nothing, events,
+            np.full(len(keys), 1000), nothing,
+        )  # fmt: skip
+        clock = [float(NOW_S)]
+        engine = AlertEngine(Ready(standing), slos, estate, clock=lambda clock=clock: clock[0])
+        taken_s = []
+        for _ in range(5):
+            clock[0] += LOOK_S if events.any() else 601.0  # until it has lasted long enough
+            began = time.perf_counter()
+            engine.look()
+            taken_s.append(time.perf_counter() - began)
+        told = len(engine.to_json()["alerts"])
+        print(
+            f"a look at {len(keys):,} budgets, {state}: {told:,} alerts, "
+            f"first {taken_s[0] * 1e3:.0f} ms, then {statistics.median(taken_s[2:]) * 1e3:.0f} ms "
+            f"(every {LOOK_S:.0f} s)"
+        )
 
 
 main()

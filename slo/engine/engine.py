@@ -7,7 +7,7 @@ import logging
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from analytics.collector.server import Beside
@@ -74,6 +74,7 @@ class AlertEngine:
         none: list[Alert] = []
         self._book = AlertBook(load(file, self._read_alerts, none, "alerts begin anew"))
         self._looked_s: float | None = None
+        self._annotated_s = float("-inf")
         self._started_s = clock()
         self._beside: Beside | None = None
         self._stopping = threading.Event()
@@ -120,13 +121,20 @@ class AlertEngine:
             changes = self._book.update(seen, now_s)
             self._looked_s = now_s
             sight = Sight(None if self._beside is None else self._beside.live)
-            for alert in (*self._book.firing, *changes.ended):
+            for alert in self._to_annotate(changes, now_s):
                 alert.annotations = self._texts.annotate(alert, standing, sight.look)
             if changes.started or changes.ended:
                 save(self._file, [alert.to_json() for alert in self._book.firing])
         for alert in changes.started:
             _log.info("%s: %s", alert.name, alert.annotations.get("summary", ""))
         return changes
+
+    def _to_annotate(self, changes: Changes, now_s: float) -> Iterable[Alert]:
+        """Return what has changed, and now and then all, for that is most of the work."""
+        if not 0 <= now_s - self._annotated_s < self._interval_s:
+            self._annotated_s = now_s
+            return (*self._book.firing, *changes.ended)
+        return (*changes.started, *changes.ended)
 
     def _around(self, now_s: float) -> Surroundings:
         self._started_s = min(self._started_s, now_s)  # the clock may have been set back

@@ -23,9 +23,10 @@ from slo.policy import AlertPolicy
 pytestmark = pytest.mark.timeout(600)
 
 MINUTE, HOUR = 60, 3600
-WARM_S = 70 * MINUTE  # then the hour's window is no young one
-PAGE = PAIRS[0]
-TICKET = BurnPair(Severity.TICKET, Fraction(10, 100), HOUR, 10 * MINUTE)  # by `offset`, both
+LONG_S = HOUR // 3  # a shorter hour, with the same burn rates, is judged in fewer steps
+WARM_S = LONG_S + 5 * MINUTE  # then the long window is no young one
+PAGE = replace(PAIRS[0], budget_share=PAIRS[0].budget_share / 3, long_s=LONG_S)
+TICKET = BurnPair(Severity.TICKET, Fraction(10, 300), LONG_S, 10 * MINUTE)  # by `offset`, both
 LOSS = Objective(
     name="loss",
     display_name="Loss",
@@ -67,15 +68,15 @@ async def test_a_fast_fault_a_slow_one_a_trickle_and_a_restart_in_the_midst(tmp_
     def happens(path: Path, at_s: int) -> Counted:
         if path == ONE and during(at_s, WARM_S, 9):
             return Counted(bad=PER_WINDOW // 2)
-        if path == OTHER and at_s >= WARM_S:
-            return Counted(bad=2)  # 4 %: three times what the page needs
+        if path == OTHER and at_s >= WARM_S + 16 * MINUTE:
+            return Counted(bad=3)  # 6 %: four times what the page needs
         if path == THIRD and at_s >= WARM_S and at_s % 120 == 0:
             return Counted(bad=1)  # a sixth of what it needs
         return NONE
 
     restart_s = WARM_S + 5 * MINUTE
     judged = await judge(
-        History(LOSS, WARM_S + 45 * MINUTE, happens, restarts_s=[restart_s]), tmp_path
+        History(LOSS, WARM_S + 24 * MINUTE, happens, restarts_s=[restart_s]), tmp_path
     )
     check(judged)
     assert pages(judged, ONE)
@@ -95,7 +96,7 @@ async def test_a_probe_that_falls_silent_in_a_fault(tmp_path) -> None:
     def reaches(path: Path, at_s: int) -> int | None:
         return None if path.src == ONE.src and silent_s <= at_s < back_s else at_s + 10
 
-    judged = await judge(History(LOSS, back_s + 15 * MINUTE, happens, reaches), tmp_path)
+    judged = await judge(History(LOSS, back_s + 8 * MINUTE, happens, reaches), tmp_path)
     check(judged)
     fired = pages(judged, ONE)
     assert fired[-1] * 30 > back_s  # nothing resolved because data stopped
@@ -114,7 +115,8 @@ async def test_two_hours_of_backlog_page_nobody_for_what_is_over(tmp_path) -> No
     def reaches(path: Path, at_s: int) -> int:
         return back_s if path.src == "london" and start_s <= at_s < back_s else at_s + 10
 
-    judged = await judge(History(LOSS, back_s + 30 * MINUTE, happens, reaches), tmp_path)
+    history = History(LOSS, back_s + 25 * MINUTE, happens, reaches, step_s=MINUTE)
+    judged = await judge(history, tmp_path)
     check(judged)
     for series in (judged.engine, judged.rules):
         assert not judged.fired(series, alertname="SLOBurnPage")
@@ -123,7 +125,7 @@ async def test_two_hours_of_backlog_page_nobody_for_what_is_over(tmp_path) -> No
 
 @pytest.mark.parametrize(("before", "after"), [("0.999", "0.99"), ("0.99", "0.999")])
 async def test_a_target_that_changes_counts_from_then_on(tmp_path, before, after) -> None:
-    changed_s = WARM_S + 10 * MINUTE
+    changed_s = WARM_S + 8 * MINUTE
     objective = replace(LOSS, target_text=before)
 
     def happens(path: Path, at_s: int) -> Counted:
@@ -133,7 +135,7 @@ async def test_a_target_that_changes_counts_from_then_on(tmp_path, before, after
             return Counted(bad=25)
         return NONE
 
-    history = History(objective, changed_s + 25 * MINUTE, happens, targets=[(changed_s, after)])
+    history = History(objective, changed_s + 16 * MINUTE, happens, targets=[(changed_s, after)])
     judged = await judge(history, tmp_path)
     check(judged)
     assert pages(judged, ONE)
@@ -150,7 +152,7 @@ async def test_missing_data_are_taken_for_the_same(tmp_path, taken) -> None:
         return NONE
 
     objective = replace(LOSS, missing_data=taken)
-    judged = await judge(History(objective, WARM_S + 30 * MINUTE, happens), tmp_path)
+    judged = await judge(History(objective, WARM_S + 24 * MINUTE, happens), tmp_path)
     check(judged)
     assert bool(pages(judged, ONE)) == (taken is MissingData.BAD)
     assert pages(judged, OTHER)
@@ -174,7 +176,7 @@ async def test_what_was_excluded_beforehand_alerts_nobody(tmp_path) -> None:
         at_leeds = "leeds" in (path.src, path.dst)
         return ALL if at_leeds and during(at_s, off_s, 15) else NONE
 
-    judged = await judge(History(LOSS, off_s + 40 * MINUTE, happens, exclusions=[off]), tmp_path)
+    judged = await judge(History(LOSS, off_s + 28 * MINUTE, happens, exclusions=[off]), tmp_path)
     check(judged)
     assert pages(judged, THIRD)
     assert not pages(judged, ONE)
@@ -187,7 +189,7 @@ async def test_any_history(tmp_path, seed) -> None:
     faults = [
         (
             chance.choice(PATHS),
-            WARM_S + 10 * chance.randrange(240),
+            WARM_S + 10 * chance.randrange(150),
             chance.choice([2, 5, 10, 30]),
             chance.choice([2, 10, 50]),
         )
@@ -196,7 +198,7 @@ async def test_any_history(tmp_path, seed) -> None:
     silences = [
         (
             chance.choice(["london", "leeds", "dundee"]),
-            WARM_S + 10 * chance.randrange(240),
+            WARM_S + 10 * chance.randrange(150),
             chance.choice([1, 4, 12]),
         )
         for _ in range(3)
@@ -212,6 +214,6 @@ async def test_any_history(tmp_path, seed) -> None:
         silent = any(s == path.src and during(at_s, start_s, m) for s, start_s, m in silences)
         return None if silent else at_s + 10
 
-    judged = await judge(History(LOSS, WARM_S + 70 * MINUTE, happens, reaches), tmp_path)
+    judged = await judge(History(LOSS, WARM_S + 35 * MINUTE, happens, reaches), tmp_path)
     check(judged)
     assert judged.fired(judged.engine, alertname="SLOBurnPage")

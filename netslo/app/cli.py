@@ -54,6 +54,12 @@ _COMMANDS: Final = {
     "dashboards": _Entry(
         "dashboards.cli", "dashboards", "dashboards", "Dashboards and provisioning for Grafana."
     ),
+    "webhook": _Entry(
+        "netslo.app.commands.webhook", "webhook", "all", "Show Alertmanager's pages."
+    ),
+    "healthcheck": _Entry(
+        "netslo.app.commands.healthcheck", "healthcheck", "all", "Whether a process here is well."
+    ),
     "doctor": _Entry("netslo.app.commands.doctor", "doctor", "all", "What this host can do."),
 }
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from netslo.notify import Notifier
+from netslo.notify import ALIVE_FILE, Notifier, alive_age_s
 
 
 @pytest.fixture(params=["a path", "an abstract name"])
@@ -93,3 +93,30 @@ def test_a_manager_that_does_not_read_is_not_waited_for(manager) -> None:
     notifier = Notifier(environ)
     for _ in range(10_000):  # more than any socket's queue
         notifier.status("x" * 1000)
+
+
+def test_where_nobody_listens_a_file_has_the_beat(tmp_path) -> None:
+    file, now = tmp_path / "alive", [5_000_000_000]
+    notifier = Notifier({ALIVE_FILE: str(file)}, clock=lambda: now[0])
+    assert alive_age_s(str(file)) is None
+    for _ in range(4):
+        notifier.beat()
+        now[0] += 300_000_000
+    assert alive_age_s(str(file), lambda: now[0]) == pytest.approx(1.2)  # once a second
+    notifier.beat()
+    assert alive_age_s(str(file), lambda: now[0] + 2_000_000_000) == pytest.approx(2.0)
+    assert file.stat().st_size == 21
+
+
+@pytest.mark.parametrize(
+    "octets", [b"", b"soon", b"-1", "\uff11\uff12".encode(), b"9" * 30, b"\xff\xfe"]
+)
+def test_a_file_without_a_beat_is_none(tmp_path, octets) -> None:
+    file = tmp_path / "alive"
+    file.write_bytes(octets)
+    assert alive_age_s(str(file)) is None  # also one of another boot: it lies ahead
+
+
+def test_a_beat_that_cannot_be_written_harms_nobody(tmp_path) -> None:
+    Notifier({ALIVE_FILE: str(tmp_path / "no" / "folder")}).beat()
+    Notifier({ALIVE_FILE: str(tmp_path)}).beat()

@@ -13,7 +13,8 @@ from slo.commands.shared import load, load_log
 
 _RULE_FILE = "netslo-rules.yml"
 _HEAD = "Made by `netslo slo {}`: do not edit, make it anew when objectives change."
-_BINDING = re.compile(r"([^=\s]+)=(https?://\S+)\Z")
+_BINDING = re.compile(r"(?:((?!https?://)[^=\s]+)=)?(https?://\S+)\Z")
+_OTHERS = ""  # the name of receivers that are not named
 
 
 def prometheus_commands() -> Sequence[click.Command]:
@@ -96,8 +97,9 @@ def rules(
     "--webhook",
     "webhooks",
     multiple=True,
-    metavar="RECEIVER=URL",
-    help="Where a receiver is told, such as operations=http://pager/; repeatable.",
+    metavar="[RECEIVER=]URL",
+    help="Where a receiver is told, such as operations=http://pager/; repeatable. Without a "
+    "name: every receiver that is not named.",
 )
 def alertmanager(
     config_dir: pathlib.Path, output_file: pathlib.Path | None, webhooks: tuple[str, ...]
@@ -114,6 +116,10 @@ def alertmanager(
 
     objectives = load(config_dir)[1].objectives
     bound = _bindings(webhooks)
+    others = bound.pop(_OTHERS, None)
+    if others is not None:
+        known = [receiver["name"] for receiver in configuration(objectives)["receivers"]]
+        bound = dict.fromkeys(known, others) | bound
     logged = load_log(config_dir)
     made = configuration(objectives, Receivers(bound), exclusions=logged, now_s=time.time())
     names = [receiver["name"] for receiver in made["receivers"]]
@@ -133,10 +139,11 @@ def _bindings(texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         match = _BINDING.match(text)
         if match is None:
-            raise click.BadParameter(f"--webhook {text!r} is not of the form RECEIVER=URL")
-        if match[1] in found:
-            raise click.BadParameter(f"--webhook names {match[1]} twice")
-        found[match[1]] = match[2]
+            raise click.BadParameter(f"--webhook {text!r} is not of the form [RECEIVER=]URL")
+        name = match[1] or _OTHERS
+        if name in found:
+            raise click.BadParameter(f"--webhook names {name or 'the others'} twice")
+        found[name] = match[2]
     return found
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import pathlib
 from dataclasses import replace
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from real_prometheus import run
 
 from netslo.model import Path
+from slo.commands.prometheus import alertmanager
 from slo.exclusion import Covers, Exclusion
 from slo.policy import AlertPolicy
 from slo.rules.alertmanager import Receivers, configuration
 from slo.rules.mutes import time_intervals
 from slo.rules.yaml_text import to_yaml
 
+UK = pathlib.Path(__file__).parents[2] / "examples" / "uk"
 DAY = 1_800_057_600  # 2027-01-16T00:00:00Z
 
 
@@ -86,6 +90,21 @@ def test_receivers_have_the_addresses_that_were_given(objectives) -> None:
     assert by_name["noc"]["webhook_configs"] == [{"url": "http://pager/", "send_resolved": True}]
     assert by_name["heartbeat"]["webhook_configs"][0]["send_resolved"] is False
     assert by_name["director"] == {"name": "director"}
+
+
+def test_an_address_without_a_name_is_for_all_others() -> None:
+    everywhere = ("--webhook", "http://others/?a=http://b", "--webhook", "heartbeat=http://h/")
+    done = CliRunner().invoke(alertmanager, [*everywhere, "-c", str(UK)])
+    assert done.exit_code == 0, done.output
+    assert "has no address" not in done.stderr
+    made = yaml.safe_load(done.stdout)["receivers"]
+    urls = {each["name"]: each["webhook_configs"][0]["url"] for each in made}
+    assert urls.pop("heartbeat") == "http://h/"
+    assert urls.keys() >= {"operations", "escalation"}
+    assert set(urls.values()) == {"http://others/?a=http://b"}
+    twice = CliRunner().invoke(alertmanager, [*everywhere[:2] * 2, "-c", str(UK)])
+    assert twice.exit_code == 2
+    assert "names the others twice" in twice.stderr
 
 
 def test_a_planned_exclusion_mutes_its_burns_and_nothing_else(objectives, write) -> None:

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Makes what Prometheus, Alertmanager and Grafana need for an estate:
+#   deploy/generate.sh CONFIG OUTPUT
+# Writes OUTPUT/prometheus, OUTPUT/alertmanager and OUTPUT/grafana. In the images it is called
+# netslo-generate. Its environment, with defaults for Compose and Kubernetes:
+#   NETSLO_PAGER_URL       where every receiver of Alertmanager is told
+#   NETSLO_PROMETHEUS_URL  where Grafana finds Prometheus
+#   NETSLO_RUNBOOKS_URL    where alerts find their runbooks
+set -eu
+config=${1:?usage: generate.sh CONFIG OUTPUT}
+output=${2:?usage: generate.sh CONFIG OUTPUT}
+
+netslo slo check -c "$config"
+netslo slo rules -c "$config" -o "$output/prometheus" \
+  --runbooks "${NETSLO_RUNBOOKS_URL:-docs/runbooks}"
+netslo slo alertmanager -c "$config" -o "$output/alertmanager/alertmanager.yml" \
+  --webhook "${NETSLO_PAGER_URL:-http://webhook:9095/}"
+netslo dashboards build -c "$config" -o "$output/grafana" \
+  --prometheus "${NETSLO_PROMETHEUS_URL:-http://prometheus:9090}" \
+  --mount "$output/grafana/dashboards"

@@ -10,7 +10,6 @@ set -eu
 config=${1:?usage: generate.sh CONFIG OUTPUT}
 output=${2:?usage: generate.sh CONFIG OUTPUT}
 
-netslo slo check -c "$config"
 netslo slo rules -c "$config" -o "$output/prometheus" \
   --runbooks "${NETSLO_RUNBOOKS_URL:-docs/runbooks}"
 netslo slo alertmanager -c "$config" -o "$output/alertmanager/alertmanager.yml" \

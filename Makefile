@@ -18,7 +18,14 @@ demo: $(VENV)/.wheel  ## Set up, then measure nine emulated UK sites for three m
 
 test: $(VENV)/.dev $(VENV)/.wheel  ## Set up, then run all tests against the built wheel
 	@tests/support/system_packages.sh
+ifdef ARGS
 	$(BIN)/pytest $(ARGS)
+else
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not quiet"
+	$(BIN)/pytest -m quiet
+endif
+# Many tests wait for real time to pass: three at a time keep two cores busy.
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev $(VENV)/.wheel  ## Style, types and the import contract
 	$(BIN)/ruff check .

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from lab import wan as emulator
@@ -18,6 +22,20 @@ os.environ["PYTHONSAFEPATH"] = "1"
 _COMPILED = {"probes", "lab", "app"}  # folders of tests that run the compiled loops
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that mostly wait, so that workers side by side end together."""
+    waiting = {item.path for item in items if item.get_closest_marker("waits")}
+    items.sort(key=lambda item: item.path not in waiting)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold off the other workers of this user for the block."""
+    with (pathlib.Path(tempfile.gettempdir()) / f"netslo-tests-{os.getuid()}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Compile the loops once per machine: on a busy one it takes longer than a test may.
 
@@ -26,8 +44,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     folders = {pathlib.Path(item.path).parent.name for item in session.items}
     if session.config.option.collectonly or not folders & _COMPILED:
         return
-    for load in (load_measuring, load_reflecting):
-        warm_up(load)
-    if folders & {"probes", "lab"} and emulator.available() is None:
-        with Namespace("a") as a, Namespace("b") as b, emulator.Wan(a, b):
-            pass
+    with _one_at_a_time():
+        for load in (load_measuring, load_reflecting):
+            warm_up(load)
+        if folders & {"probes", "lab"} and emulator.available() is None:
+            with Namespace("a") as a, Namespace("b") as b, emulator.Wan(a, b):
+                pass

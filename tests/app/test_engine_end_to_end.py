@@ -19,7 +19,7 @@ from slo.rules.alertmanager import Receivers, Waits, configuration
 from slo.rules.yaml_text import to_yaml
 from slo.spec import load_objectives
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.waits, pytest.mark.timeout(300)]
 
 SITES = ("leeds", "london", "york")
 SITE = """\

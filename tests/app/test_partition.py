@@ -8,7 +8,7 @@ import pytest
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import PathWindow, Selector
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.waits, pytest.mark.timeout(180)]
 
 
 def start_collector(start, estate_dir, listen: str) -> tuple[object, str]:

@@ -89,6 +89,7 @@ def manager(tmp_path, monkeypatch):
     manager.sock.close()
 
 
+@pytest.mark.waits
 def test_a_probe_tells_its_manager_and_reloads(start, manager, folder):
     probe = start(
         "probe", "-c", folder.directory, "--site", "a", "--collector", "http://127.0.0.1:9"
@@ -136,6 +137,7 @@ def due(url: str) -> dict[str, float]:
     return found
 
 
+@pytest.mark.waits
 def test_up_passes_a_new_configuration_on_to_its_parts(start, folder):
     up = start(
         "up", "-c", folder.directory, "--listen", "127.0.0.1:0", "--site", "a", "--site", "b"

@@ -33,6 +33,8 @@ from probes.reflector import RateLimit, ReflectorServer
 from probes.session import SessionPlan
 from probes.warm_up import warm_up
 
+pytestmark = pytest.mark.quiet
+
 MS = 1_000_000
 PORT = 8620
 TIMEOUT_NS = 4_000 * MS  # a busy reflector lets packets wait for a second

@@ -420,8 +420,10 @@ def test_sessions_come_and_go_while_it_measures(run):
     }
 
 
-def test_sessions_that_come_and_go_for_long_take_no_more_room(run):
+def test_sessions_that_come_and_go_for_long_take_no_more_room(run, monkeypatch):
     """As when a name flaps between addresses: each is measured anew."""
+    monkeypatch.setattr(probes.session, "Window", OneSecondWindow)
+    monkeypatch.setattr(probes.schedule, "Window", OneSecondWindow)
 
     def descriptors() -> int:
         return len(list(pathlib.Path("/proc/self/fd").iterdir()))

@@ -33,6 +33,8 @@ from slo.rules.layout import Timing
 from slo.rules.rules import rule_file
 from slo.rules.yaml_text import to_yaml
 
+pytestmark = pytest.mark.waits
+
 SCALE = 60
 RATE = 200.0  # events a second of each path
 CADENCE_S = 0.5  # of scrapes and evaluations

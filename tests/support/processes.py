@@ -1,10 +1,13 @@
-"""Which processes are still there."""
+"""Which processes are still there, and what they said."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import re
 import time
+
+_COMPILING = re.compile(r"compiling |they are ready after|kernels are ready after")
 
 
 def is_running(pid: int) -> bool:
@@ -33,3 +36,8 @@ def pids_of_group(group: int) -> list[int]:
             except ProcessLookupError:
                 continue
     return found
+
+
+def complaints(errors: str) -> list[str]:
+    """Return the lines of standard error, without those about kernels that are compiled first."""
+    return [line for line in errors.splitlines() if not _COMPILING.match(line)]

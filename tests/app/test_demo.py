@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import re
 import shutil
 import subprocess
 import sys

@@ -77,11 +77,12 @@ class Namespace:
     """A network namespace with its loopback up, from `with` to the end of the block.
 
     Every process that runs in it ends with it, whether it was started here or by a process that
-    was. The full name, `netslo-<pid>-<name>`, is unique among the processes of a machine.
+    was. The full name, `netslo-<pid>-<start>-<name>`, says whose it is: the number of a process is
+    given again to others, but not with the time at which it began.
     """
 
     def __init__(self, name: str) -> None:
-        self.name = f"{_PREFIX}-{os.getpid()}-{name}"
+        self.name = f"{_own_prefix()}{name}"
         self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
@@ -284,16 +285,28 @@ def shape(
 
 def names() -> set[str]:
     """Return the namespaces that this process has at the moment."""
-    own = f"{_PREFIX}-{os.getpid()}-"
-    return {path.name for path in _NAMES.glob(own + "*")}
+    return {path.name for path in _NAMES.glob(_own_prefix() + "*")}
 
 
 def sweep() -> None:
     """Remove namespaces left by runs of the laboratory whose process is gone."""
-    for path in _NAMES.glob(_PREFIX + "-*-*"):
-        owner = path.name.split("-")[1]
-        if owner.isdecimal() and not pathlib.Path("/proc", owner).exists():
+    for path in _NAMES.glob(_PREFIX + "-*-*-*"):
+        pid, began = path.name.split("-")[1:3]
+        if pid.isdecimal() and began.isdecimal() and began != _began(pid):
             execute("ip", "netns", "del", path.name, check=False)
+
+
+def _own_prefix() -> str:
+    return f"{_PREFIX}-{os.getpid()}-{_began(os.getpid())}-"
+
+
+def _began(pid: int | str) -> str | None:
+    """Return when a process began, in ticks since the host did (proc(5)); None if it is gone."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return stat.rpartition(")")[2].split()[19]
 
 
 def _enter(descriptor: int) -> None:

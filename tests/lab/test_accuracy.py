@@ -6,7 +6,10 @@ that the emulator released late was late, and one that the reflector had no time
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -234,3 +237,35 @@ def test_echo_is_told_as_it_went(wan: Wan, version: int) -> None:
     assert found.left > 0.5 * count
     judge_counts(found.total, real)
     judge_quantiles(found.total, real, [0.5, 0.9, 0.99])
+
+
+@VERSIONS
+def test_the_command_says_what_happened(wan: Wan, version: int) -> None:
+    """`netslo measure rtt --json`, from its arguments to its standard output."""
+    count, qs = 1500, ["0.5", "0.9", "0.99"]
+    target = str(Endpoint(wan.b.address(version), PORT))
+    options = ["--count", str(count), "--interval", "1ms", "--timeout", "4s", "--no-floor"]
+    command = [sys.executable, "-P", "-m", "netslo", "measure", "rtt", target, "--json", *options]
+    with reflecting(wan, version):
+        done = wan.a.namespace.run(*command, timeout_s=100)
+    wan.settle()
+    said = json.loads(done.stdout)
+    left = said["due"] - said["unmeasured"]
+    assert said["due"] == count
+    assert left > 0.5 * count
+    real = truth(session_of(wan, version, protocol=UDP), left)
+    lost = ~real.answered
+    assert (said["answered"], said["lost"]) == (real.answered.sum(), lost.sum())
+    assert (said["duplicates"], said["reordered"]) == (
+        real.duplicates.sum(),
+        real.reordered.sum(),
+    )
+    for q in qs:
+        expected_s = np.quantile(real.rtt_ns[real.answered] / 1e9, float(q), method="lower")
+        assert said["rtt"]["quantiles"][q]["value"] == pytest.approx(expected_s, rel=0.01)
+    loss = said["loss"]
+    assert loss["forward"] <= (lost & ~real.reached).sum()
+    assert loss["reverse"] <= (lost & real.reached).sum()
+    assert loss["forward"] + loss["reverse"] + loss["undetermined"] == said["lost"]
+    if not said["unmeasured"]:  # what this host did not send tears runs of losses apart
+        assert loss["lengths"] == {str(length): n for length, n in Counter(real.bursts).items()}

@@ -445,6 +445,28 @@ os.kill(os.getpid(), {signal.SIGKILL})
     assert name not in execute("ip", "netns", "list").stdout
 
 
+def test_the_number_of_a_process_is_not_taken_for_the_process() -> None:
+    """What a killed run left is swept also when another process has its number by now."""
+    require(namespaces.available())
+    with subprocess.Popen(["sleep", "60"]) as living, Namespace("mine") as mine:
+        try:
+            own = namespaces._began(living.pid)
+            assert own is not None
+            left, held = (f"netslo-{living.pid}-{began}-a" for began in (int(own) - 1, own))
+            for name in (left, held):
+                execute("ip", "netns", "add", name)
+            try:
+                namespaces.sweep()
+                there = execute("ip", "netns", "list").stdout.split()
+                assert left not in there
+                assert {held, mine.name} <= {*there}
+            finally:
+                execute("ip", "netns", "del", held)
+        finally:
+            living.kill()
+    namespaces.sweep()
+
+
 def test_an_emulator_that_failed_says_why(sites: Sites) -> None:
     with pytest.raises(RuntimeError, match="log is full"), Wan(*sites, log_rows=200) as wan:
         with open_socket(wan.a, 4) as source:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, ip_address
 
-import numpy as np
 import pytest
+from forged_datagrams import Mutator, request_fault
 from hypothesis import example, given
 from hypothesis import strategies as st
-from independent_stamp import FLAG_M, FOLLOW_UP_TELEMETRY, Tlv, digest, encode_time
+from independent_stamp import FLAG_M, FOLLOW_UP_TELEMETRY, Tlv, encode_time
 from stamp_exchange import KEY, PEER, WALL_NS, exchange
 
 from analytics.windows import PacketCounts, SeriesKey
@@ -41,7 +41,7 @@ from probes.stamp.events import (
 )
 from probes.stamp.follow_ups import PENDING_MAX, TOLD_MAX
 from probes.stamp.rate_limit import RateLimit, TokenBuckets
-from probes.stamp.reflector import Accepted, Peer, Reflector, Refused, RequestFault
+from probes.stamp.reflector import Accepted, Reflector, Refused, RequestFault
 from probes.stamp.sender import CLOCK_NOISE_NS, Asked, Sender
 from probes.stamp.tlv import EXTENSIONS_MAX, Method
 
@@ -114,24 +114,6 @@ def judge_reply(request: bytes, reply: bytes, *, keyed: bool) -> None:
     assert len(reply) == (len(request) if keyed else max(41, len(request)))
     if not keyed:
         assert (reply[24:28], reply[28:36]) == (request[:4], request[4:12])
-
-
-def verdict(datagram: bytes, peer: Peer, key: bytes | None) -> RequestFault | None:
-    """Say by the text of the RFCs alone why a request is refused."""
-    if len(datagram) > 9000:
-        return RequestFault.LONG
-    if peer[1] == 0:
-        return RequestFault.PORT
-    if len(datagram) < (14 if key is None else 112):
-        return RequestFault.SHORT
-    if key is not None and digest(key, datagram[:96]) != datagram[96:112]:
-        return RequestFault.HMAC
-    stamp, received = (4, 16) if key is None else (16, 32)
-    filled = datagram.ljust(44, b"\0")
-    t2 = int.from_bytes(filled[received : received + 8])
-    dwell = int.from_bytes(filled[stamp : stamp + 8]) - t2
-    looped = len(datagram) >= 41 and t2 != 0 and 0 <= dwell <= 10 << 32
-    return RequestFault.LOOP if looped else None
 
 
 class TestALyingReflector:
@@ -458,42 +440,6 @@ class TestEveryLength:
 CHUNK, IN_FLIGHT = 5_000, 500
 
 
-class Mutator:
-    """Makes many datagrams of a few genuine ones: as they are, changed, cut, stuffed, noise."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-
-    def made(self, genuine: list[bytes], count: int) -> Iterator[bytes]:
-        rng = self._rng
-        width = max(map(len, genuine)) + 40
-        octets = rng.integers(0, 256, (len(genuine), width), np.uint8)
-        for row, each in zip(octets, genuine, strict=True):
-            row[: len(each)] = np.frombuffer(each, np.uint8)
-        pick = rng.integers(0, len(genuine), count)
-        lengths = np.array([len(each) for each in genuine])[pick]
-        octets = octets[pick]
-        rows = np.arange(count)
-        for chance in (0.5, 0.3, 0.2):  # single octets, the base packet as often as the rest
-            limit = np.where(rng.random(count) < 0.5, np.minimum(lengths, 44), lengths)
-            hit = rows[rng.random(count) < chance]
-            at = (rng.random(len(hit)) * limit[hit]).astype(np.int64)
-            octets[hit, at] = rng.integers(0, 256, len(hit), np.uint8)
-        # Whole words of one value: wild sequence numbers, times, types and lengths.
-        words = octets[:, : width // 4 * 4].reshape(count, -1, 4)
-        hit = rows[rng.random(count) < 0.2]
-        at = rng.integers(0, words.shape[1], len(hit))
-        words[hit, at] = rng.choice(np.array([0, 1, 0x7F, 0x80, 0xFF], np.uint8), len(hit))[:, None]
-        noise = rng.random(count) < 0.05
-        octets[noise] = rng.integers(0, 256, (int(noise.sum()), width), np.uint8)
-        cut, stuffed = rng.random(count) < 0.15, rng.random(count) < 0.1
-        lengths = np.where(cut, (rng.random(count) * lengths).astype(np.int64), lengths)
-        lengths = np.where(stuffed, lengths + rng.integers(0, 41, count), lengths)
-        flat = octets.tobytes()
-        for at, length in enumerate(lengths.tolist()):
-            yield flat[at * width : at * width + length]
-
-
 def feed_session(mutator: Mutator, total: int) -> Tally:
     """Feed forged replies to a session without a key: it can only judge what is possible."""
     tally, rtts_s = Tally(), list[float]()
@@ -600,7 +546,7 @@ def feed_reflector(
             peer = next(some_peer)
             accepted = reflector.receive(datagram, peer, 64, CAME)
             tally.note(accepted)
-            fault = verdict(datagram, peer, key)
+            fault = request_fault(datagram, peer, key)
             if isinstance(accepted, Refused):
                 assert accepted.reason == fault
                 continue
@@ -805,7 +751,7 @@ class TestOnSockets:
         assert len(answers) == server.reflected >= 10
         assert server.reflected + server.discarded.total() == len(fed)
         peer = ("127.0.0.1", 50_000)
-        faults = Counter(verdict(datagram, peer, key) for datagram in fed)
+        faults = Counter(request_fault(datagram, peer, key) for datagram in fed)
         assert server.reflected == faults.pop(None)
         assert server.discarded == {
             fault.value: number for fault, number in faults.items() if fault

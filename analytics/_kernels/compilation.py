@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from numba import njit
+from numba import njit, types
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -49,12 +49,21 @@ def _njit(
     cache &= not os.environ.get("NUMBA_BOUNDSCHECK")  # the cache cannot tell them apart
     decorate = njit(cache=cache, nogil=True, error_model="numpy", fastmath=fastmath)
     kernel: Any = decorate(function)
+    with suppress(AttributeError):  # no compiler at all, or one that asks otherwise
+        kernel.get_call_template = functools.partial(_call_by_type, kernel.get_call_template)
     if cache:
         # numba looks at the function's own file, but has compiled its neighbours' code into it.
         stamp = _stamp(Path(function.__code__.co_filename).parent)
         with suppress(AttributeError):  # a numba that keeps it elsewhere
             kernel._cache._cache_file._source_stamp = stamp  # noqa: SLF001
     return cast("Callable[_P, _R]", kernel)
+
+
+def _call_by_type(template: Callable[..., Any], args: Any, kws: Any) -> Any:
+    """Let 0 and 1 be whole numbers like others: numba would compile a kernel for each anew."""
+    unliteral: Callable[[Any], Any] = types.unliteral
+    plain = {name: unliteral(kind) for name, kind in kws.items()}
+    return template(tuple(unliteral(kind) for kind in args), plain)
 
 
 @functools.cache

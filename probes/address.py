@@ -27,8 +27,19 @@ class SocketAddress:
     family: socket.AddressFamily
     sockaddr: tuple[Any, ...]
 
+    @property
+    def host(self) -> str:
+        """The address as people write it, a link-local one with its zone (RFC 4007 §11)."""
+        host, zone = str(self.sockaddr[0]), self.sockaddr[3:4]
+        if not any(zone) or "%" in host:
+            return host
+        try:
+            return f"{host}%{socket.if_indextoname(zone[0])}"
+        except OSError:  # the interface is gone
+            return f"{host}%{zone[0]}"
+
     def __str__(self) -> str:
-        return str(Endpoint(self.sockaddr[0], self.sockaddr[1]))
+        return str(Endpoint(self.host, self.sockaddr[1]))
 
 
 def parse_endpoint(text: str, default_port: int) -> Endpoint:
@@ -95,6 +106,16 @@ def has_route(address: SocketAddress) -> bool:
     except OSError as error:
         return error.errno not in _NO_WAY
     return True
+
+
+def is_forbidden(address: SocketAddress) -> bool:
+    """Whether this host will not send there: to a broadcast address, or by a prohibited route."""
+    try:
+        with socket.socket(address.family, socket.SOCK_DGRAM) as sock:
+            sock.connect(address.sockaddr)  # nothing is sent
+    except OSError as error:
+        return error.errno == errno.EACCES
+    return False
 
 
 def _ask(endpoint: Endpoint, family: int = socket.AF_UNSPEC, flags: int = 0) -> list[SocketAddress]:

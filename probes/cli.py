@@ -73,7 +73,7 @@ def _duration(
     "summary_s",
     callback=_duration,
     metavar="DURATION",
-    help="Say so often how many packets were answered, such as 1m.",
+    help="Say so often how many packets were answered, and why others were not, such as 1m.",
 )
 @click.option(
     "--stateless",
@@ -185,8 +185,8 @@ def measure() -> None:
     show_default=True,
     help="Measure this host's own noise afterwards (2 s), where figures are small.",
 )
-@click.option("-4", "family", flag_value="4", help="Use IPv4 only.")
-@click.option("-6", "family", flag_value="6", help="Use IPv6 only.")
+@click.option("-4", "ipv4", is_flag=True, help="Use IPv4 only.")
+@click.option("-6", "ipv6", is_flag=True, help="Use IPv6 only.")
 @json_option
 def rtt(
     targets: tuple[str, ...],
@@ -197,7 +197,8 @@ def rtt(
     timeout: float,
     dscp: int,
     size: int | None,
-    family: str | None,
+    ipv4: bool,
+    ipv6: bool,
     echo: bool,
     flood: bool,
     ports: int,
@@ -216,7 +217,9 @@ def rtt(
     from probes.measure import MeasurePlan, Measuring
     from probes.measure_view import print_measurements, why_nothing
 
-    families = {"4": socket.AF_INET, "6": socket.AF_INET6, None: None}
+    if ipv4 and ipv6:
+        raise ConfigurationError("-4 and -6 exclude each other; without both, either is used")
+    family = socket.AF_INET if ipv4 else socket.AF_INET6 if ipv6 else None
     _check_rate(interval, len(targets), flood=flood)
     _check_under_way(timeout, interval / len(targets))
     _check_echo(echo=echo, ports=ports, key_file=key_file, size=size)
@@ -229,7 +232,7 @@ def rtt(
         timeout_s=timeout,
         count=packets,
         dscp=dscp,
-        family=families[family],
+        family=family,
         kind=ProbeKind.ICMP if echo else ProbeKind.STAMP,
         source_ports=ports,
         size=size or 0,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
 from netslo.errors import ConfigurationError
 from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, Window
-from probes.address import SocketAddress, resolve
+from probes.address import SocketAddress, is_forbidden, resolve
 from probes.channel import Report
 from probes.engine import Engine
 from probes.engines import (
@@ -55,7 +55,8 @@ class Measuring:
     """A measurement under way, in a thread of its own.
 
     Raises:
-        ConfigurationError: a target does not resolve, or no echo is allowed; nothing was started.
+        ConfigurationError: a target does not resolve or must not be sent to, or no echo is allowed;
+            nothing was started.
     """
 
     def __init__(self, plan: MeasurePlan) -> None:
@@ -184,9 +185,15 @@ def _try_echo(address: SocketAddress) -> None:
 
 def _resolve(target: Endpoint, family: socket.AddressFamily | None) -> SocketAddress:
     try:
-        return resolve(target, family)
+        found = resolve(target, family)
     except OSError as error:
         kind = "" if family is None else f" to an address of {_FAMILIES[family]}"
         raise ConfigurationError(
             f"{target.host} does not resolve{kind}: {error.strerror}"
         ) from error
+    if is_forbidden(found):
+        raise ConfigurationError(
+            f"{target.host}: expected the address of one host; this is a broadcast address, "
+            "or a route of this host prohibits it"
+        )
+    return found

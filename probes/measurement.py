@@ -71,7 +71,7 @@ class Measurement:
     def where(self) -> str:
         """The address measured, with its port if it has one."""
         echo = self.kind is ProbeKind.ICMP
-        return str(self.address.sockaddr[0]) if echo else str(self.address)
+        return self.address.host if echo else str(self.address)
 
     def to_json(self, floor: NoiseFloor | None = None) -> dict[str, Any]:
         """Return the stable shape of a target's figures; what is not known is null."""

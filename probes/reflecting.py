@@ -56,11 +56,16 @@ def reflect_until_stopped(
                     _read_again(reflectors, endpoints, key_file, notifier, say)
                 if summary_s is not None and time.monotonic() - said_s >= summary_s:
                     said_s = time.monotonic()
-                    say(_status(reflectors))
+                    _say_all(reflectors, say)
                     notifier.status(_status(reflectors))
             notifier.stopping()
         finally:
             reflectors.end()
+    _say_all(reflectors, say)
+
+
+def _say_all(reflectors: Reflectors, say: Callable[[str], None]) -> None:
+    """Say what was answered so far, and by its cause what was not."""
     say(_status(reflectors))
     for reason, packets in reflectors.discarded.most_common():
         say(f"  {packets}: {reason}")

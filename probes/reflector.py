@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
-from probes.address import resolve
+from probes.address import SocketAddress, resolve
 from probes.channel import KERNEL_STAMP_AGE_NS_MAX
 from probes.clock import read_clock_state
 from probes.sockets import Datagram, open_reflector_socket, read_datagram, reply_ancillary
@@ -269,5 +269,5 @@ def _advice(error: OSError, endpoint: Endpoint) -> str:
 
 
 def _bound(sock: socket.socket) -> Endpoint:
-    host, port = sock.getsockname()[:2]
-    return Endpoint(host, port)
+    bound = SocketAddress(sock.family, sock.getsockname())
+    return Endpoint(bound.host, bound.sockaddr[1])

@@ -141,7 +141,7 @@ def _addresses(endpoint: Endpoint) -> Sequence[Endpoint]:
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {endpoint}: {error.strerror}") from error
     own = [address for address in found if is_own(address)] or found[:1]
-    return [Endpoint(str(address.sockaddr[0]), endpoint.port) for address in own]
+    return [Endpoint(address.host, endpoint.port) for address in own]
 
 
 def is_own(address: SocketAddress) -> bool:

@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from netslo.model import Endpoint
-from probes.address import parse_endpoint, resolve
+from probes.address import SocketAddress, is_forbidden, parse_endpoint, resolve
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,23 @@ def test_an_address_resolves_to_itself():
     address = resolve(Endpoint("127.0.0.1", 18620))
     assert (address.family, address.sockaddr) == (socket.AF_INET, ("127.0.0.1", 18620))
     assert str(resolve(Endpoint("::1", 5))) == "[::1]:5"
+
+
+def test_a_link_local_address_keeps_its_zone():
+    loopback = socket.if_nametoindex("lo")
+    for text in ("fe80::1%lo", f"fe80::1%{loopback}"):
+        address = resolve(Endpoint(text, 5))
+        assert address.sockaddr[3] == loopback
+        assert (address.host, str(address)) == ("fe80::1%lo", "[fe80::1%lo]:5")
+    gone = SocketAddress(socket.AF_INET6, ("fe80::1", 5, 0, 2**31 - 1))
+    assert gone.host == f"fe80::1%{2**31 - 1}"
+
+
+def test_a_broadcast_address_is_no_target():
+    assert is_forbidden(resolve(Endpoint("255.255.255.255", 9)))
+    assert is_forbidden(resolve(Endpoint("127.255.255.255", 9)))
+    assert not is_forbidden(resolve(Endpoint("127.0.0.1", 9)))
+    assert not is_forbidden(resolve(Endpoint("::1", 9)))
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "\udcff"])

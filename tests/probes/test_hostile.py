@@ -559,16 +559,17 @@ def feed_reflector(
     return tally
 
 
-def test_a_million_forged_datagrams_hurt_nobody() -> None:
+def test_forged_datagrams_hurt_nobody() -> None:
+    """A quarter of a million; the compiled loops get a million in `test_hostile_kernels.py`."""
     mutator = Mutator(8762)
     tallies = {
-        "session": feed_session(mutator, 300_000),
-        "sender with key": feed_sender_with_key(mutator, 200_000),
-        "reflector": feed_reflector(mutator, 200_000),
-        "stateless reflector": feed_reflector(mutator, 100_000, stateful=False),
-        "reflector with key": feed_reflector(mutator, 200_000, key=KEY),
+        "session": feed_session(mutator, 75_000),
+        "sender with key": feed_sender_with_key(mutator, 50_000),
+        "reflector": feed_reflector(mutator, 50_000),
+        "stateless reflector": feed_reflector(mutator, 25_000, stateful=False),
+        "reflector with key": feed_reflector(mutator, 50_000, key=KEY),
     }
-    assert sum(tally.fed for tally in tallies.values()) == 1_000_000
+    assert sum(tally.fed for tally in tallies.values()) == 250_000
     # The forgeries are good enough to be refused, and accepted, for every reason there is.
     session, sender = tallies["session"].causes, tallies["sender with key"].causes
     assert {*ReplyFault} - {ReplyFault.HMAC, ReplyFault.INTEGRITY} <= {*session}

@@ -116,7 +116,7 @@ def test_silence_is_bad_news_too_and_json_has_null_where_nothing_is_known():
 
 
 def test_a_target_that_cannot_be_sent_to_is_unmeasured():
-    result = run("255.255.255.255:862", "--count", "2", "--interval", "2ms")
+    result = run("[fe80::1%lo]:862", "--count", "2", "--interval", "2ms")  # no route leads there
     assert "2 unmeasured" in result.stdout
     assert "(-)" in result.stdout  # no loss can be said
     assert "no packet could be sent" in str(result.exception)
@@ -327,6 +327,9 @@ MISTAKES = {
     "no host": ([":862"], "has no host"),
     "port 0": (["127.0.0.1:0"], "port 0"),
     "a port too large": (["127.0.0.1:70000"], "expected 0 to 65535"),
+    "both families": (["localhost", "-4", "-6"], "-4 and -6 exclude each other"),
+    "a broadcast address": (["127.255.255.255"], "127.255.255.255: expected the address of one"),
+    "echo of a broadcast address": (["--icmp", "255.255.255.255"], "a broadcast address"),
     "a count and a duration": (["::1", "--count", "1", "--duration", "1s"], "exclude each other"),
     "a flood": (["::1", "--interval", "0.1ms"], "10000 packets a second in all, at most 1000;"),
     "a flood by many": (["::1"] * 20 + ["--interval", "10ms"], "2000 packets a second in all"),

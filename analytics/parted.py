@@ -7,9 +7,10 @@ its values lie together, are counted key by key in one row, and each key's fille
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from analytics.mapping import EXPONENT_BIAS, MANTISSA_BITS, slice_table
 
 KEYS_TOGETHER: Final = 256  # of one part: its values fit the L2 cache, its keys an octet
 INDEX_SPAN: Final = 1 << 16  # buckets that an index of 16 bits tells apart
+
+_R = TypeVar("_R")
 
 Keys = NDArray[np.int32]
 Values = NDArray[np.float64]
@@ -44,20 +47,43 @@ class Counted:
     max: Values  # -inf where nothing was counted
 
 
-def part(keys: Keys, values: Values, count: int) -> Parted | None:
-    """Part n > 0 pairs, by kernel; None where a key is not from 0 to `count` - 1."""
+def part(keys: Keys, values: Values, count: int, threads: int = 1) -> Parted | None:
+    """Part n > 0 pairs, by kernel; None where a key is not from 0 to `count` - 1.
+
+    Each thread parts a share of the pairs, to places behind those of the shares before it: so all
+    lie as one thread would have them.
+    """
     from analytics._kernels import keyed as kernel
 
     parts = -(-count // KEYS_TOGETHER)
-    starts, extremes = np.zeros(parts + 2, dtype=np.int64), np.empty(2, dtype=np.int64)
-    kernel.count_keys(keys, starts, extremes)
-    if extremes[0] < 0 or extremes[1] >= count:
+    edges = [len(keys) * k // threads for k in range(threads + 1)]
+    shares = [slice(low, high) for low, high in itertools.pairwise(edges) if low < high]
+    starts = np.zeros((len(shares), parts + 2), dtype=np.int64)
+    extremes = np.empty((len(shares), 2), dtype=np.int64)
+    _shared(kernel.count_keys, [(keys[s], starts[k], extremes[k]) for k, s in enumerate(shares)])
+    if extremes[:, 0].min() < 0 or extremes[:, 1].max() >= count:
         return None
-    parted = Parted(
-        starts[:-1], np.empty(len(keys), dtype=np.uint8), np.empty_like(values), extremes
+    whole = starts.sum(axis=0)[:-1]
+    before = np.diff(starts, axis=1, prepend=0)[:, 1:]
+    places = whole + np.cumsum(before, axis=0) - before
+    parted = Parted(whole, np.empty(len(keys), dtype=np.uint8), np.empty_like(values), extremes[0])
+    _shared(
+        kernel.partition,
+        [
+            (keys[s], values[s], places[k], extremes[k], parted.keys, parted.values)
+            for k, s in enumerate(shares)
+        ],
     )
-    kernel.partition(keys, values, parted.starts, parted.bits, parted.keys, parted.values)
+    parted.bits[:] = extremes[:, 0].min(), extremes[:, 1].max()
     return parted
+
+
+def _shared(work: Callable[..., _R], shares: Sequence[tuple[Any, ...]]) -> list[_R]:
+    """Do the same to several shares, each in a thread of its own."""
+    if len(shares) == 1:
+        return [work(*shares[0])]
+    with ThreadPoolExecutor(len(shares)) as pool:
+        return list(pool.map(work, *zip(*shares, strict=True)))
 
 
 def count_parted(parted: Parted, count: int, scale: int, base: int, threads: int) -> Counted:
@@ -75,42 +101,37 @@ def count_parted(parted: Parted, count: int, scale: int, base: int, threads: int
         np.uint64(1 << MANTISSA_BITS) - table.boundary.astype(np.uint64)
     )
     biased_base = np.uint64(base + (EXPONENT_BIAS << scale))
+    index = np.empty(len(parted.keys), dtype=np.uint16)
+    counts = np.empty(len(parted.keys), dtype=np.uint32)
 
-    def counted(span: tuple[int, int]) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
-        room = int(starts[span[1]] - starts[span[0]])
-        index, counts = np.empty(room, dtype=np.uint16), np.empty(room, dtype=np.uint32)
-        size = kernel.count_partitions(
+    def counted(first: int, last: int) -> int:
+        room = slice(starts[first], starts[last])
+        return kernel.count_partitions(
             parted.keys,
             parted.values,
             starts,
-            np.array(span, dtype=np.int64),
+            np.array([first, last], dtype=np.int64),
             carry,
             np.array([scale, table.shift], dtype=np.uint64),
             biased_base,
             np.zeros(INDEX_SPAN, dtype=np.uint32),
-            index,
-            counts,
+            index[room],
+            counts[room],
             ends,
             totals,
             sums,
             low,
             high,
         )
-        return index[:size], counts[:size]
 
     edges = [parts * k // threads for k in range(threads + 1)]
-    spans_of_threads = list(itertools.pairwise(edges))
-    if threads == 1:
-        found = [counted(span) for span in spans_of_threads]
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(counted, spans_of_threads))
+    spans = list(itertools.pairwise(edges))
     done = 0
-    for (first, last), (index, _) in zip(spans_of_threads, found, strict=True):
+    for (first, last), size in zip(spans, _shared(counted, spans), strict=True):
+        for octets, width in ((index.view(np.uint8), 2), (counts.view(np.uint8), 4)):
+            kernel.close_gap(octets, done * width, starts[first] * width, size * width)
         ends[first * KEYS_TOGETHER : last * KEYS_TOGETHER] += done
-        done += len(index)
-    index, counts = found[0]
-    if len(found) > 1:
-        index, counts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        done += size
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), ends])
-    return Counted(Pairs(scale, base, offsets, index, counts, totals), sums, low, high)
+    pairs = Pairs(scale, base, offsets, index[:done], counts[:done], totals)
+    return Counted(pairs, sums, low, high)

@@ -131,7 +131,7 @@ class SketchTable:
             return
         parted = None
         if _kernels.pays(len(array)):
-            parted = part(key_array, array, len(self))
+            parted = part(key_array, array, len(self), self._threads)
         if parted is None and (key_array.min() < 0 or key_array.max() >= len(self)):
             wrong = key_array[(key_array < 0) | (key_array >= len(self))]
             raise ValueError(f"key {wrong[0]} is not from 0 to {len(self) - 1}")
@@ -268,7 +268,7 @@ class SketchTable:
     ) -> None:
         """Count magnitudes between the bounds on one side, with their statistics."""
         if parted is None and _kernels.pays(len(keys)):
-            parted = part(keys, magnitudes, len(self))
+            parted = part(keys, magnitudes, len(self), self._threads)
         if parted is not None:
             found = count_parted(parted, len(self), self.scale, self._base, self._threads)
         else:

@@ -149,6 +149,8 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
+    from support.engine import summary
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -177,10 +179,13 @@ def main() -> None:
         print(f"Goals want {PROCESSES} processes and all values: these verdicts are provisional.")
     for _, lines in results.values():
         print("", *lines, sep="\n")
+    goals = summary.goals({name: figures for name, (figures, _) in results.items()})
+    print("", *summary.of_goals(goals), sep="\n")
     print(f"\n{time.perf_counter() - began:.0f} s")
     if options.json:
         whole = {"machine": about, "quick": options.quick, "processes": processes}
         whole |= {name: figures for name, (figures, _) in results.items()}
+        whole["goals"] = goals
         lines = [f" {json.dumps(name)}: {json.dumps(figures)}" for name, figures in whole.items()]
         options.json.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

@@ -90,15 +90,17 @@ def test_many_keys_and_many_values() -> None:
     assert np.array_equal(np.stack(table.intervals(0.9), axis=1), ends, equal_nan=True)
 
 
-def test_the_number_of_threads_changes_nothing() -> None:
+@pytest.mark.parametrize("pairs", [1, 3, 50_000])
+def test_the_number_of_threads_changes_nothing(pairs) -> None:
     rng = np.random.default_rng(5)
-    keys = rng.integers(0, 3000, 50_000).astype(np.int32)
+    keys = rng.integers(0, 3000, pairs).astype(np.int32)
     values = rng.lognormal(-3, 1, len(keys))
     tables = [SketchTable(3000, threads=threads) for threads in (1, 2, 5)]
     for table in tables:
         table.add(keys, values)
     for table in tables[1:]:
         assert table.sum.tolist() == tables[0].sum.tolist()
+        assert table.count.tolist() == tables[0].count.tolist()
         assert np.array_equal(table.quantiles(QS), tables[0].quantiles(QS), equal_nan=True)
 
 

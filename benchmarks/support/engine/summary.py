@@ -11,6 +11,8 @@ from support.engine.timing import OURS, Goal, Work
 
 Figures = dict[str, Any]
 
+_GOAL = ("measurement", "against", "goal", "measured", "met")
+
 
 def combined(work: Work[Any], runs: list[Figures]) -> Figures:
     """Return one row per engine: the medians over the processes of its time and of its ratio."""
@@ -49,6 +51,37 @@ def _row(engine: str, runs: list[Figures], goal: Goal | None) -> Figures:
         if goal is not None:
             row["met"] = goal.met(1.0, row["ratio"])
     return row
+
+
+def goals(results: dict[str, Figures]) -> list[Figures]:
+    """Return what all measurements together say of the goals, each judged from the same run."""
+    found = []
+    for name, figures in results.items():
+        if name == "accuracy":
+            for what, worst, bound, holds in accuracy.verdicts(figures):
+                goal = f"<= {100 * bound:.3g} %"
+                said = f"{100 * worst:.3g} %"
+                found.append(dict(zip(_GOAL, (name, what, goal, said, holds), strict=True)))
+            continue
+        for row in figures["rows"]:
+            if row["goal"] is None:
+                continue
+            against = row["work"] if name == "threads" else row["engine"]
+            ratio = row["ratio"]
+            times = ratio if ratio is None or row["goal"].startswith(">") else 1 / ratio
+            said = None if times is None else f"{times:.3g} x" if times < 100 else f"{times:,.0f} x"
+            judged = (name, against, row["goal"], said, row["met"])
+            found.append(dict(zip(_GOAL, judged, strict=True)))
+    return found
+
+
+def of_goals(found: list[Figures]) -> Iterator[str]:
+    """Yield the lines of the table of goals."""
+    yield "goals, all judged from this run"
+    for row in found:
+        verdict = "not judged" if row["met"] is None else _said(row["met"])
+        what = f"{row['measurement']}: {row['against']}"
+        yield f"  {what:52} {row['measured'] or '-':>10}   {row['goal']:10} {verdict}"
 
 
 def timed(figures: Figures) -> Iterator[str]:

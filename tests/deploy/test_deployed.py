@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import suppress
 
 import pytest
 import yaml
@@ -182,15 +181,19 @@ class Host:
         return json.loads(self.get("prometheus", f"/api/v1/query?query={quoted}"))["data"]["result"]
 
     def end(self):
-        for process in self.processes.values():
-            with suppress(ProcessLookupError):
-                process.terminate()
-        for process in self.processes.values():
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """End them as Compose does: who needs others goes first."""
+        while self.processes:
+            needed = {other for name in self.processes for other in self.needs(name)}
+            last = [name for name in self.processes if name not in needed]
+            for name in last:
+                self.processes[name].terminate()
+            for name in last:
+                process = self.processes.pop(name)
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -2,23 +2,29 @@
 
 Each service is started by the command, in the order and with the mounts that the file names; only
 what a container would have given is replaced: paths by folders, names and ports by ports of
-loopback. Prometheus and Alertmanager are Debian's, so what they do not know yet is taken out, by
-name, in `OLDER`.
+loopback. Where this process may, each has no capability and everything but its own writable mounts
+is read-only, as the file demands. Prometheus and Alertmanager are Debian's, so what they do not
+know yet is taken out, by name, in `OLDER`.
 """
 
 import json
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 
 import pytest
 import yaml
 from deployment import COMPOSE, DEPLOY, IMAGES, ROOT, SERVICES, environment
 from real_prometheus import binary, free_port, run, wait_until
+
+import analytics._kernels
+import slo._kernels
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -31,6 +37,25 @@ SOONER = (  # so that the test need not wait as long as a person would
     ("evaluation_interval: 15s", "evaluation_interval: 1s"),
     ("group_wait: 10s", "group_wait: 1s"),
 )
+CONTAINED = """
+while [ "$1" != -- ]; do mount --bind "$1" "$1"; shift; done; shift
+mount -o remount,bind,ro /
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
+"""
+
+
+def contained(command, writable):
+    """Return the command with all but some folders read-only, and without capabilities."""
+    shell = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", CONTAINED, "sh"]
+    return [*shell, *map(str, writable), "--", *command]
+
+
+def can_contain():
+    """Whether this process may: root, on a kernel that lets it mount."""
+    if shutil.which("unshare") is None or shutil.which("setpriv") is None:
+        return False
+    trial = contained(["test", "!", "-w", "/etc"], [])
+    return subprocess.run(trial, capture_output=True, check=False).returncode == 0
 
 
 def free_udp_port():
@@ -45,6 +70,7 @@ class Host:
     def __init__(self, folder):
         self.folder = folder
         self.processes = {}
+        self.contains = can_contain()
         self.ports = {}
         for name, service in SERVICES.items():
             if name != "configure" and not name.startswith("probe-") and name != "grafana":
@@ -118,7 +144,20 @@ class Host:
             given["NETSLO_NUMBA"] = "0"  # as in the image
         return {**os.environ, **{key: value for key, value in given.items() if value}}
 
+    def writable(self, name):
+        """Return the folders in which a service may write."""
+        service, mounts = SERVICES[name], self.mounts(name)
+        modes = {v.split(":")[1]: v.split(":")[2:] for v in service.get("volumes", ())}
+        found = [mounts["/tmp"], *(mounts[target] for target, mode in modes.items() if not mode)]
+        if "/var/cache/netslo" in modes:  # on this host the kernels' folder is beside them
+            found += [pathlib.Path(p.__file__).parent for p in (analytics._kernels, slo._kernels)]
+        return found
+
     def command(self, name):
+        command = self.plain_command(name)
+        return contained(command, self.writable(name)) if self.contains else command
+
+    def plain_command(self, name):
         service = SERVICES[name]
         image = service["image"].partition(":")[0]
         arguments = [self.here(each, name) for each in service["command"]]
@@ -280,3 +319,22 @@ def test_a_page_reaches_who_shows_it(host) -> None:
     line = "Alertmanager to operations: PAGE SLOCollectorDown: nothing is measured"
     wait_until(lambda: line in host.get("webhook", "/"), "the page is shown")
     wait_until(lambda: line in host.log("webhook"), "and logged")
+
+
+def test_services_have_no_capability_and_write_in_their_mounts_only(host) -> None:
+    if not host.contains:
+        pytest.skip("needs root, and a kernel that lets it mount")
+    checked = 0
+    for process in host.processes.values():
+        status = pathlib.Path(f"/proc/{process.pid}/status")
+        if process.poll() is None:
+            wait_until(
+                lambda status=status: re.search(r"CapEff:\t0+\n", status.read_text()),
+                "it has no capability",
+            )
+            assert re.search(r"^NoNewPrivs:\t1$", status.read_text(), re.MULTILINE)
+            mounts = pathlib.Path(f"/proc/{process.pid}/mountinfo").read_text().splitlines()
+            (root,) = [line.split()[5] for line in mounts if line.split()[4] == "/"]
+            assert "ro" in root.split(",")
+            checked += 1
+    assert checked == len(SERVICES) - 2  # neither what has ended nor Grafana

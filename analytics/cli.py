@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from netslo.config.options import json_option
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_UNLIMITED: Final = 10_000  # columns
 
 
 def _read_quantiles(
@@ -103,8 +108,8 @@ def _print_by_key(
     *,
     as_json: bool,
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from analytics.by_key import ByKey
     from analytics.columns import read_pairs
@@ -124,27 +129,24 @@ def _print_by_key(
         click.echo(json.dumps({"by": by, "keys": shapes}))
         return
     table = Table(box=None, pad_edge=False)
-    table.add_column(by)
+    table.add_column(Text(by))  # as it is spelt, brackets included
     for heading in ("values", *(f"q {q:g}" for q in qs), "max"):
         table.add_column(heading, justify="right")
     for key, shape in shapes.items():
         said = [figures["value"] for figures in shape["quantiles"].values()]
         cells = (_figure(value) for value in (*said, shape["max"]))
-        table.add_row(key, f"{shape['count']:,}", *cells)
-    console = Console(highlight=False)
-    console.print(table)
+        table.add_row(Text(key), f"{shape['count']:,}", *cells)
     error = max(shape["relative_error"] or 0.0 for shape in shapes.values())
-    console.print(
+    _print_whole(table)
+    click.echo(
         f"{len(keys):,} of {len(found.numbers):,} keys; relative error of a quantile at most "
         f"{error:.2%}"
     )
     nan, infinite = (sum(shape[what] for shape in shapes.values()) for what in ("nan", "infinite"))
-    if nan or infinite:
-        console.print(f"Counted apart: {nan:,} NaN, {infinite:,} infinite")
+    _print_apart(nan, infinite)
 
 
 def _print_table(shape: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -154,18 +156,33 @@ def _print_table(shape: dict[str, Any]) -> None:
     for q, figures in shape["quantiles"].items():
         table.add_row(q, *(_figure(figures[key]) for key in ("value", "low", "high")))
         bounded &= float(q) in (0, 1) or None not in (figures["low"], figures["high"])
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
+    _print_whole(table)
+    click.echo(
         f"{shape['count']:,} values from {_figure(shape['min'])} to {_figure(shape['max'])}, "
-        f"sum {_figure(shape['sum'])}; relative error of a quantile at most "
-        f"{shape['relative_error']:.2%}, which the intervals include"
+        f"sum {_figure(shape['sum'])}"
+    )
+    click.echo(
+        f"relative error of a quantile at most {shape['relative_error']:.2%}, "
+        "which the intervals include"
     )
     if not bounded:
-        console.print("-: too few values to bound the quantile on that side")
-    if shape["nan"] or shape["infinite"]:
-        console.print(f"Counted apart: {shape['nan']:,} NaN, {shape['infinite']:,} infinite")
+        click.echo("-: too few values to bound the quantile on that side")
+    _print_apart(shape["nan"], shape["infinite"])
+
+
+def _print_apart(nan: int, infinite: int) -> None:
+    if nan or infinite:
+        click.echo(f"Counted apart: {nan:,} NaN, {infinite:,} infinite")
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table as wide as it is: a figure cut off would be another one."""
+    from rich.console import Console
+
+    needed = Console(width=_UNLIMITED).measure(table).maximum
+    width = max(Console().width, needed)
+    Console(highlight=False, width=width).print(table)
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
+    return "-" if value is None else f"{value + 0.0:.6g}"  # which makes -0.0 a zero

@@ -70,6 +70,25 @@ def test_the_table_states_the_error_and_the_number(file) -> None:
     assert "0.27%" in output
 
 
+def test_names_are_printed_as_they_are_spelt(tmp_path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("[b]site,rtt\n[/red],1\n[bold]leeds,2\n")
+    lines = run(path, "--column", "rtt", "--by", "[b]site").output.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["[b]site", "[/red]", "[bold]leeds"]
+
+
+def test_no_figure_is_cut_off_where_there_are_many(tmp_path) -> None:
+    path = tmp_path / "rtt.csv"
+    path.write_text(
+        "site,rtt\n" + "".join(f"a-long-name-of-a-site,{v!r}\n" for v in VALUES.tolist())
+    )
+    qs = ",".join(f"{q:g}" for q in np.linspace(0, 1, 13))
+    lines = run(path, "--column", "rtt", "--by", "site", "--q", qs).output.splitlines()
+    assert "…" not in lines[1]
+    assert lines[1].startswith("a-long-name-of-a-site")
+    assert len(lines[1].split()) == 16
+
+
 def test_an_end_that_cannot_be_bounded_is_null(tmp_path) -> None:
     path = tmp_path / "few.txt"
     path.write_text("1\n2\n3\n")

@@ -90,13 +90,22 @@ def _evaluate(
     from contextlib import closing
 
     from analytics.store.sqlite import SqliteStore
+    from netslo.errors import NetsloError
+    from slo.forecast.days import DailySpends
+    from slo.forecast.exhaustion import forecast
     from slo.ranges import Ranges
     from slo.status import evaluate
 
     exclusions = (*load_log(config_dir, store_file), *(x for o in objectives for x in o.exclusions))
     with closing(SqliteStore.open(store_file, readonly=True)) as store:
-        ranges = Ranges(store, exclusions, objectives)
-        return evaluate(ranges, objectives, estate, time.time())
+        ranges, now_s = Ranges(store, exclusions, objectives), time.time()
+        days = DailySpends(Ranges(store, exclusions, objectives), objectives, estate)
+        try:
+            exhaustions = forecast(days, objectives, now_s)
+        except NetsloError as error:  # all else is known without it
+            click.echo(f"note: no date can be said at which a budget is used up: {error}", err=True)
+            exhaustions = {}
+        return evaluate(ranges, objectives, estate, now_s, exhaustions=exhaustions)
 
 
 for _command in (*specification_commands(), *prometheus_commands(), exclude, backtest):

@@ -49,6 +49,7 @@ class SloCollector(Collector):
         self._totals = totals
         self._objectives = tuple(judge.objectives)
         self._estate = judge.estate
+        self._calendars = {o.name: o.calendar for o in judge.objectives}
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads no store."""
@@ -75,7 +76,7 @@ class SloCollector(Collector):
         return families
 
     def _collect_gauges(self) -> Iterable[Metric]:
-        objective, remaining, coverage, burn, limit = families = _gauges()
+        objective, remaining, coverage, burn, limit, exhaustion = families = _gauges()
         limits_s = {o.name: o.limit_s for o in self._objectives}
         for status in self._judge.judge()[1]:
             labels = self._labels(status.path, status.slo)
@@ -85,7 +86,22 @@ class SloCollector(Collector):
             _add_known(coverage, labels, status.coverage)
             _add_known(limit, labels, limits_s[status.slo])
             _add_burn(burn, labels, status)
+            self._add_dates(exhaustion, labels, status)
         return families
+
+    def _add_dates(
+        self, family: GaugeMetricFamily, labels: Sequence[str], status: SloStatus
+    ) -> None:
+        if status.exhaustion is None:
+            return
+        calendar = self._calendars[status.slo]
+        for period, dates in (
+            (format_duration(status.period_s), status.exhaustion.rolling),
+            ("" if calendar is None else calendar.duration, status.exhaustion.calendar),
+        ):
+            if dates is not None:
+                for quantile, date_s in dates.by_quantile():
+                    _add_known(family, [*labels, period, f"{quantile:g}"], date_s)
 
     def _labels(self, path: Path, slo: str) -> list[str]:
         scope = self._estate.scope(path).value
@@ -142,7 +158,7 @@ def _counters() -> list[CounterMetricFamily]:
 
 
 def _gauges() -> list[GaugeMetricFamily]:
-    """Return the families of objective, budget left, coverage, burn rate and limit, in order."""
+    """Return the families of objective, budget left, coverage, burn, limit and dates, in order."""
     return [
         GaugeMetricFamily(name, text, labels=[*_LABELS, *more])
         for name, text, more in (
@@ -159,5 +175,10 @@ def _gauges() -> list[GaugeMetricFamily]:
                 ("window",),
             ),
             (metrics.PROM_SLO_LIMIT, "The most that a good event may take.", ()),
+            (
+                metrics.PROM_SLO_EXHAUSTION,
+                "When the period's budget is used up, in this share of futures; absent for never.",
+                ("period", "quantile"),
+            ),
         )
     ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from netslo.estate import Estate
+from slo.forecast.exhaustion import Exhaustion
 from slo.objective import Objective
+from slo.ranges import SpendKey
 from slo.status import SloStatus, SpendReader, evaluate
 
 FRESH_S: Final = 1.0
@@ -26,6 +28,7 @@ class Judge:
     objectives: Sequence[Objective]
     estate: Estate
     clock: Callable[[], float] = time.time  # Unix seconds
+    exhaustions: Callable[[], Mapping[SpendKey, Exhaustion]] = dict  # what is known of them
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _judged_s: float | None = field(default=None, init=False)
     _statuses: list[SloStatus] = field(default_factory=list, init=False, repr=False)
@@ -35,6 +38,12 @@ class Judge:
         with self._lock:
             now_s = self.clock()
             if self._judged_s is None or not 0 <= now_s - self._judged_s < FRESH_S:
-                self._statuses = evaluate(self.reader, self.objectives, self.estate, now_s)
+                self._statuses = evaluate(
+                    self.reader,
+                    self.objectives,
+                    self.estate,
+                    now_s,
+                    exhaustions=self.exhaustions(),
+                )
                 self._judged_s = now_s
             return self._judged_s, self._statuses

@@ -75,6 +75,10 @@ class Ranges:
             by_start[low_s] = spends
         return {length_s: by_start[start_s] for length_s, start_s in starts.items()}
 
+    def count(self, start_s: int, end_s: int) -> Spends:
+        """Return what was spent in [start_s, end_s), read anew."""
+        return self._count(start_s, end_s, None)
+
     def _part(self, start_s: int, end_s: int) -> Spends:
         if self._anchor_s is None or end_s > self._anchor_s - SETTLED_S:
             return self._count(start_s, end_s, None)

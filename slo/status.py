@@ -13,6 +13,7 @@ from netslo.model import Path
 from netslo.units import format_duration, parse_duration
 from slo.budget import Spend
 from slo.burn import WINDOWS_S, BurnPair, Severity, firing
+from slo.forecast.exhaustion import Exhaustion
 from slo.objective import Objective
 from slo.ranges import SpendKey
 
@@ -26,6 +27,7 @@ class SpendReader(Protocol):
         """Return by length, in seconds, and row what was spent; a row without events may lack."""
 
 
+_NOTHING_KNOWN: Final[Mapping[SpendKey, Exhaustion]] = {}
 WINDOWS: Final = tuple(format_duration(length_s) for length_s in WINDOWS_S)
 
 
@@ -50,6 +52,7 @@ class SloStatus:
     budget_remaining_ratio: float | None  # negative when overspent
     burn_rate: Mapping[str, float | None]  # by window, such as "5m"
     firing: tuple[BurnPair, ...]  # the most urgent first
+    exhaustion: Exhaustion | None = None  # when the budget will be used up, where that is known
 
     @property
     def severity(self) -> Severity | None:
@@ -66,6 +69,17 @@ class SloStatus:
         """Whether more events were bad than the period's budget allows."""
         return self.budget_remaining_ratio is not None and self.budget_remaining_ratio < 0
 
+    @property
+    def lasts_s(self) -> float | None:
+        """How long what is left lasts at the burn rate of the last hour, in seconds.
+
+        None where that is not known, or where it is no faster than a period allows.
+        """
+        left, burn = self.budget_remaining_ratio, self.burn_rate.get("1h")
+        if left is None or burn is None or burn <= 1:
+            return None
+        return max(0.0, left) * self.period_s / burn
+
     def to_json(self) -> dict[str, Any]:
         """Return the shape of `slos` in `demo --json`, `slo status --json` and /api/v1/slos."""
         return {
@@ -81,6 +95,8 @@ class SloStatus:
             "coverage": self.coverage,
             "budget_remaining_ratio": self.budget_remaining_ratio,
             "burn_rate": dict(self.burn_rate),
+            "lasts_at_burn_1h": self.lasts_s,
+            "exhaustion": None if self.exhaustion is None else self.exhaustion.to_json(),
             "severity": None if self.severity is None else self.severity.value,
             "firing": [
                 {
@@ -100,6 +116,7 @@ def evaluate(
     estate: Estate,
     now_s: float,
     windows: Iterable[str] = WINDOWS,
+    exhaustions: Mapping[SpendKey, Exhaustion] = _NOTHING_KNOWN,
 ) -> list[SloStatus]:
     """Judge every objective on every path it covers, in their order, in one pass.
 
@@ -113,6 +130,7 @@ def evaluate(
         now_s: Unix time, seconds.
         windows: For which lengths to state burn rates, such as "1h". Alerts are judged by
             the windows of their pairs in any case.
+        exhaustions: When budgets will be used up, as far as that is known.
 
     Raises:
         ValueError: a window is no multiple of 10 s.
@@ -127,6 +145,7 @@ def evaluate(
             path,
             {s: spends.get((objective.name, path), nothing) for s, spends in by_length.items()},
             reported_s,
+            exhaustions.get((objective.name, path)),
         )
         for objective in objectives
         for path in objective.paths(estate)
@@ -150,6 +169,7 @@ def _judge(
     path: Path,
     spends: Mapping[int, Spend],
     reported_s: Mapping[str, int],
+    exhaustion: Exhaustion | None,
 ) -> SloStatus:
     period = spends[objective.window_s].taking(objective.missing_data)
     known = {length_s: objective.known(spend) for length_s, spend in spends.items()}
@@ -169,6 +189,7 @@ def _judge(
             text: _leave(known[length_s].burn_rate) for text, length_s in reported_s.items()
         },
         firing=firing(objective.window_s, known, objective.alerts.pairs, objective.guard),
+        exhaustion=exhaustion,
     )
 
 

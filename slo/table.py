@@ -91,7 +91,34 @@ def _burn_over(window: str) -> Callable[[SloStatus], str]:
     return cell
 
 
-_WIDE, _WIDER = 100, 150
+def _used_up(status: SloStatus) -> str:
+    """Say when the budget will be used up: at this rate in an alert, else as the past has it."""
+    if status.overspent:
+        return "used up"
+    if status.severity is not None and status.lasts_s is not None:
+        return f"{_span(status.lasts_s)} at burn 1h"
+    if status.exhaustion is None:
+        return "-"
+    dates = status.exhaustion.rolling
+    if dates.p10 is None:
+        return "never" if not dates.chance else f"never, but for {dates.chance:.1%}"
+    now_s = dates.end_s - status.period_s
+    middle, *ends = (
+        "never" if date_s is None else _span(date_s - now_s)
+        for date_s in (dates.p50, dates.p10, dates.p90)
+    )
+    return f"{middle} ({' - '.join(ends)})"
+
+
+def _span(seconds: float) -> str:
+    """Write how far ahead something is, in the unit that suits."""
+    hours = seconds / 3600
+    if hours < 2:  # noqa: PLR2004
+        return f"{hours * 60:.0f} min"
+    return f"{hours / 24:.0f} d" if hours >= 48 else f"{hours:.0f} h"  # noqa: PLR2004
+
+
+_WIDE, _WIDER, _WIDEST = 100, 150, 180
 
 _COLUMNS: Final = (
     _Column("state", _state, "left"),
@@ -107,6 +134,7 @@ _COLUMNS: Final = (
     _Column("burn 1h", _burn_over("1h"), width_min=_WIDE),
     _Column("burn 6h", _burn_over("6h"), width_min=_WIDER),
     _Column("burn 3d", _burn_over("3d"), width_min=_WIDER),
+    _Column("used up in (P10 - P90)", _used_up, width_min=_WIDEST),
 )
 
 

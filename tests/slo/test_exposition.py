@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -10,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from netslo import metrics
 from netslo.model import Path
 from slo.exposition import SloCollector
+from slo.forecast.exhaustion import Dates, Exhaustion
 from slo.judge import FRESH_S, Judge
+from slo.objective import CalendarWindow
 from slo.ranges import Ranges
 from slo.totals import PersistentTotals
 
@@ -128,3 +131,21 @@ def test_a_clock_that_steps_back_does_not_freeze_the_statuses(store, estate, lat
     judge.judge()
     now_s[0] -= 3600
     assert judge.judge()[0] == now_s[0]
+
+
+def test_the_date_of_exhaustion_is_absent_where_it_is_never(store, estate, latency, loss):
+    calendar = replace(latency, calendar=CalendarWindow("1Q", "2026-01-01 00:00:00", "UTC"))
+    dates = Dates(NOW_S + 1e5, NOW_S + 2e5, None, 0.7, NOW_S + 10**6)
+    known = {(latency.name, NORTH): Exhaustion(dates, Dates(None, None, None, 0.0, NOW_S + 10**6))}
+    judge = Judge(Ranges(store), [calendar, loss], estate, lambda: NOW_S, exhaustions=lambda: known)
+    (family,) = (
+        each
+        for each in SloCollector(judge, dict).collect()
+        if each.name == metrics.PROM_SLO_EXHAUSTION
+    )
+    assert {
+        (s.labels["path"], s.labels["period"], s.labels["quantile"]): s.value
+        for s in family.samples
+    } == {(NORTH.id, "28d", "0.1"): NOW_S + 1e5, (NORTH.id, "28d", "0.5"): NOW_S + 2e5}
+    (status,) = (s for s in judge.judge()[1] if s.exhaustion is not None)
+    assert status.to_json()["exhaustion"]["rolling"]["p90"] is None

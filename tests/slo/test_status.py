@@ -134,6 +134,8 @@ def test_json_has_the_stable_keys_and_null_for_what_cannot_be_said(store, status
         "coverage": None,
         "budget_remaining_ratio": None,
         "burn_rate": dict.fromkeys(WINDOWS),
+        "lasts_at_burn_1h": None,
+        "exhaustion": None,
         "severity": None,
         "firing": [],
     }

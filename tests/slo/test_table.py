@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from netslo.model import Path
+from slo.forecast.exhaustion import Dates, Exhaustion
 from slo.ranges import Ranges
 from slo.status import evaluate
 from slo.table import QUIET_ROWS_MAX, by_trouble, status_table
@@ -74,3 +75,36 @@ def test_a_bar_is_full_only_when_whole_and_empty_only_when_spent(store, estate, 
     lines = draw(evaluate(Ranges(store), [loss], estate, NOW_S))
     assert lines[1].count("█") == cells
     assert lines[1].count("░") == 10 - cells
+
+
+@pytest.mark.parametrize(
+    ("dates", "said"),
+    [
+        ((86_400 * 3, 86_400 * 9.2, None), "9 d (3 d - never)"),
+        ((5400, 7200, 86_400), "2 h (90 min - 24 h)"),
+        ((86_400, None, None), "never (24 h - never)"),
+        ((None, None, None), "never, but for 5.0%"),
+    ],
+)
+def test_a_wide_table_says_when_budgets_are_used_up(store, estate, loss, dates, said):
+    store.add(NOW_S - 7200, NORTH, loss, good=1000)
+    chance = 0.05 if dates[0] is None else 0.6
+    ends = (None if after_s is None else NOW_S + after_s for after_s in dates)
+    known = Exhaustion(Dates(*ends, chance, NOW_S + loss.window_s))
+    found = evaluate(Ranges(store), [loss], estate, NOW_S, exhaustions={("loss", NORTH): known})
+    assert draw(found, 200)[1].endswith(said)
+    assert draw(found, 200)[2].endswith("-")
+
+
+def test_in_an_alert_the_present_rate_counts(statuses):
+    rows = draw(statuses, 200)
+    assert rows[1].endswith("used up")
+
+
+def test_what_is_left_lasts_as_long_as_it_burns(store, estate, loss):
+    store.add(NOW_S - 90_000, NORTH, loss, good=100_000)
+    store.add(NOW_S - 60, NORTH, loss, good=90, bad=10)
+    (found,) = (s for s in evaluate(Ranges(store), [loss], estate, NOW_S) if s.path == NORTH)
+    # 10 of 1,001 are spent, and it goes on at ten times the rate of a period.
+    assert found.lasts_s == pytest.approx((1 - 10 / 1001) * loss.window_s / 10)
+    assert draw([found], 200)[1].endswith("3 d at burn 1h")

@@ -24,6 +24,7 @@ from slo.engine.engine import AlertEngine
 from slo.exclusion_log import FILE_NAME as EXCLUSIONS
 from slo.exclusion_watch import ExclusionWatch
 from slo.exposition import SloCollector
+from slo.forecast.forecaster import Forecaster
 from slo.judge import Judge
 from slo.objective import Objective
 from slo.rules.exposition import ThresholdCollector
@@ -75,7 +76,9 @@ async def run_collector(
         totals = PersistentTotals(store, data_dir / EXCLUDED, watch.current())
         watch.listen(standings.exclude)
         watch.listen(totals.exclude)
-        judge = Judge(standings, objectives, estate)
+        forecaster = Forecaster(store, objectives, estate, watch.current())
+        watch.listen(forecaster.exclude)
+        judge = Judge(standings, objectives, estate, exhaustions=forecaster.current)
         slices = SliceTotals(store, objectives, data_dir / SLICES_FILE, watch.current())
         engine = AlertEngine(
             standings,
@@ -98,7 +101,7 @@ async def run_collector(
                 SloCollector(judge, lambda: slices.over(totals.read())),
                 ThresholdCollector(objectives, estate, watch.current, targets=targets),
             ],
-            companions=[watch, standings, engine, source],
+            companions=[watch, standings, engine, source, forecaster],
             remote_write=remote_write,
         )
         app.on_shutdown.append(pages.close)

@@ -1,0 +1,101 @@
+"""What every objective spent on every path, day by day: the past that forecasts are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.store.interface import DAY_S
+from netslo.estate import Estate
+from slo.budget import MissingData
+from slo.objective import Objective
+from slo.ranges import Ranges, SpendKey
+
+_OPEN_DAYS: Final = 2  # of which late windows are still looked for
+
+Amounts = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Bad and budget events of all rows over time, as sums from the beginning on."""
+
+    keys: tuple[SpendKey, ...]
+    edges_s: NDArray[np.int64]  # (n + 1,) Unix seconds, ascending; the last is the present
+    bad: Amounts  # (rows, n + 1)
+    budget: Amounts  # (rows, n + 1)
+
+    def between(self, edges_s: Amounts) -> tuple[Amounts, Amounts]:
+        """Return bad and budget events between moments, shape (rows, moments - 1).
+
+        Within a day they are taken to be spread evenly.
+        """
+        at = np.interp(edges_s, self.edges_s, np.arange(len(self.edges_s)))
+        low = np.minimum(at.astype(np.int64), len(self.edges_s) - 2)
+        part = at - low
+        bad, budget = (
+            np.diff(sums[:, low] * (1 - part) + sums[:, low + 1] * part, axis=1)
+            for sums in (self.bad, self.budget)
+        )
+        return bad, budget
+
+
+@dataclass(slots=True)
+class DailySpends:
+    """Reads days, and remembers those that are over. Not thread-safe.
+
+    A window that is more than two days late is not seen until a new one is made.
+    """
+
+    ranges: Ranges
+    objectives: Sequence[Objective]
+    estate: Estate
+    _keys: tuple[SpendKey, ...] = field(default=(), init=False)
+    _rows: dict[SpendKey, int] = field(default_factory=dict, init=False, repr=False)
+    _missing: dict[str, MissingData] = field(default_factory=dict, init=False)
+    _days: dict[int, tuple[Amounts, Amounts]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._keys = tuple((o.name, path) for o in self.objectives for path in o.paths(self.estate))
+        self._rows = {key: row for row, key in enumerate(self._keys)}
+        self._missing = {o.name: o.missing_data for o in self.objectives}
+
+    def read(self, start_s: int, now_s: int) -> Course:
+        """Return the course from the day of `start_s` to the present."""
+        first_s, today_s = (at_s // DAY_S * DAY_S for at_s in (start_s, now_s))
+        days_s = range(first_s, today_s, DAY_S)
+        self._forget(days_s)
+        parts = [self._day(day_s, today_s) for day_s in days_s]
+        edges_s = [*days_s, today_s]
+        if now_s > today_s:
+            parts.append(self._count(today_s, now_s))
+            edges_s.append(now_s)
+        bad, budget = (
+            np.cumsum([np.zeros(len(self._keys)), *(part[n] for part in parts)], axis=0).T
+            for n in range(2)
+        )
+        return Course(self._keys, np.array(edges_s, dtype=np.int64), bad, budget)
+
+    def _forget(self, wanted: Collection[int]) -> None:
+        for day_s in [day_s for day_s in self._days if day_s not in wanted]:
+            del self._days[day_s]
+
+    def _day(self, day_s: int, today_s: int) -> tuple[Amounts, Amounts]:
+        if day_s >= today_s - _OPEN_DAYS * DAY_S:
+            return self._count(day_s, day_s + DAY_S)
+        if day_s not in self._days:
+            self._days[day_s] = self._count(day_s, day_s + DAY_S)
+        return self._days[day_s]
+
+    def _count(self, start_s: int, end_s: int) -> tuple[Amounts, Amounts]:
+        bad, budget = np.zeros(len(self._keys)), np.zeros(len(self._keys))
+        for key, spend in self.ranges.count(start_s, end_s).items():
+            row = self._rows.get(key)
+            if row is not None:
+                taken = spend.taking(self._missing[key[0]])
+                bad[row], budget[row] = taken.bad, float(taken.budget)
+        return bad, budget

@@ -9,6 +9,8 @@
 set -eu
 config=${1:?usage: generate.sh CONFIG OUTPUT}
 output=${2:?usage: generate.sh CONFIG OUTPUT}
+mkdir -p "$output"
+output=$(cd "$output" && pwd)
 
 netslo slo rules -c "$config" -o "$output/prometheus" \
   --runbooks "${NETSLO_RUNBOOKS_URL:-docs/runbooks}"

@@ -282,7 +282,7 @@ def ask(
     [endpoint] = server.endpoints
     target = (endpoint.host, endpoint.port)
     with Asker(target, mode, exact_follow_up=False, **options) as asker:
-        answers = asker.ask(count, 0.002, tlvs=tlvs, tail=tail, padding=padding, timeout=1.0)
+        answers = asker.ask(count, 0.002, tlvs=tlvs, tail=tail, padding=padding, timeout=5.0)
     assert [answer.sequence for answer in answers] == list(range(count))
     assert all(answer.t1 <= answer.t2 <= answer.t3 <= answer.t4 for answer in answers)
     return answers

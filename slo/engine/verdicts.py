@@ -51,7 +51,7 @@ class Judged:
 
     at_s: float
     pairs: tuple[PairVerdicts, ...]
-    unknown: frozenset[SpendKey]  # the shortest window has too few events to be judged
+    unknown: frozenset[SpendKey]  # the shortest window lacks events, and not for a backlog
 
 
 class PairJudge:
@@ -92,13 +92,12 @@ class PairJudge:
                 length_s: _at_least(own, length_s, self._least(objective, standing, length_s))
                 for length_s in objective.alerts.windows_s
             }
-            for site, ago_s in (late_s or {}).items():
-                if site in rows.of_site:
-                    for short_s in {pair.short_s for pair in objective.alerts.pairs}:
-                        if ago_s < short_s + LATE_MARGIN_S:
-                            known[short_s][rows.of_site[site]] = False
-            shortest = known[objective.alerts.windows_s[0]]
-            unknown.update(own.keys[row] for row in np.flatnonzero(~shortest).tolist())
+            backlog = {s: rows.with_backlog(late_s or {}, s) for s in objective.alerts.windows_s}
+            shortest_s = objective.alerts.windows_s[0]
+            lacking = ~known[shortest_s] & ~backlog[shortest_s]
+            unknown.update(own.keys[row] for row in np.flatnonzero(lacking).tolist())
+            for short_s in {pair.short_s for pair in objective.alerts.pairs}:
+                known[short_s] = known[short_s] & ~backlog[short_s]
             found += [self._judge_pair(objective, p, own, known) for p in objective.alerts.pairs]
         return Judged(standing.now_s, tuple(found), frozenset(unknown))
 
@@ -158,6 +157,14 @@ class _Rows:
             {key: row for row, key in enumerate(keys)},
             {site: np.array(own, dtype=np.intp) for site, own in sites.items()},
         )
+
+    def with_backlog(self, late_s: Mapping[str, float], window_s: int) -> NDArray[np.bool_]:
+        """Return by row whether late windows may have come within a window."""
+        found = np.zeros(len(self.keys), dtype=np.bool_)
+        for site, ago_s in late_s.items():
+            if ago_s < window_s + LATE_MARGIN_S and site in self.of_site:
+                found[self.of_site[site]] = True
+        return found
 
 
 def _part_of(standing: Standing, objective: Objective, own: _Rows) -> Standing:

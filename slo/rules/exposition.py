@@ -72,7 +72,7 @@ class ThresholdCollector(Collector):
             seen.add(span)
             rate = float(pair.threshold(objective.window_s))
             threshold.add_metric([objective.name, span.id, pair.severity.value], rate)
-            least = bad_events_min(objective, self._estate, pair)
+            least = bad_events_min(objective, self._estate, pair, self._scale)
             bad.add_metric([objective.name, span.id], least)
         for window_s in objective.alerts.windows_s:
             window = window_s // self._scale

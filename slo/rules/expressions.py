@@ -39,12 +39,11 @@ def short_burn_rate(window: str, window_s: int, timing: Timing) -> str:
     """Return the burn rate of a short window; nothing where it is unknown."""
     bad, budget = (_difference(metric, window_s, timing) for metric in (_BAD, _BUDGET))
     least = f'{metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{window}"}}'
-    late_s = (window_s + LATE_MARGIN_S) / timing.scale
     return (
         f"{bad}\n"
         f"/ ({budget} >= on (slo) group_left () max by (slo) ({least}))\n"
         f"unless on (src_site)\n"
-        f"  (time() - max by (src_site) ({metrics.PROM_PROBE_LATE_ARRIVAL}) < {late_s:g})"
+        f"  {_has_backlog(window_s, timing)}"
     )
 
 
@@ -112,8 +111,11 @@ def site_burns() -> str:
     )
 
 
-def coverage_low(window: str, cadence: str) -> str:
-    """Return the paths whose shortest window is unknown, outside of exclusions."""
+def coverage_low(window: str, window_s: int, cadence: str, timing: Timing) -> str:
+    """Return the paths whose shortest window has too little, outside of exclusions.
+
+    A backlog in it is no lack of data; one that goes on and on keeps `probe_down` true.
+    """
     known = f'{BURN_RATE}{{window="{window}",cadence="{cadence}"}}'
     judged = f'{metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{window}"}}'
     return (
@@ -121,6 +123,7 @@ def coverage_low(window: str, cadence: str) -> str:
         f"  {metrics.PROM_SLO_EVENTS} and on (slo) {judged}\n"
         f"  unless on (path, slo) {known}\n"
         f"  unless on (path, slo) {metrics.PROM_SLO_EXCLUDED}\n"
+        f"  unless on (src_site) {_has_backlog(window_s, timing)}\n"
         f")"
     )
 
@@ -142,6 +145,12 @@ def collector_down(timing: Timing) -> str:
     commit = metrics.PROM_COLLECTOR_LAST_COMMIT
     silent_s = COLLECTOR_SILENT_S / timing.scale
     return f"absent({commit})\nor\n(time() - max({commit}) > {silent_s:g})"
+
+
+def _has_backlog(window_s: int, timing: Timing) -> str:
+    """Return the sites of which late windows may have come within a window."""
+    late_s = (window_s + LATE_MARGIN_S) / timing.scale
+    return f"(time() - max by (src_site) ({metrics.PROM_PROBE_LATE_ARRIVAL}) < {late_s:g})"
 
 
 def _difference(metric: str, window_s: int, timing: Timing) -> str:

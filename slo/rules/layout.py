@@ -140,13 +140,13 @@ def budget_events_min(
     return max(one, one * objective.coverage_min * events_due(objective, estate, window_s))
 
 
-def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair) -> int:
+def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair, scale: int = 1) -> int:
     """Return how many bad events a long window needs, by the objective's guard.
 
     With a confidence it depends on the budget; here that of a window in which all is measured,
-    which asks for no less than any other.
+    which asks for no less than any other. `scale` is how much faster windows go by in a trial.
     """
-    budget = (1 - objective.target) * events_due(objective, estate, pair.long_s)
+    budget = (1 - objective.target) * events_due(objective, estate, pair.long_s) / scale
     return objective.guard.least(
         budget, pair.threshold(objective.window_s), pair.windows(objective.window_s)
     )

@@ -114,8 +114,8 @@ def _burn_rule(severity: Severity, cadence: Cadence, links: Links) -> Rule:
 
 
 def _coverage_rule(cadence: Cadence, timing: Timing, links: Links) -> Rule:
-    window = format_duration(cadence.shorts_s[0])
-    expr = expressions.coverage_low(window, cadence.name)
+    short_s = cadence.shorts_s[0]
+    expr = expressions.coverage_low(format_duration(short_s), short_s, cadence.name, timing)
     said = texts.coverage_texts(Alert.COVERAGE_LOW, links)
     return _alert(
         Alert.COVERAGE_LOW, expr, timing.text(COVERAGE_FOR_S), Severity.TICKET.value, said

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netslo.config.options import config_option, file_option, json_option
+from slo.commands.attribution import attribute
 from slo.commands.backtest import backtest
 from slo.commands.exclusions import exclude
 from slo.commands.prometheus import prometheus_commands
@@ -108,5 +109,5 @@ def _evaluate(
         return evaluate(ranges, objectives, estate, now_s, exhaustions=exhaustions)
 
 
-for _command in (*specification_commands(), *prometheus_commands(), exclude, backtest):
+for _command in (*specification_commands(), *prometheus_commands(), exclude, backtest, attribute):
     slo.add_command(_command)

@@ -146,7 +146,7 @@ def run(
     exact = True
     cells = _BOUNDED_CELLS_MAX if asked.judges_anew else _CELLS_MAX
     size = max(1, cells * step_s // (asked.end_s - begin_s))
-    for paths, selector in _parts(asked.paths, size):
+    for paths, selector in parts_by_site(asked.paths, size):
         keys = [(asked.objective.name, path) for path in paths]
         history = read_history(store, keys, begin_s, asked.end_s, step_s, selector=selector)
         first_s = history.first_s()
@@ -224,7 +224,7 @@ def _slice_s(objective: Objective) -> int:
     return WARM_S if objective.slices is None else objective.slices.length_s
 
 
-def _parts(paths: Sequence[Path], size: int) -> Iterator[tuple[list[Path], Selector]]:
+def parts_by_site(paths: Sequence[Path], size: int) -> Iterator[tuple[list[Path], Selector]]:
     """Yield some paths of one site at a time, and what selects them in the store."""
     for src, of_site in itertools.groupby(sorted(paths), key=lambda path: path.src):
         rest = list(of_site)

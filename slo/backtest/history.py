@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from analytics.frame import Frame
 from analytics.store import WindowStore
+from analytics.store.eras import Era, era_at
 from analytics.store.interface import HOT_S, WARM_S
 from analytics.streams import EVENT_FIELDS, Events
 from analytics.windows import ALL, Selector
@@ -63,6 +65,15 @@ class History:
             events=self.events[rows],
             bad=self.bad[rows],
             unmeasured=self.unmeasured[rows],
+        )
+
+    def shares(self, eras: Sequence[Era]) -> tuple[tuple[int, Fraction], ...]:
+        """Return the first column of each era, and the budget of an event in it."""
+        first = era_at(list(eras), self.start_s)
+        later = [era for era in eras if self.start_s < era[0] < self.end_s]
+        return (
+            (0, 1 - Fraction(first[1])),
+            *((self.column(since_s), 1 - Fraction(target)) for since_s, target in later),
         )
 
     def holes(self, exclusions: Iterable[Exclusion]) -> list[Hole]:

@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.store.eras import era_at
 from slo.backtest.history import History, Hole
 from slo.backtest.sums import Places, Sums, runs_of
 from slo.budget import MissingData, Spend
@@ -114,11 +113,8 @@ class _Judge:
         span: tuple[int, int],
         holes: Sequence[Hole],
     ) -> _Judge:
-        first = era_at(list(eras), history.start_s)
-        later = [era for era in eras if history.start_s < era[0] < history.end_s]
-        shares = [(history.column(at_s), 1 - Fraction(text)) for at_s, text in (first, *later)]
         low, high = (history.column(at_s) for at_s in span)
-        return cls(history, objective, ((0, shares[0][1]), *shares[1:]), low, high, holes)
+        return cls(history, objective, history.shares(eras), low, high, holes)
 
     def block(self, rows: slice) -> tuple[list[Spend], list[Episode]]:
         """Return the spends and alerts of some rows."""

@@ -67,6 +67,10 @@ class Sums:
             found.append(Spend(events, bad, more, budget, unmeasured_budget))
         return found
 
+    def row_budget(self, row: int, low: int, high: int) -> Fraction:
+        """Return the budget of one row in the columns [low, high), exactly."""
+        return _by_era(self.events[row], self.shares, low, high)[1]
+
     def burning(self, threshold: Fraction, long: int, short: int, bad_min: int) -> Places:
         """Return where both windows burn too fast and the long one has so many bad events."""
         budget, share = self._budget()

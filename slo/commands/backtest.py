@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from slo.commands.shared import (
     load,
     load_log,
     print_json,
+    read_span,
     select,
 )
 
@@ -90,7 +91,7 @@ def backtest(
     check_paths(paths, estate)
     change = Change(target, threshold, pairs, missing_data)
     changed = _changed(objective, change, spec_file, config_dir, estate)
-    span = _span(start, end, [objective, *([changed] if changed else [])], time.time())
+    span = read_span(start, end, [objective, *([changed] if changed else [])], time.time())
     covered = [path for path in objective.paths(estate) if not paths or path.id in paths]
     if not covered:
         click.echo("No objective covers these paths.")
@@ -152,37 +153,6 @@ def _read_document(
         names = ", ".join(objective.name for objective in found) or "no SLO"
         raise ConfigurationError(f"--spec {file}: must have one SLO, or {name}; it has {names}")
     return (named or list(found))[0]
-
-
-def _span(
-    start: str | None, end: str | None, objectives: Sequence[Objective], now_s: float
-) -> tuple[int, int]:
-    from netslo.errors import ConfigurationError
-    from netslo.units import parse_duration
-    from slo.backtest.backtest import alignment_of
-    from slo.exclusion_log import parse_time
-
-    align_s = alignment_of(*objectives)
-
-    def moment(option: str, text: str) -> int:
-        try:
-            return parse_time(text)
-        except (ValueError, OverflowError, OSError) as error:
-            raise ConfigurationError(
-                f"{option} {text}: must be a time with its offset, such as 2026-11-24T00:00:00Z"
-            ) from error
-
-    end_s = (int(now_s) if end is None else moment("--to", end)) // align_s * align_s
-    if start is None:
-        return end_s - objectives[0].window_s, end_s
-    try:
-        start_s = end_s - int(parse_duration(start))
-    except ValueError:
-        start_s = moment("--from", start)
-    start_s = start_s // align_s * align_s
-    if not 0 <= start_s < end_s:
-        raise ConfigurationError(f"--from {start}: must be before the end, and after 1970")
-    return start_s, end_s
 
 
 @contextmanager

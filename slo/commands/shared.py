@@ -76,3 +76,35 @@ def print_json(value: object) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def read_span(
+    start: str | None, end: str | None, objectives: Sequence[Objective], now_s: float
+) -> tuple[int, int]:
+    """Read `--from` and `--to`; without them, the last period of the first objective."""
+    from netslo.errors import ConfigurationError
+    from netslo.units import parse_duration
+    from slo.backtest.backtest import alignment_of
+    from slo.exclusion_log import parse_time
+
+    align_s = alignment_of(*objectives)
+
+    def moment(option: str, text: str) -> int:
+        try:
+            return parse_time(text)
+        except (ValueError, OverflowError, OSError) as error:
+            raise ConfigurationError(
+                f"{option} {text}: must be a time with its offset, such as 2026-11-24T00:00:00Z"
+            ) from error
+
+    end_s = (int(now_s) if end is None else moment("--to", end)) // align_s * align_s
+    if start is None:
+        return end_s - objectives[0].window_s, end_s
+    try:
+        start_s = end_s - int(parse_duration(start))
+    except ValueError:
+        start_s = moment("--from", start)
+    start_s = start_s // align_s * align_s
+    if not 0 <= start_s < end_s:
+        raise ConfigurationError(f"--from {start}: must be before the end, and after 1970")
+    return start_s, end_s

@@ -136,3 +136,19 @@ def test_a_pair_by_burn_rate_is_that_of_the_workbook() -> None:
     assert pair.budget_share == Fraction(2, 100)
     assert read_pair("page 2% 1h 5m", 30 * 86_400) == (pair,)
     assert read_pair("page:1h:14.4", 30 * 86_400) == (pair,)
+
+
+def test_attribute_says_what_burnt_the_budget(config) -> None:
+    words = ["attribute", "-c", str(config), *SPAN]
+    result = CliRunner().invoke(slo, [*words, "--slo", "national-latency"])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "120 bad of 14,400, on 2 paths with data" in said
+    assert f"{BURNT.id} page 120 100.0 % 1666.7 %" in said
+    assert "in no incident 0 0.0 %" in said
+    result = CliRunner().invoke(slo, [*words, "--path", SOUND.id, "--slo", "national-latency"])
+    assert "Nothing was bad." in result.output
+    found = json.loads(CliRunner().invoke(slo, [*words, "--json"]).output)
+    assert [each["bad_events"] for each in found["slos"]] == [0, 120, 0]
+    result = CliRunner().invoke(slo, [*words, "--slo", "nothing"])
+    assert isinstance(result.exception, NetsloError)

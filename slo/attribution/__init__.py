@@ -1,0 +1,1 @@
+"""What burnt an error budget: which paths, which sites, which incidents."""

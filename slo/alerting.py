@@ -129,6 +129,11 @@ class AlertReader:
                 place, "alertWhenBreaching is not true, so this policy never says that budget burns"
             )
             return []
+        if "alert_when_resolved" in spec.model_fields_set and not spec.alert_when_resolved:
+            self.note(
+                place.at("alertWhenResolved"),
+                "has no effect: whoever is told is told when it is over, too",
+            )
         if spec.alert_when_no_data:
             self.note(
                 place.at("alertWhenNoData"), "has no effect: SLOCoverageLow alerts for every SLO"

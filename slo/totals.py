@@ -1,11 +1,12 @@
 """Counters that only grow: all events ever, but for those in times that were excluded beforehand.
 
 The store's totals never expire, its windows do. So what lies in excluded times is noted in a file
-of its own before it can expire.
+of its own before it can expire. Without the file it is worked out again of what windows are left.
 """
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import threading
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from analytics.store import WindowStore
+from analytics.store.interface import WARM_RETENTION_S
 from analytics.windows import Selector
 from slo.budget import Spend
 from slo.exclusion import Exclusion, ExclusionKind
@@ -25,6 +27,8 @@ _SETTLED_S: Final = 40 * 86_400  # by then windows have expired, and what is not
 _NOTE_S: Final = 3600.0
 
 _Part = tuple[int, int]
+
+_log = logging.getLogger(__name__)
 
 
 class PersistentTotals:
@@ -47,6 +51,7 @@ class PersistentTotals:
         self._clock = clock
         nothing: dict[_Part, Spends] = {}
         self._noted = load(file, _parts, nothing, "old planned exclusions count again")
+        self._missing = file is not None and not file.exists()
         self._noted_s = clock()
         self._read_s = -_FRESH_S
         self._totals: Spends = {}
@@ -70,11 +75,28 @@ class PersistentTotals:
     def _work_out(self, now_s: float) -> Spends:
         # Totals first: what is committed in between may be missing for a moment, never be counted.
         totals = add_up(self._store.slo_totals())
+        if self._missing and totals:
+            self._missing = False
+            self._warn_of_lost(now_s)
         excluded = self._excluded(now_s)
         for key, total in totals.items():
             less = _minus(total, excluded.get(key, Spend()))
             totals[key] = self._highest[key] = less.at_least(self._highest.get(key, less))
         return totals
+
+    def _warn_of_lost(self, now_s: float) -> None:
+        """Say which exclusions nobody knows the figures of any more."""
+        from_s = now_s - WARM_RETENTION_S
+        lost = [
+            x.id for x in self._exclusions if x.kind is ExclusionKind.PLANNED and x.start_s < from_s
+        ]
+        if lost:
+            _log.warning(
+                "%s is not there, and windows of planned exclusions have expired: the counters "
+                "of /metrics count again what lay in %s; budgets of the period are right",
+                self._file,
+                ", ".join(sorted(lost)),
+            )
 
     def _excluded(self, now_s: float) -> Spends:
         planned = [x for x in self._exclusions if x.kind is ExclusionKind.PLANNED]

@@ -74,7 +74,7 @@ class ThresholdCollector(Collector):
             threshold.add_metric([objective.name, span.id, pair.severity.value], rate)
             least = bad_events_min(objective, self._estate, pair, self._scale)
             bad.add_metric([objective.name, span.id], least)
-        for window_s in objective.alerts.windows_s:
+        for window_s in sorted({*objective.alerts.windows_s, objective.window_s}):
             window = window_s // self._scale
             share = least_share(objective, self._targets, self._clock() - window)
             events = float(budget_events_min(objective, self._estate, window, share))

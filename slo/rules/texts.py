@@ -49,12 +49,7 @@ def burn_texts(alert: str, links: Links) -> Texts:
             "{{ $labels.scope }}"
         ),
         "since": _since(alert, "path='%s',pair='%s'", "$labels.path $labels.pair"),
-        "budget": _one(
-            f"{metrics.PROM_SLO_BUDGET_REMAINING}{{{_OF_PATH}}}",
-            "$labels.path $labels.slo",
-            "{{ . | first | value | humanizePercentage }} of the period's budget is left",
-            "how much budget is left is not known",
-        ),
+        "budget": _budget(),
         "evidence": (
             "p99 RTT now " + _p99("") + ", an hour before " + _p99(" offset 1h") + "; loss now "
             + _loss("") + ", an hour before " + _loss(" offset 1h")
@@ -148,6 +143,33 @@ def _one(query: str, arguments: str, text: str, otherwise: str) -> str:
     return (
         f'{{{{ with printf "{query}" {arguments} | query }}}}{text}'
         f"{{{{ else }}}}{otherwise}{{{{ end }}}}"
+    )
+
+
+def _budget() -> str:
+    """Say how much of a period's budget is spent; of a young series, how many events were bad.
+
+    The period is the longest window, so that the greatest of the least budgets is its own.
+    """
+    least = f"max by (slo) ({metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{slo='%s'}})"
+    spent = (
+        f"1 - {metrics.PROM_SLO_BUDGET_REMAINING}{{{_OF_PATH}}} and on (path, slo) "
+        f"({metrics.PROM_SLO_BUDGET_EVENTS} >= on (slo) group_left () {least})"
+    )
+    young = _one(
+        f"sum({metrics.PROM_SLO_BAD_EVENTS}{{{_OF_PATH}}})",
+        "$labels.path $labels.slo",
+        '{{ . | first | value | printf "%.0f" }} bad events so far, but too little of the period '
+        "is measured to say what is left of its budget",
+        "how much budget is left is not known",
+    )
+    return _one(
+        spent,
+        "$labels.path $labels.slo $labels.slo",
+        "{{ $spent := . | first | value }}{{ if gt $spent 1.0 }}"
+        '{{ $spent | printf "%.1f" }} times the period\'s budget is spent{{ else }}'
+        "{{ $spent | humanizePercentage }} of the period's budget is spent{{ end }}",
+        young,
     )
 
 

@@ -60,7 +60,9 @@ def test_samples_with_both_stamps_are_of_quality_b(wan: Wan, version, groups):
     assert answered + total.packets.unmeasured == 100  # a busy machine sends some too late
     assert answered >= 50
     counts = {key.quality: s.count for key, s in total.sketches.items() if key.metric == RTT}
-    assert counts[Quality.B] >= answered - 2  # the kernel begins to stamp a moment after it is asked
+    assert (
+        counts[Quality.B] >= answered - 2
+    )  # the kernel begins to stamp a moment after it is asked
     assert Quality.A not in counts
     assert not rest.discarded
     [sketch] = [s for k, s in total.sketches.items() if (k.metric, k.quality) == (RTT, Quality.B)]

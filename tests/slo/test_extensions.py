@@ -385,6 +385,10 @@ def test_the_annotation_says_when_and_the_policies_whom(read):
             ("  conditions:\n    - con", "  alertWhenNoData: true\n  conditions:\n    - con"),
             "SLOCoverageLow",
         ),
+        (
+            ("  conditions:\n    - con", "  alertWhenResolved: false\n  conditions:\n    - con"),
+            "told when it is over",
+        ),
     ],
 )  # fmt: skip
 def test_what_has_no_effect_is_said_with_its_place(read, change, text):

@@ -297,6 +297,46 @@ class TestUnknown:
         assert not said, said
 
 
+class TestTexts:
+    """What a page says, with the templates filled in by Prometheus' own engine."""
+
+    @pytest.mark.parametrize(
+        ("remaining", "least", "text"),
+        [
+            ("0.4", 1.8, "60% of the period's budget is spent"),
+            ("-180.5", 1.8, "181.5 times the period's budget is spent"),
+            ("-180.5", 1209.6, "480 bad events so far, but too little of the period is measured"),
+            ("_", 1.8, "480 bad events so far, but too little of the period is measured"),
+        ],
+        ids=["a part", "overspent", "a young store", "not known"],
+    )
+    def test_of_the_budget(self, tmp_path, latency, remaining, least, text) -> None:
+        objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
+        given = [
+            series("slo_events_total", "0+60x100"),
+            series("slo_bad_events_total", "0x80 60+60x20"),
+            series("slo_budget_events_total", "0+0.06x100"),
+            series("slo_error_budget_remaining_ratio", f"{remaining}x100", ',period="28d"'),
+            {"series": 'slo_budget_events_min{window="28d",slo="national-latency"}',
+             "values": f"{least}x100"},
+            *constants(100),
+        ]  # fmt: skip
+        test = {
+            "rule_files": ["rules.yml"],
+            "evaluation_interval": "1m",
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": given,
+                    "alert_rule_test": [
+                        {"eval_time": "88m", "alertname": "SLOBurnPage", "exp_alerts": []}
+                    ],
+                }
+            ],
+        }
+        assert text in promtool(tmp_path, rule_file([objective]), test).replace("\\'", "'")
+
+
 class TestSites:
     def given(self, burning: list[tuple[str, str]], sites: str) -> list[dict[str, str]]:
         total, slo = 100, 'slo="national-latency"'

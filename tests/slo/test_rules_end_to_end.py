@@ -330,6 +330,7 @@ def test_faults_page_in_time_healthy_paths_are_silent_and_a_dead_site_pages_once
         assert "pair 1h/5m" in said["summary"]
         assert said["owner"] == "noc"
         assert said["runbook_url"] == "docs/runbooks/SLOBurnPage.md"
+        assert said["budget"].endswith("is measured to say what is left of its budget")
         assert said["evidence"].startswith("p99 RTT now 85ms, an hour before 10ms; loss now ")
         assert said["evidence"].endswith("%, an hour before 0%")
         assert "error expanding" not in json.dumps(page.annotations)

@@ -75,6 +75,33 @@ def test_what_was_excluded_stays_so_when_its_windows_have_expired(
     assert again.read()[KEYS[0]].bad == 10
 
 
+def test_a_file_that_is_lost_is_made_anew_of_the_windows(store, latency, tmp_path, caplog) -> None:
+    store.add(T0 - 600, NORTH, latency, good=90, bad=10)
+    store.add(T0 - 300, NORTH, latency, good=90, bad=10)
+    clock, file, off = Clock(), tmp_path / "excluded.json", [planned(T0 - 300, T0)]
+    before = PersistentTotals(store, file, off, clock)
+    assert before.read()[KEYS[0]].bad == 10
+    before.note()
+    file.unlink()
+    again = PersistentTotals(store, file, off, clock)
+    assert again.read()[KEYS[0]].bad == 10
+    assert not caplog.text
+    again.note()
+    assert file.exists()
+
+
+def test_a_file_that_is_lost_with_figures_that_have_expired_is_said(
+    store, latency, tmp_path, caplog
+) -> None:
+    store.add(T0 - 300, NORTH, latency, bad=1)
+    old = [planned(T0 - 50 * 86_400, T0 - 49 * 86_400, name="CHG-7")]
+    file = tmp_path / "excluded.json"
+    totals = PersistentTotals(store, file, old, Clock())
+    assert totals.read()[KEYS[0]].bad == 1
+    totals.note()
+    assert caplog.text.count("CHG-7") == 1
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '[[0, 1, [["a", "b", 1, 1, 1, "0", "0"]]]]'])
 def test_a_file_that_cannot_be_read_is_said_and_not_fatal(
     store, latency, tmp_path, content, caplog

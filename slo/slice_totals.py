@@ -7,7 +7,6 @@ noted in a file beside it before it can expire.
 from __future__ import annotations
 
 import pathlib
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -18,6 +17,7 @@ from slo.exclusion import Exclusion, ExclusionKind
 from slo.kept import from_rows, load, save, to_rows
 from slo.objective import Objective
 from slo.ranges import SpendKey, Spends
+from slo.rising import Rising
 from slo.slice_reader import spends_by_slice
 
 FILE_NAME: Final = "slices.json"
@@ -28,7 +28,7 @@ _FIRST_S: Final = 48 * 3600  # how far back a new file begins: as far as slices 
 
 
 class SliceTotals:
-    """Totals of slices by objective and path; `exclusions` may be replaced. Thread-safe.
+    """Totals of slices by objective and path. Thread-safe.
 
     As in `slo.totals`, only planned exclusions count. A slice that a late window makes better is
     not taken back, for a counter never goes back.
@@ -49,7 +49,7 @@ class SliceTotals:
         exclusions: Sequence[Exclusion] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.exclusions = tuple(exclusions)
+        self._exclusions = tuple(exclusions)
         self._store = store
         self._objectives = [o for o in objectives if o.slices is not None]
         self._file = file
@@ -59,28 +59,27 @@ class SliceTotals:
         self._until_s, self._settled, self._held = load(
             file, _parsed, nothing, "slices are counted anew"
         )
-        self._highest: Spends = self._settled | self._held
-        self._read_s = -_FRESH_S
-        self._lock = threading.Lock()
+        said = self._settled | self._held
+        self._rising = Rising(self._work_out, _FRESH_S, clock, said, self._hold)
+
+    def exclude(self, exclusions: Sequence[Exclusion]) -> None:
+        """Leave out slices that touch these from now on."""
+        self._exclusions = tuple(exclusions)
 
     def read(self) -> Spends:
         """Return the totals, worked out anew after a few seconds."""
-        if not self._objectives:
-            return {}
-        with self._lock:
-            now_s = self._clock()
-            if not 0 <= now_s - self._read_s < _FRESH_S:
-                self._settle(now_s)
-                live = self._judge(self._until_s, int(now_s))
-                sums = added(self._settled, live)
-                for key, spend in sums.items():
-                    self._highest[key] = spend.at_least(self._highest.get(key, Spend()))
-                held = {k: top for k, top in self._highest.items() if top != sums.get(k)}
-                if held != self._held:  # noted before it is said, so that no restart forgets it
-                    self._held = held
-                    self._note()
-                self._read_s = now_s
-            return dict(self._highest)
+        return self._rising.read() if self._objectives else {}
+
+    def _work_out(self, now_s: float) -> Spends:
+        self._settle(now_s)
+        return added(self._settled, self._judge(self._until_s, int(now_s)))
+
+    def _hold(self, sums: Mapping[SpendKey, Spend], said: Mapping[SpendKey, Spend]) -> None:
+        """Note what is said beyond the sums, so that no restart forgets it."""
+        held = {key: most for key, most in said.items() if most != sums.get(key)}
+        if held != self._held:
+            self._held = held
+            self._note()
 
     def over(self, totals: Mapping[SpendKey, Spend]) -> Mapping[SpendKey, Spend]:
         """Return totals of packets with slices in the place of those that only judge slices."""
@@ -107,7 +106,7 @@ class SliceTotals:
         save(self._file, {"until": self._until_s, "totals": totals, "held": held})
 
     def _judge(self, start_s: int, end_s: int) -> Spends:
-        planned = [x for x in self.exclusions if x.kind is ExclusionKind.PLANNED]
+        planned = [x for x in self._exclusions if x.kind is ExclusionKind.PLANNED]
         return spends_by_slice(self._store, self._objectives, start_s, end_s, planned)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import pathlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -20,6 +19,7 @@ from slo.budget import Spend
 from slo.exclusion import Exclusion, ExclusionKind
 from slo.kept import from_rows, load, save, to_rows
 from slo.ranges import SpendKey, Spends, add_up, covered, cut
+from slo.rising import Rising
 
 FILE_NAME: Final = "excluded.json"
 _FRESH_S: Final = 5.0
@@ -53,24 +53,15 @@ class PersistentTotals:
         self._noted = load(file, _parts, nothing, "old planned exclusions count again")
         self._missing = file is not None and not file.exists()
         self._noted_s = clock()
-        self._read_s = -_FRESH_S
-        self._totals: Spends = {}
-        self._highest: Spends = {}
-        self._lock = threading.Lock()
+        self._rising = Rising(self._work_out, _FRESH_S, clock)
 
     def exclude(self, exclusions: Sequence[Exclusion]) -> None:
         """Leave out these times from now on."""
-        with self._lock:
-            self._exclusions = tuple(exclusions)
+        self._exclusions = tuple(exclusions)
 
     def read(self) -> Mapping[SpendKey, Spend]:
         """Return the totals, worked out anew after a few seconds."""
-        with self._lock:
-            now_s = self._clock()
-            if not 0 <= now_s - self._read_s < _FRESH_S:
-                self._totals = self._work_out(now_s)
-                self._read_s = now_s
-            return self._totals
+        return self._rising.read()
 
     def _work_out(self, now_s: float) -> Spends:
         # Totals first: what is committed in between may be missing for a moment, never be counted.
@@ -79,10 +70,7 @@ class PersistentTotals:
             self._missing = False
             self._warn_of_lost(now_s)
         excluded = self._excluded(now_s)
-        for key, total in totals.items():
-            less = _minus(total, excluded.get(key, Spend()))
-            totals[key] = self._highest[key] = less.at_least(self._highest.get(key, less))
-        return totals
+        return {key: _minus(total, excluded.get(key, Spend())) for key, total in totals.items()}
 
     def _warn_of_lost(self, now_s: float) -> None:
         """Say which exclusions nobody knows the figures of any more."""

@@ -101,6 +101,15 @@ def test_only_planned_exclusions_count(bench):
         assert bench.read(T0 + 400).bad == bad
 
 
+def test_an_exclusion_planned_while_it_runs_counts_from_then_on(bench):
+    bench.keep(T0, 0, 5)
+    assert bench.read(T0 + 100).bad == 1
+    covers = Covers(paths=frozenset({NORTH}))
+    bench.totals.exclude([Exclusion("x", T0 + 600, T0 + 900, "a", "r", T0 + 200, covers)])
+    bench.keep(T0 + 600, 0, 5)
+    assert bench.read(T0 + 800).bad == 1
+
+
 def test_packets_never_stand_in_for_slices(bench):
     packets = {KEY: Spend(events=1000), ("loss", NORTH): Spend(events=7)}
     assert bench.totals.over(packets) == {("loss", NORTH): Spend(events=7)}

@@ -80,6 +80,7 @@ async def run_collector(
         watch.listen(forecaster.exclude)
         judge = Judge(standings, objectives, estate, exhaustions=forecaster.current)
         slices = SliceTotals(store, objectives, data_dir / SLICES_FILE, watch.current())
+        watch.listen(slices.exclude)
         engine = AlertEngine(
             standings,
             objectives,

@@ -55,6 +55,14 @@ def test_an_image_has_no_root_and_says_how_it_is(name) -> None:
     assert '"netslo", "healthcheck"' in stage.arguments("HEALTHCHECK")[0]
 
 
+def test_any_user_may_enter_the_folder_in_which_a_process_begins() -> None:
+    """Init containers of Prometheus' pod run ours as nobody."""
+    base = STAGES["base"]
+    (folder,) = base.arguments("WORKDIR")
+    (made,) = base.arguments("RUN")
+    assert re.search(rf"install -d [^&]*-m 0755 [^&]*{folder}\b", made)
+
+
 def test_the_cache_of_compiled_loops_lies_where_it_was_made_and_can_be_written() -> None:
     folder = environment()["NUMBA_CACHE_DIR"]
     for name in ("compiled", "collector"):

@@ -46,8 +46,17 @@ def dashboards() -> None:
     show_default=True,
     help="Where Grafana will see DIR/dashboards.",
 )
+@click.option(
+    "--runbooks",
+    metavar="URL",
+    help="Where people find docs/runbooks: panels then link to the alerts' runbooks.",
+)
 def build(
-    config_dir: pathlib.Path, output_dir: pathlib.Path, prometheus_url: str, mount: str
+    config_dir: pathlib.Path,
+    output_dir: pathlib.Path,
+    prometheus_url: str,
+    mount: str,
+    runbooks: str | None,
 ) -> None:
     """Write dashboards and the provisioning files that bring them into Grafana.
 
@@ -57,12 +66,13 @@ def build(
     from netslo.config.estate_file import load_estate
     from slo.spec import load_objectives
 
-    if not prometheus_url.startswith(("http://", "https://")):
-        raise click.BadParameter(f"--prometheus {prometheus_url!r} must be an http or https URL")
+    for option, url in (("--prometheus", prometheus_url), ("--runbooks", runbooks)):
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise click.BadParameter(f"{option} {url!r} must be an http or https URL")
     if not mount.startswith("/"):
         raise click.BadParameter(f"--mount {mount!r} must be an absolute path")
     objectives = load_objectives(config_dir, load_estate(config_dir))
-    made = files(objectives, prometheus_url, mount)
+    made = files(objectives, prometheus_url, mount, runbooks)
     for name, text in made.items():
         _write(output_dir / name, text)
     count = sum(name.startswith("dashboards/") for name in made)

@@ -95,7 +95,7 @@ class Spend:
 
     def burns_faster(self, threshold: Fraction) -> bool:
         """Whether the burn rate is above a threshold; never without a budget."""
-        return self.budget > 0 and self.bad > threshold * self.budget
+        return self.bad > 0 and self.budget > 0 and self.bad > threshold * self.budget
 
     @property
     def remaining(self) -> Fraction | None:

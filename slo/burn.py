@@ -163,12 +163,12 @@ class BurnPair:
 
     def fires(self, period_s: int, long: Spend, short: Spend, guard: Guard = GUARD) -> bool:
         """Whether both windows burn faster than the threshold, by more than chance."""
-        if long.burn_rate is None or short.burn_rate is None:
+        if not (short.bad and long.bad):  # most paths, most of the time
             return False
         threshold = self.threshold(period_s)
         return (
-            long.burn_rate > threshold
-            and short.burn_rate > threshold
+            short.burns_faster(threshold)
+            and long.burns_faster(threshold)
             and guard.admits(long, threshold, self.windows(period_s))
         )
 

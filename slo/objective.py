@@ -60,6 +60,9 @@ class CalendarWindow:
     time_zone: str  # IANA name
 
 
+_NOTHING: Final = Spend()
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """One promise over many paths.
@@ -123,8 +126,10 @@ class Objective:
         What is missing counts as the objective says.
         """
         if self.missing_data is MissingData.IGNORE:
-            coverage = spend.coverage
-            return Spend() if coverage is None or coverage < self.coverage_min else spend
+            due, least = spend.events + spend.unmeasured, self.coverage_min
+            # In integers: this is asked of every window of every path.
+            enough = spend.events * least.denominator >= least.numerator * due
+            return spend if due and enough else _NOTHING
         return spend.taking(self.missing_data)
 
     def covers(self, path: Path, estate: Estate) -> bool:

@@ -185,12 +185,16 @@ def _judge(
         budget_events=float(period.budget),
         coverage=_leave(spends[objective.window_s].coverage),
         budget_remaining_ratio=_leave(period.remaining),
-        burn_rate={
-            text: _leave(known[length_s].burn_rate) for text, length_s in reported_s.items()
-        },
+        burn_rate={text: _burn_rate(known[length_s]) for text, length_s in reported_s.items()},
         firing=firing(objective.window_s, known, objective.alerts.pairs, objective.guard),
         exhaustion=exhaustion,
     )
+
+
+def _burn_rate(spend: Spend) -> float | None:
+    """Return the same float as that of the exact burn rate, without making a fraction of it."""
+    share = spend.budget
+    return spend.bad * share.denominator / share.numerator if share else None
 
 
 def _leave(exact: Fraction | None) -> float | None:

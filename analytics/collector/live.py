@@ -22,7 +22,7 @@ from analytics.store.interface import PointHistory
 from analytics.streams import Packets, Stream, Streams
 from analytics.windows import PacketCounts, SeriesKey, SketchKey
 from netslo.metrics import DELAY, DELAY_VARIATION, JITTER, RTT
-from netslo.model import WINDOW_S, Quality
+from netslo.model import WINDOW_S, Path, ProbeKind, Quality
 
 # The others are kept by `cumulative` and the store alone: each would take as much memory again.
 _METRICS: Final = (RTT, JITTER, DELAY, DELAY_VARIATION)
@@ -49,6 +49,11 @@ class Recent:
     def __iter__(self) -> Iterator[SeriesKey]:
         """Yield the series which had packets due."""
         return (series for series in self._index if self.packets(series).due)
+
+    def of_path(self, path: Path) -> list[SeriesKey]:
+        """Return the series of one path which had packets due, without a look at all others."""
+        own = (SeriesKey(path, probe) for probe in ProbeKind)
+        return [series for series in own if series in self._index and self.packets(series).due]
 
     def packets(self, series: SeriesKey) -> PacketCounts:
         """Return the ledger of a series; duplicates and reorderings are not counted here."""

@@ -159,11 +159,17 @@ def create_app(
         }
     )
     app.cleanup_ctx.append(running)
+    app.on_response_prepare.append(_forbid_guessing)
     app.router.add_post("/v1/metrics", Receiver(writer.take, limits, telemetry).handle)
     app.router.add_get("/metrics", Scrape(telemetry.registry, cumulative).handle)
     app.router.add_get("/healthz", writer.healthz)
     app.add_routes([*Api(store, estate, last_windows, live, board, clock).routes(), *routes])
     return app
+
+
+async def _forbid_guessing(_request: web.Request, response: web.StreamResponse) -> None:
+    """Let no browser take for a page what is none."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from dashboards.grafana.levels import (
     silence,
 )
 from dashboards.grafana.panels import (
+    BurnRates,
     Field,
     Link,
     Matrix,
@@ -38,7 +39,6 @@ from dashboards.grafana.panels import (
     Stat,
     StateTimeline,
     Table,
-    TimeSeries,
 )
 from dashboards.grafana.tables import columns, figure, name_of, rows
 from netslo import metrics
@@ -239,7 +239,7 @@ def _map(levels: Levels) -> ModernPanel:
 
 
 def _lines(levels: Levels) -> ModernPanel:
-    return TimeSeries(
+    return BurnRates(
         "Fastest burning",
         "Burn rates of the last 5 minutes, of the five paths that are worst at each moment. "
         "Dashed: where somebody is told at the earliest.",

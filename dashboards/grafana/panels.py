@@ -123,7 +123,7 @@ class ModernPanel(grafana.Panel):  # type: ignore[misc]
             description=description,
             targets=targets,
             transformations=list(transformations),
-            links=[_panel_link(link) for link in panel_links],
+            links=[panel_link(link) for link in panel_links],
             maxDataPoints=None,
         )
         self.shown = shown
@@ -177,6 +177,7 @@ class TimeSeries(ModernPanel):
     colour: ClassVar[Json] = {"mode": "palette-classic"}
     stacking: ClassVar[str] = "none"
     fill: ClassVar[int] = 8
+    scale: ClassVar[Json] = {"type": "linear"}
 
     def options(self) -> Json:
         return {
@@ -199,12 +200,19 @@ class TimeSeries(ModernPanel):
             "lineInterpolation": "linear",
             "lineWidth": 1,
             "pointSize": 5,
-            "scaleDistribution": {"type": "linear"},
+            "scaleDistribution": self.scale,
             "showPoints": "auto",
             "spanNulls": False,  # a gap is a gap
             "stacking": {"group": "A", "mode": self.stacking},
             "thresholdsStyle": {"mode": "dashed" if drawn else "off"},
         }
+
+
+class BurnRates(TimeSeries):
+    """Burn rates: logarithmic from 1 on, so that a threshold is seen below any fire."""
+
+    fill = 0
+    scale: ClassVar[Json] = {"type": "symlog", "log": 10, "linearThreshold": 1}
 
 
 class Stacked(TimeSeries):
@@ -361,7 +369,8 @@ class Note(ModernPanel):
         return {"content": self.text, "mode": "markdown"}
 
 
-def _panel_link(link: Link) -> Json:
+def panel_link(link: Link) -> Json:
+    """Return a link of a whole panel."""
     return {
         "asDropdown": False,
         "icon": "external link",

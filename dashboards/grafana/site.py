@@ -19,7 +19,16 @@ from dashboards.grafana.board import (
     to_board,
 )
 from dashboards.grafana.levels import BUDGET, LOSS, Levels, silence
-from dashboards.grafana.panels import Field, Matrix, ModernPanel, Query, Stat, Table, TimeSeries
+from dashboards.grafana.panels import (
+    BurnRates,
+    Field,
+    Matrix,
+    ModernPanel,
+    Query,
+    Stat,
+    Table,
+    TimeSeries,
+)
 from dashboards.grafana.tables import columns, figure, name_of, rows
 from netslo import metrics
 from slo.rules.expressions import PROBE_SILENT_S
@@ -149,7 +158,7 @@ def _rtt() -> ModernPanel:
 
 
 def _burn(levels: Levels) -> ModernPanel:
-    return TimeSeries(
+    return BurnRates(
         "Burn rates from the site",
         "By path, over the last 5 minutes, the fastest of its SLOs.",
         [Query(f"max by (path) ({of.burn(_FROM)})", "{{path}}")],
@@ -186,7 +195,7 @@ def _region_matrix(levels: Levels) -> ModernPanel:
 
 def _region_lines(levels: Levels) -> ModernPanel:
     regions = of.with_region(f"max by (src_site) ({of.burn()})", "src_site")
-    return TimeSeries(
+    return BurnRates(
         "Burn rates by region",
         "The worst path from each of the chosen regions, over the last 5 minutes.",
         [

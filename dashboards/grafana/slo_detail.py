@@ -20,6 +20,7 @@ from dashboards.grafana.board import (
 )
 from dashboards.grafana.levels import BUDGET, COVERAGE, Levels
 from dashboards.grafana.panels import (
+    BurnRates,
     Field,
     Json,
     ModernPanel,
@@ -119,7 +120,7 @@ def _stats(levels: Levels) -> list[ModernPanel]:
 
 
 def _burn(levels: Levels) -> ModernPanel:
-    return TimeSeries(
+    return BurnRates(
         "Burn rates and thresholds",
         "The fastest of the chosen paths over each window. A pair fires when its long and its "
         "short window are both above its dashed line.",

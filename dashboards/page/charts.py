@@ -17,7 +17,7 @@ import numpy as np
 from analytics.mapping import lower_bound
 from analytics.sketch import Sketch
 from dashboards.page.figures import Quantile
-from dashboards.page.numbers import ms, percent
+from dashboards.page.numbers import ago, ms, percent
 from dashboards.page.scales import Axis, decimal_ticks, polyline, round_ticks, thinned
 from dashboards.page.trail import LOSS, P50, P99, SPAN_S, Series
 
@@ -28,6 +28,7 @@ _LEFT, _RIGHT, _TOP = 52, 16, 74
 _HEIGHT: Final = 300
 _BARS: Final = 72
 _SLO_NEAR: Final = 20.0  # times the slowest packet: beyond that the line is told, not drawn
+_YOUNG_S: Final = 300.0  # shown at least of a path that is measured since a moment only
 _GAP: Final = 3.0  # points further apart than so many usual steps are not joined
 
 
@@ -50,11 +51,11 @@ class Spark:
 
 
 def spark(series: Series, now_s: float) -> Spark | None:
-    """Draw the last hour; None where nothing is known of it."""
+    """Draw the last hour, or since when there are figures; None where nothing is known."""
     p99s = series.values[:, P99]
     if not np.isfinite(p99s).any():
         return None
-    start_s = now_s - SPAN_S
+    start_s = _since(series, now_s - SPAN_S, now_s)
     high = float(np.nanmax(p99s))
     x = Axis(start_s, now_s, 1, SPARK_WIDTH - 1)
     y = Axis(0, high, SPARK_HEIGHT - 3, 3)
@@ -64,7 +65,8 @@ def spark(series: Series, now_s: float) -> Spark | None:
     ]
     lost = series.times_s[series.values[:, LOSS] > 0]
     places = sorted({x.at(at_s) for at_s in lost.tolist()})
-    text = f"p99 from {ms(float(np.nanmin(p99s)))} to {ms(high)} ms over the last hour"
+    low = float(np.nanmin(p99s))
+    text = f"p99 from {ms(low)} to {ms(high)} ms over the last {ago(now_s - start_s)}"
     return Spark(lines[0], lines[1], tuple(_spread(places, 3.0)), text)
 
 
@@ -240,10 +242,11 @@ class History:
 def history(
     series: Series, start_s: float, end_s: float, limits_s: Sequence[tuple[str, float]]
 ) -> History | None:
-    """Draw a path's figures over time; None where nothing is known."""
+    """Draw a path's figures over time, or since when there are any; None without."""
     known = series.values[:, : P99 + 1]
     if not np.isfinite(known).any():
         return None
+    start_s = _since(series, start_s, end_s)
     top, bottom, loss_top, loss_bottom = 14.0, 176.0, 200.0, 236.0
     most = float(np.nanmax(known))
     shown = [(name, limit) for name, limit in limits_s if limit < most * 2.5]
@@ -287,6 +290,14 @@ def history(
     )
 
 
+def _since(series: Series, start_s: float, end_s: float) -> float:
+    """Return where a picture begins: nowhere long before the first figure."""
+    known = np.flatnonzero(np.isfinite(series.values[:, P99]))
+    if not known.size:
+        return start_s
+    return max(start_s, min(float(series.times_s[known[0]]), end_s - _YOUNG_S))
+
+
 def _line(
     times_s: list[float],
     values: list[float],
@@ -312,7 +323,7 @@ def _line(
 def _time_ticks(start_s: float, end_s: float) -> list[tuple[float, str]]:
     span_s = end_s - start_s
     step_s = next(
-        (s for s in (600, 3_600, 4 * 3_600, 86_400, 4 * 86_400) if span_s / s <= 7),  # noqa: PLR2004
+        (s for s in (60, 300, 600, 3_600, 4 * 3_600, 86_400, 4 * 86_400) if span_s / s <= 7),  # noqa: PLR2004
         7 * 86_400,
     )
     form = "%H:%M" if step_s < 86_400 else "%d %b"  # noqa: PLR2004 - a day

@@ -101,7 +101,7 @@ def _series_of(source: Source, horizon: Horizon, path: Path) -> tuple[Any, Serie
     recent = source.recent(horizon)
     if recent is None:
         return None
-    own = [series for series in recent if series.path == path]
+    own = recent.of_path(path)
     if not own:
         return None
     return recent, max(own, key=lambda series: recent.packets(series).due)

@@ -40,7 +40,7 @@ class Pages:
         self._source = source
         self._version, self._files = static_files()
         self._renderer = Renderer(source, self._version)
-        self._broadcast = Broadcast(self._fragments, lambda: source.commits)
+        self._broadcast = Broadcast(self._fragments, lambda: source.commits, source.trouble)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of this floor."""

@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +34,7 @@ from dashboards.page.trail import SPAN_S, STEP_S, Trail
 from netslo.metrics import JITTER, RTT
 from netslo.model import Path
 from slo.judge import Judge
+from slo.ledger import Standing
 from slo.objective import Objective
 from slo.status import SloStatus
 
@@ -56,6 +57,7 @@ class Source:
         judge: Where objectives stand.
         alerts: Returns the shape of /api/v1/alerts.
         clock: Unix time in seconds.
+        standing: What was spent of all paths at once; None where it is not known (yet).
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Source:
         judge: Judge,
         alerts: Callable[[], Mapping[str, Any]],
         clock: Callable[[], float] = time.time,
+        standing: Callable[[], Standing | None] = lambda: None,
     ) -> None:
         self.estate = judge.estate
         self.objectives = tuple(judge.objectives)
@@ -73,6 +76,13 @@ class Source:
         self._judge = judge
         self._alerts = alerts
         self._clock = clock
+        self._standing = standing
+        self._pairs = {
+            (pair.long_s, pair.short_s, pair.threshold(objective.window_s))
+            for objective in self.objectives
+            if objective.slices is None
+            for pair in objective.alerts.pairs
+        }
         self._incidents = IncidentLog()
         self._beside: Beside | None = None
         self._snapshot: Snapshot | None = None
@@ -89,6 +99,17 @@ class Source:
     def note(self, frame: Frame) -> None:
         del frame
         self.commits += 1
+
+    def trouble(self) -> Hashable:
+        """Return what changes when a path begins to burn, or ceases to; guards are not asked."""
+        standing = self._standing()
+        if standing is None:
+            return None
+        signs = []
+        for long_s, short_s, threshold in sorted(self._pairs):
+            both = standing.exceeds(long_s, threshold) & standing.exceeds(short_s, threshold)
+            signs.append(both.tobytes())
+        return tuple(signs)
 
     def stop(self) -> None:
         self._stopping.set()

@@ -1,8 +1,10 @@
 """Server-sent events: every open page is told what changed, all from one evaluation.
 
 A view that nobody watches costs nothing. One that many watch is read, rendered and encoded once;
-each stream sends the same octets. A reader who is slow, or comes back, is sent the whole of the
-latest state instead of what it missed, so that no stream keeps a queue.
+each stream sends the same octets. All views together take a small share of a core: the more it
+takes to make them, the longer they rest, but for news of a path that burns. A reader who is slow,
+or comes back, is sent the whole of the latest state instead of what it missed, so that no stream
+keeps a queue.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import contextlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,7 +25,9 @@ from dashboards.page.views import View
 STREAMS_MAX: Final = 256
 HEARTBEAT_S: Final = 15.0
 LOOK_S: Final = 1.0  # for what was committed
-REFRESH_S: Final = 5.0  # at least so often: silence is news, too
+REFRESH_S: Final = 10.0  # at least so often: silence is news, too
+SHARE: Final = 1 / 100  # of a core, for making views; after REFRESH_S they are made in any case
+NEWS_SHARE: Final = 1 / 20  # when a path has begun to burn, or ceased to
 
 _log = logging.getLogger(__name__)
 
@@ -48,14 +53,19 @@ class Broadcast:
 
     Args:
         fragments: Renders a view; called in a thread, one at a time.
-        commits: A number that changes when there may be news.
+        commits: A number that changes when something was committed.
+        trouble: What changes when a path begins to burn, or ceases to; must be cheap.
     """
 
     def __init__(
-        self, fragments: Callable[[View], dict[str, str]], commits: Callable[[], int]
+        self,
+        fragments: Callable[[View], dict[str, str]],
+        commits: Callable[[], int],
+        trouble: Callable[[], Hashable] = lambda: None,
     ) -> None:
         self._fragments = fragments
         self._commits = commits
+        self._trouble = trouble
         self._channels: dict[str, Channel] = {}
         self._news = asyncio.Condition()
         self._boot = secrets.token_hex(4)  # versions of an earlier start mean nothing
@@ -124,23 +134,35 @@ class Broadcast:
     async def _keep_up(self) -> None:
         """Refresh what is watched, soon after a commit and once in a while; end without readers."""
         loop = asyncio.get_running_loop()
-        refreshed_s, known = -REFRESH_S, -1
+        refreshed_s, spent_s = -REFRESH_S, 0.0
+        known: tuple[int, Hashable] = (-1, None)
         while self._channels:
-            commits = self._commits()
-            fresh = any(not channel.version for channel in self._channels.values())
-            due = loop.time() - refreshed_s >= REFRESH_S
-            if fresh or due or commits != known:
-                refreshed_s, known = loop.time(), commits
-                for channel in list(self._channels.values()):
-                    await self._refresh(channel)
+            now = self._commits(), await asyncio.to_thread(self._trouble)
+            share = SHARE if now[1] == known[1] else NEWS_SHARE
+            since_s = loop.time() - refreshed_s
+            if since_s >= REFRESH_S or (since_s >= spent_s / share and now != known):
+                refreshed_s, known = loop.time(), now
+                spent_s = sum([await self._refresh(each) for each in list(self._channels.values())])
+            else:
+                for channel in [each for each in self._channels.values() if not each.version]:
+                    await self._refresh(channel)  # somebody waits for it
             await asyncio.sleep(LOOK_S)
 
-    async def _refresh(self, channel: Channel) -> None:
+    async def _refresh(self, channel: Channel) -> float:
+        """Make a view anew; return what that took, seconds of a core."""
         try:
-            state = await asyncio.to_thread(self._fragments, channel.view)
+            state, spent_s = await asyncio.to_thread(self._made, channel.view)
         except Exception:  # noqa: BLE001 - said, and tried again: other pages go on
             _log.exception("the page %s could not be made", channel.view.key)
-            return
+            return 0.0
+        await self._tell(channel, state)
+        return spent_s
+
+    def _made(self, view: View) -> tuple[dict[str, str], float]:
+        began_s = time.thread_time()
+        return self._fragments(view), time.thread_time() - began_s
+
+    async def _tell(self, channel: Channel, state: dict[str, str]) -> None:
         changed = {name: text for name, text in state.items() if channel.state.get(name) != text}
         if not changed:
             return

@@ -110,7 +110,7 @@ class Painter:
             case "geomap":
                 return plots.site_map(panel, table_of(panel, results))
             case "heatmap":
-                return plots.heatmap(panel, named, span)
+                return plots.heatmap(named, span)
             case "gauge":
                 return plots.gauge(panel, named[0].series.values[-1])
             case "state-timeline":

@@ -11,14 +11,17 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
+from dashboards.page.scales import decimal_ticks
 from dashboards.preview.prometheus import Series
 from dashboards.preview.tables import Table
-from dashboards.preview.values import PALETTE, SUFFIXES, Shown, colour
+from dashboards.preview.values import PALETTE, SUFFIXES, Shown, colour, duration
 
 _TEXT, _GRID = "#24292e", "#e4e7eb"
 _BINS: Final = 64  # of a heatmap's axis
 _DRAWN_MAX: Final = 60  # lines; a legend of more is none
 _MARKS_MAX: Final = 40  # of annotations
+_THOUSAND: Final = 1000.0
+_DAY_S: Final = 86_400.0
 _JOINED: Final = 2.5  # steps: marks nearer to each other are one
 
 
@@ -79,7 +82,7 @@ def timeseries(
         lonely = len(each.series.times_s) == 1
         figure.add_scatter(
             x=_times(each.series.times_s),
-            y=[None if math.isnan(v) or math.isinf(v) else v for v in each.series.values],
+            y=[v if math.isfinite(v) else None for v in each.series.values],
             name=html.escape(each.name),
             mode="markers" if lonely else "lines",
             line={"color": shade, "width": 1.5, "dash": "dash" if dashed else "solid"},
@@ -92,23 +95,21 @@ def timeseries(
             hovertemplate="%{y} %{fullData.name}<extra></extra>",
         )
         before = each.name
-    figure.update_yaxes(**_axis(shown))
+    figure.update_yaxes(**_axis(shown, highest))
     if second:
         units = (Shown.of(panel, each.name) for each in series)
         other = next(each for each in units if each.unit != shown.unit)
         figure.update_layout(yaxis2={**_axis(other), "overlaying": "y", "side": "right"})
     if shown.settings.get("custom.thresholdsStyle", {}).get("mode") == "dashed":
         for value, shade in shown.steps[1:]:
-            if value <= highest * 1.3:
+            if value <= highest * 1.3 and (value > 0 or not _is_log(shown)):
                 figure.add_hline(y=value, line={"color": shade, "width": 1, "dash": "dash"})
     _mark(figure, marks)
     figure.update_layout(showlegend=bool(series))
     return figure
 
 
-def heatmap(
-    panel: Mapping[str, Any], series: Sequence[Named], span: tuple[float, float]
-) -> go.Figure:
+def heatmap(series: Sequence[Named], span: tuple[float, float]) -> go.Figure:
     """Return native histograms over time, on a logarithmic axis."""
     figure = _figure(span)
     pictures = [picture for each in series for picture in each.series.histograms]
@@ -134,7 +135,11 @@ def heatmap(
         hoverongaps=False,
         hovertemplate="%{x}<br>%{y}<extra></extra>",
     )
-    figure.update_yaxes(**_axis(Shown.of(panel)), type="log")
+    ticks = decimal_ticks(math.exp(low), math.exp(high))
+    names = [duration(tick) for tick in ticks]
+    figure.update_yaxes(
+        type="log", tickvals=ticks, ticktext=names, gridcolor=_GRID, automargin=True
+    )
     return figure
 
 
@@ -152,7 +157,7 @@ def state_timeline(
                 y=[html.escape(each.name)],
                 orientation="h",
                 marker={"color": shown.colour(value), "opacity": 0.8},
-                text=shown.text(value),
+                text=_state(shown, value),
                 textposition="inside",
                 insidetextanchor="middle",
                 hoverinfo="text",
@@ -169,12 +174,18 @@ def _states(series: Series, step_s: float, shown: Shown) -> Iterator[tuple[float
     for at_s, each in zip(series.times_s, series.values, strict=True):
         if start_s is None or before_s is None or value is None:
             start_s, value = at_s, each
-        elif at_s - before_s > _JOINED * step_s or shown.text(each) != shown.text(value):
+        elif at_s - before_s > _JOINED * step_s or _state(shown, each) != _state(shown, value):
             yield start_s, before_s + step_s, value
             start_s, value = at_s, each
         before_s = at_s
     if start_s is not None and before_s is not None and value is not None:
         yield start_s, before_s + step_s, value
+
+
+def _state(shown: Shown, value: float) -> str:
+    """Return from which threshold on a value is: Grafana makes one bar of those."""
+    found = [from_value for from_value, _ in shown.steps if value >= from_value]
+    return f"{found[-1]:.3g}+" if found and math.isfinite(found[-1]) else shown.text(value)
 
 
 def site_map(panel: Mapping[str, Any], table: Table) -> go.Figure:
@@ -193,7 +204,7 @@ def site_map(panel: Mapping[str, Any], table: Table) -> go.Figure:
         mode="markers+text",
         marker={"size": 16, "color": [shown.colour(value) for value in values]},
         text=names,
-        textposition="top center",
+        textposition=_sides([float(row["longitude"] or 0) for row in rows], latitudes),
         hovertext=[f"{n}: {shown.text(v)}" for n, v in zip(names, values, strict=True)],
         hoverinfo="text",
     )
@@ -205,6 +216,17 @@ def site_map(panel: Mapping[str, Any], table: Table) -> go.Figure:
     )
     figure.update_xaxes(ticksuffix="°")
     return figure
+
+
+def _sides(longitudes: Sequence[float], latitudes: Sequence[float]) -> list[str]:
+    """Put each name on the side away from the nearest other site."""
+    places = list(zip(longitudes, latitudes, strict=True))
+    sides = []
+    for x, y in places:
+        others = [place for place in places if place != (x, y)]
+        nearest = min(others, key=lambda p: math.hypot(p[0] - x, p[1] - y), default=(x - 1, y))
+        sides.append("middle left" if nearest[0] > x else "middle right")
+    return sides
 
 
 def gauge(panel: Mapping[str, Any], value: float) -> go.Figure:
@@ -246,22 +268,34 @@ def _figure(span: tuple[float, float] | None) -> go.Figure:
     figure.update_xaxes(gridcolor=_GRID, zeroline=False)
     figure.update_yaxes(gridcolor=_GRID, zeroline=False)
     if span is not None:
-        figure.update_xaxes(type="date", range=_times(span))
+        long = span[1] - span[0] > _DAY_S
+        form = "%d %b %H:%M" if long else "%H:%M"
+        figure.update_xaxes(type="date", range=_times(span), tickformat=form, nticks=7)
     return figure
 
 
-def _axis(shown: Shown) -> dict[str, Any]:
+def _axis(shown: Shown, highest: float = 0.0) -> dict[str, Any]:
     axis: dict[str, Any] = {"gridcolor": _GRID, "zeroline": False, "automargin": True}
     match shown.unit:
         case "percentunit":
-            axis["tickformat"] = ".3~%"
+            axis["tickformat"] = ".3~p"
         case "s":
             axis |= {"tickformat": ".3~s", "ticksuffix": "s"}
         case unit:
-            axis |= {"tickformat": ".3~s", "ticksuffix": SUFFIXES.get(unit, "")}
-    if shown.settings.get("min") == 0:
+            # Thousands have letters; what is small has digits.
+            form = ".3~s" if highest >= _THOUSAND else ".3~r"
+            axis |= {"tickformat": form, "ticksuffix": SUFFIXES.get(unit, "")}
+    if _is_log(shown):
+        axis |= {"type": "log", "dtick": 1}
+    elif shown.settings.get("min") == 0:
         axis["rangemode"] = "tozero"
     return axis
+
+
+def _is_log(shown: Shown) -> bool:
+    """Whether an axis is of powers; Grafana's has room for 0 and below, this one has not."""
+    scale = shown.settings.get("custom.scaleDistribution", {}).get("type")
+    return scale in {"log", "symlog"}
 
 
 def _mark(figure: go.Figure, marks: Sequence[Mark]) -> None:

@@ -13,6 +13,7 @@ from real_prometheus import run
 from dashboards.cli import dashboards
 from dashboards.grafana.build import boards, files
 from dashboards.grafana.levels import Levels
+from dashboards.grafana.runbooks import BY_PANEL
 from netslo import metrics
 from slo.rules import expressions
 
@@ -136,6 +137,21 @@ def test_prometheus_reads_every_expression(tmp_path) -> None:
     assert len(rules) > 100
 
 
+def test_panels_lead_to_runbooks_that_there_are() -> None:
+    docs = pathlib.Path(__file__).parents[2] / "docs"
+    base = "https://docs.example/runbooks"
+    text = "".join(files((), runbooks=base).values())
+    led = re.findall(rf"{base}/(\S+?)\.md", text)
+    assert "${__data.fields.alert}" in led
+    for alert in set(led) - {"${__data.fields.alert}"}:
+        assert (docs / "runbooks" / f"{alert}.md").is_file()
+    titles = {panel["title"] for board in BOARDS.values() for panel in board["panels"]}
+    assert set(BY_PANEL) <= titles
+    assert "runbooks" not in "".join(
+        str(panel.get("links")) for board in BOARDS.values() for panel in board["panels"]
+    )
+
+
 def test_the_same_objectives_make_the_same_octets() -> None:
     assert files(()) == files(())
 
@@ -155,5 +171,6 @@ def test_the_command_writes_all_and_says_what_is_wrong(tmp_path) -> None:
     assert {str(p.relative_to(out)) for p in out.rglob("*.*")} == set(files(()))
     provided = yaml.safe_load((out / "provisioning/datasources/netslo.yaml").read_text())
     assert provided["datasources"][0]["uid"] == "netslo-prometheus"
-    bad = CliRunner().invoke(dashboards, [*arguments, "--prometheus", "prometheus:9090"])
-    assert bad.exit_code == 2
+    for option in ("--prometheus", "--runbooks"):
+        bad = CliRunner().invoke(dashboards, [*arguments, option, "prometheus:9090"])
+        assert bad.exit_code == 2

@@ -99,7 +99,7 @@ WRONG = {
 @pytest.mark.timeout(180)
 def test_grafanas_compiler_finds_every_fault_and_none_in_ours(npm_dir, tmp_path) -> None:
     files = []
-    made = boards(())
+    made = boards((), "https://docs.example/runbooks")
     for board in made:
         for annotation in board["annotations"]["list"]:
             for key in OF_THE_DATA_SOURCE:

@@ -10,7 +10,8 @@ import pathlib
 import axe_core_python
 import pytest
 from a_browser import PROGRAM, browser
-from dashboards_page import T0, a_page, bad_and_good, make_estate, make_objective
+from dashboards_page import T0, a_page, bad_and_good, make_estate
+from some_windows import make_window
 
 from dashboards.page.streams import STREAMS_MAX, Broadcast, TooManyStreams
 from dashboards.page.views import Overview
@@ -61,22 +62,6 @@ async def test_what_is_not_there_is_said_and_escaped(tmp_path) -> None:
         assert (await room.get("/static/0/page.js"))[0] == 404
 
 
-async def test_script_from_outside_stays_text(tmp_path) -> None:
-    objective = make_objective(display_name=HOSTILE, owner=HOSTILE, runbook="javascript:x")
-    async with a_page(
-        tmp_path,
-        estate=make_estate(name=HOSTILE),
-        objectives=[objective],
-        alerts=hostile_alerts(),
-    ) as room:
-        await room.send(*bad_and_good())
-        for address in ADDRESSES:
-            _, _, text = await room.get(address)
-            assert "&lt;script&gt;" in text
-            for bad in ("<script>document", "<img src=x", 'href="javascript:'):
-                assert bad not in text
-
-
 async def test_an_open_page_is_told_what_changed_and_resumes(tmp_path) -> None:
     now_s = [T0 + 100.0]
     async with (
@@ -105,6 +90,36 @@ async def _event(stream):
                 return found
             found[name] = json.loads(value) if name == "data" else value
     raise AssertionError("the stream ended")
+
+
+async def test_what_begins_to_burn_is_news_and_more_of_the_same_is_not(tmp_path) -> None:
+    async with a_page(tmp_path) as room:
+
+        async def trouble():
+            return await asyncio.to_thread(room.source.trouble)
+
+        windows = list(bad_and_good())
+        ill = [window for window in windows if window.packets.lost]
+        well = [window for window in windows if not window.packets.lost]
+        await room.send(*well[: len(well) // 2])
+        before = await trouble()
+        assert before is not None
+        await room.send(*well[len(well) // 2 :])
+        assert await trouble() == before
+        await room.send(*ill)
+        assert await trouble() != before
+
+
+async def test_a_thousand_paths_make_a_page_of_a_bounded_size(tmp_path) -> None:
+    places = {f"site{n:02}": (50 + n / 8, n / 9) for n in range(32)}
+    estate = make_estate(places)
+    assert len(estate.paths) == 992
+    async with a_page(tmp_path, estate=estate) as room:
+        await room.send(*(make_window(T0, path) for path in estate.paths))
+        for address in ("/", "/paths"):
+            _, _, text = await room.get(address)
+            assert len(text) < 500_000
+            assert "992" in text
 
 
 async def test_many_readers_cost_one_rendering_and_their_number_is_bounded() -> None:

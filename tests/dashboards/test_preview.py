@@ -163,7 +163,7 @@ def test_values_have_units_colours_and_say_when_they_are_unknown() -> None:
 
 def test_a_heatmap_keeps_every_packet() -> None:
     buckets = tuple(Bucket(1.1**n / 1000, 1.1 ** (n + 1) / 1000, n + 1.0) for n in range(40))
-    figure = heatmap(panel(), [Named("", Series({}, histograms=((2000.0, buckets),)))], (0, 4000))
+    figure = heatmap([Named("", Series({}, histograms=((2000.0, buckets),)))], (0, 4000))
     column = [(row[0] or 0) ** 2 for row in figure.data[0].z]
     assert sum(column) == pytest.approx(sum(b.count for b in buckets))
     edges = figure.data[0].y

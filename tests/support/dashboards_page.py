@@ -91,7 +91,7 @@ async def a_page(
         store.declare_objectives({o.name: o.target_text for o in objectives}, T0 - 86_400)
         standings = Standings(store, objectives, estate, clock=clock)
         judge = Judge(standings, objectives, estate, clock)
-        source = Source(store, judge, lambda: alerts, clock)
+        source = Source(store, judge, lambda: alerts, clock, standings.standing)
         pages = Pages(source)
         app = create_app(
             store, estate, routes=pages.routes(), companions=[standings, source], clock=clock

@@ -92,7 +92,7 @@ async def run_collector(
             targets=targets,
             source=f"http://{listen}",
         )
-        source = Source(store, judge, engine.to_json)
+        source = Source(store, judge, engine.to_json, standing=standings.standing)
         pages = Pages(source)
         app = create_app(
             store,

@@ -54,7 +54,7 @@ def warm_up_behind() -> None:
 
 def _exercise() -> None:
     """Call every kernel with arrays of the types that it will see."""
-    from analytics._kernels import blobs, merging, readout, sketch, sliding, walk
+    from analytics._kernels import blobs, keys, merging, readout, sketch, sliding, walk
     from analytics.blob_columns import Columns
 
     octets, rows = np.zeros(8, dtype=np.uint8), np.zeros((0, 17), dtype=np.int64)
@@ -65,8 +65,8 @@ def _exercise() -> None:
     slots, secret = np.zeros(2, dtype=np.int32), np.uint64(0)
     frozen = np.frombuffer(bytes(8), dtype=np.uint8)  # as request bodies are
     walk.walk(frozen, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
-    walk.look_up(frozen, rows, whole, slots, rows, octets, secret, streams)
-    walk.enter(slots, 0, 0, octets, 0, 0, secret)
+    keys.look_up(frozen, rows, whole, slots, rows, octets, secret, streams)
+    keys.enter(slots, 0, 0, octets, 0, 0, secret)
     for counts in (narrow, wide):
         merging.add_runs(edges, counts, whole, wide)
         merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts, whole)

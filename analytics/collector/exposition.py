@@ -15,12 +15,21 @@ from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from analytics.collector.families import (
+    arrival_families,
+    count_families,
+    health_families,
+    jitter_family,
+    one_way_families,
+    packet_families,
+    rtt_family,
+    state_families,
+)
 from analytics.collector.live import Live, Recent
-from analytics.collector.state import LABELS, Arrivals, HealthBoard, LastStates
+from analytics.collector.state import Arrivals, HealthBoard, LastStates
 from analytics.horizons import HORIZONS
 from analytics.otlp.instruments import COUNTS, DIRECTED
 from analytics.store import WindowStore
-from analytics.streams import Gauge
 from analytics.windows import DIRECTIONS, CountKey, PathWindow, SeriesKey
 from netslo import metrics
 from netslo.estate import Estate
@@ -32,9 +41,6 @@ _HORIZONS: Final = tuple(h for h in HORIZONS if h.length_s in (300, 3600))
 RTT_QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 JITTER_QUANTILES: Final = (0.5, 0.99)
 _STALE_S: Final = 300.0  # an older state says nothing of now
-
-_PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "probe")
-_PROBE_LABELS: Final = ("site", "instance")
 
 
 class PathCollector(Collector):
@@ -56,8 +62,8 @@ class PathCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads no store."""
-        families = [_rtt_family(), _jitter_family(), *_packet_families()]
-        families += [*_one_way_families().values(), *state_families().values()]
+        families = [rtt_family(), jitter_family(), *packet_families()]
+        families += [*one_way_families().values(), *state_families().values()]
         return [*families, *count_families().values()]
 
     def collect(self) -> Iterator[Metric]:
@@ -74,7 +80,7 @@ class PathCollector(Collector):
         return families.values()
 
     def _gauges(self) -> Iterable[Metric]:
-        rtt, jitter, one_way = _rtt_family(), _jitter_family(), _one_way_families()
+        rtt, jitter, one_way = rtt_family(), jitter_family(), one_way_families()
         for horizon in _HORIZONS:
             recent = self._live.read(horizon)
             if recent is not None:
@@ -122,7 +128,7 @@ class PathCollector(Collector):
                 _add_quantiles(family, labels, JITTER_QUANTILES, [window], found[row])
 
     def _counters(self) -> Iterable[Metric]:
-        packets, duplicates, reordered = families = _packet_families()
+        packets, duplicates, reordered = families = packet_families()
         others = count_families()
         for key, window in self._store.count_totals().items():
             if self._estate.knows(key.path):
@@ -149,11 +155,11 @@ class HealthCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples."""
-        return _health_families().values()
+        return health_families().values()
 
     def collect(self) -> Iterable[Metric]:
         """Return the families."""
-        families = _health_families()
+        families = health_families()
         for report in self._board.reports(self._clock()):
             for (name, *labels), value in report.values.items():
                 families[name].add_metric([report.site, report.instance, *labels], value)
@@ -169,11 +175,11 @@ class ArrivalCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples."""
-        return _arrival_families()
+        return arrival_families()
 
     def collect(self) -> Iterable[Metric]:
         """Return the families."""
-        last, late = families = _arrival_families()
+        last, late = families = arrival_families()
         for family, by_site in (
             (last, self._arrivals.last_ends()),
             (late, self._arrivals.last_late()),
@@ -210,177 +216,3 @@ def _add_counts(
                 if count or attribute != metrics.ATTR_DSCP:
                     more = [label for label in (what, direction) if label]
                     family.add_metric([*labels, *more], count)
-
-
-def count_families() -> dict[str, CounterMetricFamily]:
-    """Return a family for each metric of counts beside the ledger."""
-    texts = {
-        metrics.DIRECTED_LOSS: (metrics.PROM_DIRECTED_LOSS, "Packets lost, by the way they took"),
-        metrics.TRANSITIONS: (
-            metrics.PROM_TRANSITIONS,
-            "What followed what of packets in a row: Gilbert's p and r are ratios of these",
-        ),
-        metrics.NEGATIVE_DELAYS: (
-            metrics.PROM_NEGATIVE_DELAYS,
-            "Packets that came before they left, by the clocks at both ends",
-        ),
-        metrics.WITHHELD_DELAYS: (
-            metrics.PROM_WITHHELD_DELAYS,
-            "Packets whose one-way delay is not told, by the clocks' fault",
-        ),
-        metrics.REMARKED: (
-            metrics.PROM_REMARKED,
-            "Packets that arrived with another DSCP than they left with, by what they had",
-        ),
-        metrics.TTL_CHANGES: (
-            metrics.PROM_TTL_CHANGES,
-            "How often the TTL at arrival changed: the path has another length",
-        ),
-    }
-    return {
-        metric: CounterMetricFamily(name, text, labels=[*_PATH_LABELS, *_count_labels(metric)])
-        for metric, (name, text) in texts.items()
-    }
-
-
-def _count_labels(metric: str) -> list[str]:
-    attribute, _ = COUNTS[metric]
-    direction = [metrics.ATTR_DIRECTION] if metric in DIRECTED else []
-    return [attribute, *direction] if attribute else direction
-
-
-def state_families() -> dict[Gauge, GaugeMetricFamily]:
-    """Return a family for each state of a series, of which the latest counts."""
-    texts = {
-        Gauge.INTERARRIVAL_JITTER: (
-            metrics.PROM_INTERARRIVAL_JITTER,
-            "Interarrival jitter (RFC 3550) where the last window ended",
-        ),
-        Gauge.DELAY_ERROR: (
-            metrics.PROM_DELAY_ERROR,
-            "How far any one-way delay may be off, by the clocks' own words",
-        ),
-        Gauge.CLOCK_OFFSET: (
-            metrics.PROM_CLOCK_OFFSET,
-            "The far clock less ours, by the quickest round trip of the last window",
-        ),
-        Gauge.CLOCK_OFFSET_ERROR: (
-            metrics.PROM_CLOCK_OFFSET_ERROR,
-            "How far that may be off: half the round trip",
-        ),
-    }
-    return {
-        gauge: GaugeMetricFamily(name, text, labels=_PATH_LABELS)
-        for gauge, (name, text) in texts.items()
-    }
-
-
-def _one_way_families() -> dict[str, GaugeMetricFamily]:
-    labels = [*_PATH_LABELS, metrics.ATTR_DIRECTION, "quantile", "window"]
-    return {
-        metrics.DELAY: GaugeMetricFamily(
-            metrics.PROM_DELAY_QUANTILE,
-            "One-way delay of a path over the last minutes, where both clocks allow to tell it",
-            labels=labels,
-        ),
-        metrics.DELAY_VARIATION: GaugeMetricFamily(
-            metrics.PROM_DELAY_VARIATION_QUANTILE,
-            "One-way delay variation (RFC 5481) of a path over the last minutes, where not",
-            labels=labels,
-        ),
-    }
-
-
-def _rtt_family() -> GaugeMetricFamily:
-    return GaugeMetricFamily(
-        metrics.PROM_RTT_QUANTILE,
-        "Round-trip time of a path over the last minutes; convention due counts lost as +Inf",
-        labels=[*_PATH_LABELS, "quantile", "window", "convention"],
-    )
-
-
-def _jitter_family() -> GaugeMetricFamily:
-    return GaugeMetricFamily(
-        metrics.PROM_JITTER,
-        "Packet delay variation (RFC 5481) of a path over the last minutes",
-        labels=[*_PATH_LABELS, "quantile", "window"],
-    )
-
-
-def _packet_families() -> tuple[CounterMetricFamily, CounterMetricFamily, CounterMetricFamily]:
-    return (
-        CounterMetricFamily(
-            metrics.PROM_PACKETS,
-            "Probe packets due, by what became of them",
-            labels=[*_PATH_LABELS, metrics.ATTR_OUTCOME],
-        ),
-        CounterMetricFamily(
-            metrics.PROM_DUPLICATES, "Answers that came again (RFC 5560)", labels=_PATH_LABELS
-        ),
-        CounterMetricFamily(
-            metrics.PROM_REORDERED, "Answers out of order (RFC 4737)", labels=_PATH_LABELS
-        ),
-    )
-
-
-def _arrival_families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
-    return (
-        GaugeMetricFamily(
-            metrics.PROM_PROBE_LAST_WINDOW,
-            "Where the last window ends that the probe of a site delivered",
-            labels=["src_site"],
-        ),
-        GaugeMetricFamily(
-            metrics.PROM_PROBE_LATE_ARRIVAL,
-            "When the probe of a site last delivered windows that were over for minutes",
-            labels=["src_site"],
-        ),
-    )
-
-
-def _health_families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
-    return {
-        metrics.SEND_LATENESS: GaugeMetricFamily(
-            metrics.PROM_PROBE_LATENESS,
-            "The latest that a packet of the last report left after its due time",
-            labels=_PROBE_LABELS,
-        ),
-        metrics.SPOOL_BATCHES: GaugeMetricFamily(
-            metrics.PROM_PROBE_SPOOL, "Batches waiting for delivery", labels=_PROBE_LABELS
-        ),
-        metrics.SPOOL_HELD: GaugeMetricFamily(
-            metrics.PROM_PROBE_HELD,
-            "Batches held back, because they fail while others are taken",
-            labels=_PROBE_LABELS,
-        ),
-        metrics.DISCARDED: CounterMetricFamily(
-            metrics.PROM_PROBE_DISCARDED,
-            "Packets that arrived and could not be used",
-            labels=[*_PROBE_LABELS, *LABELS[metrics.DISCARDED]],
-        ),
-        metrics.LACKS: GaugeMetricFamily(
-            metrics.PROM_PROBE_LACKS,
-            "What the probe's host lacks for a better measurement; always 1",
-            labels=[*_PROBE_LABELS, *LABELS[metrics.LACKS]],
-        ),
-        metrics.FLOW_RTT: GaugeMetricFamily(
-            metrics.PROM_PROBE_FLOW_RTT,
-            "Median round trip of each flow of a path with several: they may take other ways",
-            labels=[*_PROBE_LABELS, *LABELS[metrics.FLOW_RTT]],
-        ),
-        metrics.FLOW_LOSS: GaugeMetricFamily(
-            metrics.PROM_PROBE_FLOW_LOSS,
-            "Loss of each flow of a path with several",
-            labels=[*_PROBE_LABELS, *LABELS[metrics.FLOW_LOSS]],
-        ),
-        metrics.CLOCK_ERROR: GaugeMetricFamily(
-            metrics.PROM_PROBE_CLOCK_ERROR,
-            "Largest error of the wall clock",
-            labels=_PROBE_LABELS,
-        ),
-        metrics.NOISE_FLOOR: GaugeMetricFamily(
-            metrics.PROM_PROBE_NOISE_FLOOR,
-            "Round trip of the probe's host to itself: no figure below three times that is sure",
-            labels=[*_PROBE_LABELS, metrics.ATTR_QUANTILE],
-        ),
-    }

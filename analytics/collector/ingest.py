@@ -8,6 +8,7 @@ what it accepts is kept in octets of our own making.
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,8 @@ from netslo.estate import Estate
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class Ingest:
         except Refusal as refusal:
             return refusal
         except StoreFull as error:
+            if not self.state.full:
+                _log.error("%s: windows are refused until it has room; probes keep them", error)
             self.state.full = True
             return Refusal(503, str(error), self._limits.full_retry_after_s)
         except Exception as error:  # noqa: BLE001 - it goes to who asked, and to /healthz
@@ -184,6 +189,8 @@ class Ingest:
             self._telemetry.commit_seconds.observe(time.perf_counter() - began_s)
             self._telemetry.last_commit.set(now_s)
             self.state.last_commit_s = now_s
+            if self.state.full:
+                _log.warning("the store's disk has room again")
             self.state.full, self.state.trouble = False, None
         for each in prepared:
             for arrival in each.arrivals:

@@ -34,7 +34,7 @@ class KeyTable:
         kinds: NDArray[np.int64],
     ) -> NDArray[np.int32]:
         """Return the stream of each row, shape (rows,), -1 where it is not known yet."""
-        from analytics._kernels import walk as kernel
+        from analytics._kernels import keys as kernel
 
         streams = np.empty(len(rows), dtype=np.int32)
         known = self._entries[: self._count]
@@ -58,7 +58,7 @@ class KeyTable:
         self._count += 1
 
     def _let_be_found(self, entry: int) -> None:
-        from analytics._kernels import walk as kernel
+        from analytics._kernels import keys as kernel
 
         _, kind, begin, end = self._entries[entry].tolist()
         kernel.enter(self._slots, entry, kind, self._keys, begin, end, self._secret)

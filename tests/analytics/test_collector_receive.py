@@ -302,7 +302,7 @@ class TestRefusedRequests:
             assert (await room.post(bytes(2001))).status == 429
             await works(room)
 
-    async def test_a_full_disk_is_said_and_gets_over(self, tmp_path) -> None:
+    async def test_a_full_disk_is_said_and_gets_over(self, tmp_path, caplog) -> None:
         full = True
 
         class Disk(Wrapped):
@@ -315,12 +315,15 @@ class TestRefusedRequests:
             answer = await room.send(make_batch(make_window()))
             assert (answer.status, answer.reason) == (503, "the store's disk is full")
             assert int(answer.headers["Retry-After"]) > 0
+            assert (await room.send(make_batch(make_window()))).status == 503
+            assert caplog.text.count("refused until it has room") == 1
             assert await room.get("/healthz") == (
                 503,
                 {"status": "the disk is full", "last_commit": None, "waiting": 0},
             )
             full = False
             await works(room)
+            assert "has room again" in caplog.text
             assert (await room.get("/healthz"))[0] == 200
 
     async def test_our_own_failure_is_a_500_and_shown_by_healthz(self, tmp_path, caplog) -> None:

@@ -3,6 +3,7 @@
 Counters as the collector exports them are made up minute by minute: a healthy path, one that is
 at fault for a while, and one whose probe falls silent in the middle of a fault. When an alert
 must be there follows from the objective alone (`BurnPair.detection_s`), not from the rules.
+Events of an objective by time slice come at the end of each slice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from netslo.model import Path
 from netslo.units import format_duration
 from slo.burn import BurnPair
 from slo.objective import Objective
-from slo.rules.layout import FAST_S, Span, bad_events_min, budget_events_min, by_rules, span_of
+from slo.rules.layout import (
+    FAST_S,
+    Span,
+    bad_events_min,
+    budget_events_min,
+    by_rules,
+    events_due,
+    span_of,
+)
 from slo.rules.rules import BURN_ALERTS, PROBE_FOR_S, Alert
 
 _STEPS_PER_LONG: Final = 360
@@ -39,9 +48,10 @@ def test_files(
     for objective in filter(by_rules, objectives):
         for pair in _distinct(objective.alerts.pairs):
             alike = (pair, objective.target, objective.window_s, objective.alerts.guard)
-            if (alike, objective.coverage_min) in seen:
+            measured = objective.coverage_min, objective.slices
+            if (alike, measured) in seen:
                 continue  # objectives that differ by name only would say the same again
-            seen.add((alike, objective.coverage_min))
+            seen.add((alike, measured))
             cadence = "fast" if pair.long_s <= FAST_S else "slow"
             found[cadence] += _cases(objective, pair, estate)
     intervals_s = {"fast": 60, "slow": _STEP_S_MAX}
@@ -68,7 +78,10 @@ def _cases(objective: Objective, pair: BurnPair, estate: Estate) -> Iterator[dic
     needed = pair.error_ratio_min(objective.target, objective.window_s)
     if needed >= 1:
         return  # it can never fire, which `slo check` says
-    yield _Case(objective, pair, estate, min(Fraction(1), needed * _ERRORS)).to_data()
+    ratio = min(Fraction(1), needed * _ERRORS)
+    if objective.slices is not None and objective.slices.good_ratio_min is not None:
+        ratio = Fraction(1)  # a slice is good or bad as a whole
+    yield _Case(objective, pair, estate, ratio).to_data()
 
 
 class _Case:
@@ -82,7 +95,9 @@ class _Case:
         self._estate = estate
         self._error_ratio = error_ratio
         self._step_s = _step_s(pair)
-        self._per_step = Fraction(self._step_s) / Fraction(str(estate.plan.interval_s))
+        self._per_step = events_due(objective, estate, self._step_s)
+        slices = objective.slices
+        self._lump_s = 0 if slices is None else slices.length_s  # events of so long come at once
         path = objective.paths(estate)[0]
         self._path = path
         # Their names are of no site: whatever the estate, they differ from each other.
@@ -92,14 +107,16 @@ class _Case:
         detection_s = pair.detection_s(objective.target, objective.window_s, error_ratio)
         assert detection_s is not None
         self._detection_s = max(detection_s, self._time_to(bad_events_min(objective, estate, pair)))
-        self._fault = math.ceil(2 * self._detection_s / self._step_s) + 2
+        # The first slice of the fault may have begun before it.
+        self._slack_s = 2 * self._step_s + 2 * self._lump_s
+        self._fault = math.ceil((2 * self._detection_s + self._slack_s) / self._step_s) + 2
         self._after = math.ceil(Fraction(pair.short_s, self._step_s)) + 30
 
     def to_data(self) -> dict[str, Any]:
         """Return the case as promtool reads it."""
         start_s = self._before * self._step_s
         end_s = start_s + self._fault * self._step_s
-        slack_s = 2 * self._step_s
+        slack_s = self._slack_s
         due_s = start_s + math.ceil(self._detection_s) + slack_s
         early_s = start_s + math.floor(self._detection_s) - slack_s
         over_s = end_s + self._pair.short_s + slack_s
@@ -147,29 +164,27 @@ class _Case:
     def _series(self) -> Iterator[dict[str, str]]:
         slo, step_s = self._objective.name, self._step_s
         total = self._before + self._fault + self._after
-        per_step, target = self._per_step, self._objective.target
-        healthy = per_step * (1 - target) * _HEALTHY
-        bad = per_step * self._error_ratio
-        budget = per_step * (1 - target)
+        one, budget = Fraction(1), 1 - self._objective.target
+        healthy, bad = budget * _HEALTHY, self._error_ratio
         spans = {self._path: (self._fault, self._after), self._healthy: (0, total - self._before)}
         for path, (fault, after) in spans.items():
-            yield _made(metrics.PROM_SLO_EVENTS, path, slo, f"0+{_text(per_step)}x{total}")
-            yield _made(metrics.PROM_SLO_BUDGET_EVENTS, path, slo, f"0+{_text(budget)}x{total}")
-            yield _made(
-                metrics.PROM_SLO_BAD_EVENTS,
-                path,
-                slo,
-                _pieces([(healthy, self._before), (bad, fault), (healthy, after)]),
-            )
+            for metric, parts in (
+                (metrics.PROM_SLO_EVENTS, [(one, total)]),
+                (metrics.PROM_SLO_BUDGET_EVENTS, [(budget, total)]),
+                (
+                    metrics.PROM_SLO_BAD_EVENTS,
+                    [(healthy, self._before), (bad, fault), (healthy, after)],
+                ),
+            ):
+                yield _made(metric, path, slo, self._grown(parts))
         running = self._before + self._fault
-        quiet = self._after  # the collector still exports what it has
-        for metric, pieces in (
-            (metrics.PROM_SLO_EVENTS, [(per_step, running)]),
-            (metrics.PROM_SLO_BUDGET_EVENTS, [(budget, running)]),
-            (metrics.PROM_SLO_BAD_EVENTS, [(healthy, self._before), (bad, self._fault)]),
+        quiet = (Fraction(0), self._after)  # the collector still exports what it has
+        for metric, parts in (
+            (metrics.PROM_SLO_EVENTS, [(one, running), quiet]),
+            (metrics.PROM_SLO_BUDGET_EVENTS, [(budget, running), quiet]),
+            (metrics.PROM_SLO_BAD_EVENTS, [(healthy, self._before), (bad, self._fault), quiet]),
         ):
-            values = _pieces([*pieces, (Fraction(0), quiet)])
-            yield _made(metric, self._silent, slo, values)
+            yield _made(metric, self._silent, slo, self._grown(parts))
         for site, until in ((self._path.src, total), ("healthy", total), ("silent", running)):
             name = f'{metrics.PROM_PROBE_LAST_WINDOW}{{src_site="{site}"}}'
             values = _pieces([(Fraction(step_s), until), (Fraction(0), total - until)])
@@ -181,6 +196,24 @@ class _Case:
         commit = metrics.PROM_COLLECTOR_LAST_COMMIT
         yield {"series": commit, "values": f"0+{step_s}x{total}"}
         yield from self._thresholds(total)
+
+    def _grown(self, parts: Sequence[tuple[Fraction, int]]) -> str:
+        """Write a counter that grows by so much an event for so many steps, then otherwise."""
+        if not self._lump_s:
+            return _pieces([(growth * self._per_step, times) for growth, times in parts])
+        per_slice = self._per_step * self._lump_s / self._step_s
+        steps: list[tuple[Fraction, int]] = []
+        at = 0
+        for growth, times in parts:
+            for _ in range(times):
+                ended = (at + 1) * self._step_s // self._lump_s - at * self._step_s // self._lump_s
+                grown = growth * per_slice * ended
+                if steps and steps[-1][0] == grown:
+                    steps[-1] = grown, steps[-1][1] + 1
+                else:
+                    steps.append((grown, 1))
+                at += 1
+        return _pieces(steps)
 
     def _thresholds(self, total: int) -> Iterator[dict[str, str]]:
         objective, pair, slo = self._objective, self._pair, self._objective.name

@@ -19,6 +19,7 @@ from slo.burn import PAIRS, BurnPair, Severity
 from slo.exclusion import Covers, Exclusion
 from slo.objective import Indicator, Objective, PathSelector
 from slo.policy import AlertPolicy
+from slo.slices import TimeSlices
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -181,6 +182,23 @@ async def test_what_was_excluded_beforehand_alerts_nobody(tmp_path) -> None:
     assert pages(judged, THIRD)
     assert not pages(judged, ONE)
     assert not pages(judged, OTHER)
+
+
+async def test_slices_of_a_minute(tmp_path) -> None:
+    def happens(path: Path, at_s: int) -> Counted:
+        if path == ONE and during(at_s, WARM_S + 30, 9):
+            return ALL
+        if path == OTHER and at_s % MINUTE == 0:
+            return Counted(bad=2)  # of 300 in a slice: all of them are good
+        return NONE
+
+    slices = TimeSlices(MINUTE, Fraction(95, 100))
+    history = History(replace(LOSS, slices=slices), WARM_S + 20 * MINUTE, happens)
+    judged = await judge(history, tmp_path)
+    check(judged, steps=2)  # slices are read every 30 s, and so is what is said of them
+    assert pages(judged, ONE)
+    assert not pages(judged, OTHER)
+    assert not judged.fired(judged.rules, alertname="SLOCoverageLow", path=OTHER.id)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -124,6 +124,28 @@ class TestCases:
         assert not promtool(tmp_path, rule_file([latency]), *made.values())
 
     @pytest.mark.parametrize(
+        "slices",
+        [
+            TimeSlices(60, Fraction(95, 100)),
+            TimeSlices(300, Fraction(95, 100)),
+            TimeSlices(60, None),
+        ],
+        ids=["1m", "5m", "shares of 1m"],
+    )
+    def test_cases_of_slices_pass(self, tmp_path, estate, loss, slices) -> None:
+        policy = AlertPolicy(pairs=(PAIRS[0], PAIRS[2]))
+        objective = replace(loss, target_text="0.999", slices=slices, alerts=policy)
+        made = files_of_cases([objective], estate, "rules.yml")
+        assert sum(len(test["tests"]) for test in made.values()) == 2
+        said = promtool(tmp_path, rule_file([objective]), *made.values())
+        assert not said, said
+
+    def test_slices_longer_than_a_short_window_have_no_case_and_no_rule(self, estate, loss) -> None:
+        hourly = replace(loss, slices=TimeSlices(3600, Fraction(95, 100)))
+        assert files_of_cases([hourly], estate, "rules.yml") == {}
+        assert rule_file([hourly]) == rule_file([])
+
+    @pytest.mark.parametrize(
         ("old", "new"),
         [
             ("offset 1h", "offset 2h"),

@@ -34,6 +34,7 @@ from slo.objective import Objective
 from slo.rules.exposition import ThresholdCollector
 from slo.rules.rules import rule_file
 from slo.rules.yaml_text import to_yaml
+from slo.slice_totals import SliceTotals
 from slo.standings import Standings
 from slo.totals import PersistentTotals
 
@@ -192,9 +193,9 @@ class _Steps:
             )
             companions.extend([standings, self.engine])
             totals = PersistentTotals(store, self._folder / "excluded.json", off, clock)
-            collectors.append(
-                SloCollector(Judge(standings, [objective], ESTATE, clock), totals.read)
-            )
+            slices = SliceTotals(store, [objective], self._folder / "slices.json", off, clock)
+            judge = Judge(standings, [objective], ESTATE, clock)
+            collectors.append(SloCollector(judge, lambda: slices.over(totals.read())))
             collectors.append(
                 ThresholdCollector([objective], ESTATE, lambda: off, clock, targets=targets)
             )

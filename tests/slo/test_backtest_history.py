@@ -7,7 +7,7 @@ from contextlib import closing
 import numpy as np
 
 from analytics.store.sqlite import SqliteStore
-from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
+from analytics.windows import Batch, PathWindow, Selector, SeriesKey, SloCounts
 from netslo.model import Path, Window
 from slo.backtest.history import read_history
 
@@ -33,7 +33,9 @@ def test_every_event_lies_in_its_row_and_step(tmp_path) -> None:
         store.maintain(END_S)  # the first two days are now kept in 5 min
         found = read_history(store, KEYS, START_S, END_S)
         fine = read_history(store, KEYS, END_S - DAY_S, END_S, 10)
+        of_one = read_history(store, KEYS[:1], START_S, END_S, selector=Selector(path=PATHS[0].id))
         coarse = read_history(store, KEYS, START_S, START_S + DAY_S, 10)
+    assert np.array_equal(of_one.events, found.events[:1])
     for counts, of_field in zip((found.events, found.bad, found.unmeasured), wanted, strict=True):
         assert np.array_equal(counts, of_field)
     by_five_minutes = fine.bad.reshape(len(KEYS), 288, 30).sum(axis=2)

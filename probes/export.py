@@ -130,7 +130,9 @@ class Deliverer:
                 await self._deliver_all(session)
         except TimeoutError:
             _log.warning(
-                "%s: %d batches stay in the spool for the next start", self._url, self._spool.depth
+                "%s: %d batches are not delivered; what is on disk waits for the next start",
+                self._url,
+                self._spool.depth,
             )
         return self._spool.depth
 

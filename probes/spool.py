@@ -199,6 +199,14 @@ class Spool:
             if self._descriptor is None:
                 return
             self._save_what_is_in_memory()
+            lost = sum(entry.body is not None for entry in self._entries.values())
+            if lost:
+                self._dropped += lost
+                _log.error(
+                    "%s: %d batches that waited in memory are lost: the disk does not take them",
+                    self._directory,
+                    lost,
+                )
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -47,7 +47,7 @@ def warm_up(load: Callable[[], None] = load_measuring) -> bool:
     """
     notice = threading.Timer(
         _PATIENCE_S,
-        lambda: _log.warning("compiling the measuring loops, once per machine ..."),
+        lambda: _log.warning("compiling the measuring loops ..."),
     )
     notice.daemon = True
     began_s = time.monotonic()
@@ -60,7 +60,9 @@ def warm_up(load: Callable[[], None] = load_measuring) -> bool:
         notice.cancel()
     took_s = time.monotonic() - began_s
     if took_s > _PATIENCE_S:
-        _log.warning("they are ready after %.0f s", took_s)
+        folder = _kernels.cache_folder()
+        kept = f"kept in {folder}" if folder else "kept nowhere: set NUMBA_CACHE_DIR"
+        _log.warning("they are ready after %.0f s; %s", took_s, kept)
     return True
 
 

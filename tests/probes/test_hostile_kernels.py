@@ -28,15 +28,21 @@ from forged_datagrams import (
     roomy_socket,
     send_forged,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from independent_stamp import FOLLOW_UP_TELEMETRY, TIMESTAMP_INFORMATION, Tlv, digest
 from numpy.typing import NDArray
 from stamp_exchange import KEY
 
-from netslo.model import Endpoint
+from analytics.windows import SeriesKey
+from netslo.model import Endpoint, Path
 from probes import _kernels
-from probes.channel import LATE_REPLY, OVERLONG, STALE_DUPLICATE
+from probes.channel import LATE_REPLY, OVERLONG, STALE_DUPLICATE, Channel, Report
+from probes.instant import Instant
 from probes.outcome import NO_SPAN, State
 from probes.reflector import ReflectorServer
+from probes.session import Session, SessionPlan
+from probes.sockets import Datagram
 from probes.stamp.events import FollowUpFault, ReplyFault
 from probes.stamp.rate_limit import SOURCES_MAX, RateLimit
 from probes.stamp.reflector import SESSIONS_MAX, RequestFault
@@ -278,6 +284,105 @@ def judge_false_figures(prober: Prober, false: Peer) -> None:
     assert (rows["rtt_ns"][answered] >= 0).all()
     assert (rows["rtt_ns"][answered] <= 60 * S).all()
     assert (rows["rtt_ns"][~answered] == NO_SPAN).all()
+
+
+@dataclass(frozen=True)
+class Lie:
+    """What is sent for one of four packets, in words that hold for any session."""
+
+    packet: int
+    changes: dict[str, int]  # set to a value
+    shifts: dict[str, int]  # added
+    tail: bytes
+    cut: int | None
+
+    def told(self, requests: Octets, key: bytes | None) -> bytes:
+        kind = key is not None
+        reply = true_replies(requests[self.packet : self.packet + 1], kind)
+        for name, value in self.changes.items():
+            reply[name] = value
+        for name, value in self.shifts.items():
+            reply[name] = (int(reply[name][0]) + value) % 2**64
+        octets = octets_of(reply, key)[0].tobytes() + self.tail
+        if key is not None and self.tail and self.packet % 2:
+            octets += Tlv(8, digest(key, octets[:4] + self.tail), flags=0).packed()
+        return octets[: self.cut]
+
+
+FAR_OFF = st.sampled_from([-(1 << 32), 3600 << 32, -(2**63), 2**62])
+TAILS = st.lists(
+    st.builds(
+        lambda kind, value, flags: Tlv(kind, value, flags=flags).packed(),
+        st.sampled_from([1, 3, 4, FOLLOW_UP_TELEMETRY, 8, 9]),
+        st.sampled_from([b"", bytes(4), bytes(12), bytes(16), b"\1\2\1\2"])
+        | st.builds(lambda own: struct.pack("!IQB3x", own, 5, 2), st.integers(0, 5)),
+        st.sampled_from([0, 0, 0x80, 0x40, 0x20]),
+    ),
+    max_size=3,
+)
+LIES = st.builds(
+    Lie,
+    packet=st.integers(0, 3),
+    changes=st.one_of(
+        st.just({}),
+        st.fixed_dictionaries({"own": st.integers(0, 5) | st.just(UNSIGNED)}),
+        st.fixed_dictionaries({"seq": st.integers(4, UNSIGNED)}),
+        st.fixed_dictionaries({"ssid": st.just(0)}),
+        st.just({"error": 0x4001, "t2": UNSIGNED, "t3": UNSIGNED}),
+    ),
+    shifts=st.one_of(
+        st.just({}),
+        st.fixed_dictionaries({"t3": FAR_OFF}),
+        st.fixed_dictionaries({"t1": st.integers(1, 2**64 - 1)}),
+    ),
+    tail=st.one_of(st.just(b""), TAILS.map(b"".join), st.binary(max_size=40)),
+    cut=st.none() | st.none() | st.integers(0, 120),
+)
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["open", "authenticated"])
+def test_whatever_is_said_both_engines_make_the_same_of_it(key: bytes | None) -> None:
+    """The compiled loop against plain Python, each told the same of four packets of its own."""
+    with stepped_prober() as prober:
+        room = state_octets(prober)
+
+        @settings(max_examples=150 // min(SHARE, 3), deadline=None)
+        @given(st.lists(LIES, min_size=1, max_size=12))
+        def agree(lies: list[Lie]) -> None:
+            nonlocal room
+            peer = prober.add("there", key=key)
+            room = max(room, state_octets(prober))
+            before = prober.discarded()
+            requests = prober.send(peer, 4)
+            for lie in lies:
+                told = np.frombuffer(lie.told(requests, key), np.uint8)[None, :]
+                prober.feed(peer, told)
+            ours = prober.totals(peer)
+            assert ours.due <= 4
+            assert plain(lies, key) == (
+                ours.answered,
+                ours.duplicates,
+                prober.discarded() - before,
+            )
+            prober.remove(peer)
+
+        agree()
+        assert state_octets(prober) == room  # each session had the place of the one before
+
+
+def plain(lies: list[Lie], key: bytes | None) -> tuple[int, int, Counter[str]]:
+    """Return what plain Python makes of lies: answers, duplicates, and causes."""
+    plan = SessionPlan(SeriesKey(Path("here", "there", "ef")), MS, 60 * S, secret=key)
+    start = Instant(1_800_000_000 * S, 50 * S)
+    session, report = Session(plan, start, count=4, phase_ns=0), Report()
+    channel = Channel(session, None, report, lambda *_: None)
+    sent = start.at_mono(start.mono_ns + 4 * MS)
+    requests = [session.transmit(due, sent)[1] for due in session.take_due(sent)]
+    octets = np.frombuffer(b"".join(requests), np.uint8).reshape(4, -1)
+    for lie in lies:
+        datagram = Datagram(lie.told(octets, key), None, truncated=False)
+        channel._take(datagram, sent.at_mono(sent.mono_ns + 9 * MS))
+    return session.totals.answered, session.totals.duplicates, report.discarded
 
 
 @dataclass

@@ -268,6 +268,17 @@ class TestFullDisk:
         with Spool(directory) as spool:
             assert take_all(spool) == [b"a"]
 
+    def test_what_it_does_not_save_is_said_to_be_lost(self, directory, disk, caplog) -> None:
+        with Spool(directory) as spool:
+            put(spool, b"a")
+            disk.full = True
+            put(spool, b"b", b"c")
+        assert spool.dropped == 2
+        assert "2 batches that waited in memory are lost" in caplog.text
+        disk.full = False
+        with Spool(directory) as spool:
+            assert take_all(spool) == [b"a"]
+
     def test_memory_is_bounded_too(self, directory, disk) -> None:
         bodies = [os.urandom(1000) for _ in range(6)]
         with Spool(directory, memory_bytes_max=3500) as spool:

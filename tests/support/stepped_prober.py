@@ -126,6 +126,13 @@ class Prober:
         self._peers.append(Peer(index, sock, kind, key, name))
         return self._peers[-1]
 
+    def remove(self, peer: Peer) -> None:
+        """Have a session's place free for another."""
+        self.plant.retire(peer.index)
+        self.plant.free(peer.index)
+        self._peers.remove(peer)
+        peer.sock.close()
+
     def due(self, peer: Peer, packets: int) -> None:
         """Let so many packets become due now."""
         session = self.plant.state.sessions[peer.index]

@@ -215,9 +215,11 @@ async def looks(url: str, feeder: Feeder, estate: Estate) -> None:
                 times = [await seen(tab, url + address) for _ in range(5)]
                 print(f"  {address:24} live after {statistics.median(times):6.2f} s (median of 5)")
             await seen(tab, url)
+            told = await tab.run("document.getElementById('news').textContent")
+            assert path.id not in told, told
             began_s = time.monotonic()
             await feeder.break_path(path)
-            await tab.until("document.getElementById('verdict').textContent.includes('burn')")
+            await tab.until(f"document.getElementById('news').textContent.includes('{path.id}')")
             print(f"  bad windows delivered to seen: {time.monotonic() - began_s:6.2f} s")
 
 

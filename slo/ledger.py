@@ -33,6 +33,7 @@ _STEPS_S: Final = (10, 60, 300, 1800, 3600, DAY_S)  # each a whole number of the
 _PANES_MIN: Final = 28  # so that a window is never short by more than a twenty-eighth
 _COUNTED, _EXCLUDED = 0, 1
 _CLOSE: Final = 1e-9  # relative; nearer to a threshold than this, integers decide
+_ZERO: Final = Fraction(0)
 _ELSEWHERE: Final = -1
 
 Counts = NDArray[np.int64]
@@ -124,8 +125,8 @@ class Standing:
             int(self.events[at]),
             int(self.bad[at]),
             int(self.unmeasured[at]),
-            Fraction(int(self.budget[at]), unit),
-            Fraction(int(self.unmeasured_budget[at]), unit),
+            _share(int(self.budget[at]), unit),
+            _share(int(self.unmeasured_budget[at]), unit),
         )
 
     def exceeds(self, length_s: int, threshold: Fraction) -> NDArray[np.bool_]:
@@ -139,6 +140,10 @@ class Standing:
             above[row] = self.spend(length_s, row).burns_faster(threshold)
         above[self.budget[at] == 0] = False
         return above
+
+
+def _share(count: int, unit: int) -> Fraction:
+    return Fraction(count, unit) if count else _ZERO  # which is most of them, and costs nothing
 
 
 class Ledger:

@@ -40,7 +40,7 @@ from dashboards.grafana.panels import (
     StateTimeline,
     Table,
 )
-from dashboards.grafana.tables import columns, figure, name_of, rows
+from dashboards.grafana.tables import columns, figure, matrix, name_of, rows
 from netslo import metrics
 from slo.rules.expressions import BURN_ALERT, COLLECTOR_SILENT_S, PROBE_SILENT_S
 
@@ -187,17 +187,7 @@ def _matrix(levels: Levels) -> ModernPanel:
         "An empty cell has no objective or is unknown.",
         rows(f"max by (src_site, dst_site) ({of.burn(_CHOSEN)})"),
         Field("short", levels.burn, decimals=1),
-        transformations=[
-            {
-                "id": "groupingToMatrix",
-                "options": {
-                    "columnField": "dst_site",
-                    "emptyValue": "null",
-                    "rowField": "src_site",
-                    "valueField": "Value",
-                },
-            }
-        ],
+        transformations=matrix("src_site", "dst_site"),
         panel_links=[to_board("Sites and regions", SITE)],
     )
 

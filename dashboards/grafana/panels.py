@@ -89,6 +89,12 @@ class Override:
         }
 
 
+def dashed(name: str, *, regex: bool = False, **more: Any) -> Override:
+    """Return how a line is shown that is a limit, and no measurement."""
+    line = {"custom.fillOpacity": 0, "custom.lineStyle": {"dash": [8, 8], "fill": "dash"}}
+    return Override(name, {**line, **more}, regex)
+
+
 class ModernPanel(grafana.Panel):  # type: ignore[misc]
     """What all panels share: a description, a unit, thresholds and a link onward."""
 

@@ -23,7 +23,6 @@ from dashboards.grafana.panels import (
     Field,
     Form,
     Heatmap,
-    Json,
     Link,
     ModernPanel,
     Note,
@@ -31,18 +30,14 @@ from dashboards.grafana.panels import (
     Query,
     Stat,
     TimeSeries,
+    dashed,
 )
 from netslo import metrics
 
 _PATH = 'path="$path"'
 _PLAIN = (("green", None),)
-_DASHED: Json = {
-    "color": {"fixedColor": "red", "mode": "fixed"},
-    "custom.fillOpacity": 0,
-    "custom.lineStyle": {"dash": [8, 8], "fill": "dash"},
-}
 _LIMIT = Query(f"max by (slo) ({metrics.PROM_SLO_LIMIT}{{{_PATH}}})", "limit of {{slo}}")
-_LIMIT_LINE = Override("limit of .*", _DASHED, regex=True)
+_LIMIT_LINE = dashed("limit of .*", regex=True, color={"fixedColor": "red", "mode": "fixed"})
 
 
 def path_detail(levels: Levels) -> Any:

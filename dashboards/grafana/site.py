@@ -29,7 +29,7 @@ from dashboards.grafana.panels import (
     Table,
     TimeSeries,
 )
-from dashboards.grafana.tables import columns, figure, name_of, rows
+from dashboards.grafana.tables import columns, figure, matrix, name_of, rows
 from netslo import metrics
 from slo.rules.expressions import PROBE_SILENT_S
 
@@ -178,17 +178,7 @@ def _region_matrix(levels: Levels) -> ModernPanel:
         "column.",
         rows(f"max by (from, region) ({both})"),
         Field("short", levels.burn, decimals=1),
-        transformations=[
-            {
-                "id": "groupingToMatrix",
-                "options": {
-                    "columnField": "region",
-                    "emptyValue": "null",
-                    "rowField": "from",
-                    "valueField": "Value",
-                },
-            }
-        ],
+        transformations=matrix("from", "region"),
         panel_links=[to_board("On-call", ON_CALL)],
     )
 

@@ -22,7 +22,6 @@ from dashboards.grafana.levels import BUDGET, COVERAGE, Levels
 from dashboards.grafana.panels import (
     BurnRates,
     Field,
-    Json,
     ModernPanel,
     Override,
     Query,
@@ -31,6 +30,7 @@ from dashboards.grafana.panels import (
     StateTimeline,
     Table,
     TimeSeries,
+    dashed,
 )
 from dashboards.grafana.tables import columns, figure, name_of, rows
 from netslo import metrics
@@ -38,7 +38,6 @@ from slo.rules.expressions import BURN_ALERT
 
 _SLO = 'slo="$slo"'
 _PATHS = 'slo="$slo",path=~"$path"'
-_DASHED: Json = {"dash": [8, 8], "fill": "dash"}
 _DAY_S = 86400.0
 
 
@@ -132,11 +131,7 @@ def _burn(levels: Levels) -> ModernPanel:
             ),
         ],
         Field("short", levels.burn, least=0),
-        overrides=[
-            Override(
-                ".* above, .*", {"custom.lineStyle": _DASHED, "custom.fillOpacity": 0}, regex=True
-            )
-        ],
+        overrides=[dashed(".* above, .*", regex=True)],
         links=[to_board("On-call", ON_CALL)],
     )
 
@@ -203,14 +198,7 @@ def _error_ratio() -> ModernPanel:
         ],
         Field("percentunit", (("green", None),), least=0),
         overrides=[
-            Override(
-                "allowed",
-                {
-                    "custom.lineStyle": _DASHED,
-                    "custom.fillOpacity": 0,
-                    "links": [],  # of no path
-                },
-            )
+            dashed("allowed", links=[])  # it is of no path
         ],
         links=[to_board("This path", PATH, path=of_series("path"))],
     )

@@ -31,6 +31,12 @@ def columns(names: Mapping[str, str], order: Sequence[str] = ()) -> list[Json]:
     ]
 
 
+def matrix(row: str, column: str) -> list[Json]:
+    """Lay values out by two labels; what is not there stays empty."""
+    options = {"columnField": column, "emptyValue": "null", "rowField": row, "valueField": "Value"}
+    return [{"id": "groupingToMatrix", "options": options}]
+
+
 def figure(
     name: str, unit: str, steps: Steps = (), decimals: int | None = None, link: Link | None = None
 ) -> Override:

@@ -179,14 +179,6 @@ def _warn_of_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
                 f"{float(each.bad_events):.3g} bad {event}s, and it waits for "
                 f"{each.bad_events_min}; {_remedy(objective, each)}"
             )
-    if objective.slices is not None:
-        for pair in objective.alerts.pairs:
-            if objective.slices.length_s > pair.short_s:
-                length = format_duration(objective.slices.length_s)
-                yield (
-                    f"the {describe(pair)} is judged at the end of each slice of {length} only, "
-                    "and by no rule of Prometheus"
-                )
     if not objective.alerts.pairs:
         yield "alerts nobody, whatever happens"
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import click
 
 from netslo.config.options import config_option, directory_option, file_option
-from netslo.units import format_duration
 from slo.commands.shared import load, load_log
 
 _RULE_FILE = "netslo-rules.yml"
@@ -59,7 +58,7 @@ def rules(
     a changed target needs no new rules; changed windows do.
     """
     from slo.rules.cases import test_files
-    from slo.rules.layout import Timing, by_rules
+    from slo.rules.layout import Timing
     from slo.rules.rules import rule_file
     from slo.rules.texts import Links
     from slo.rules.yaml_text import to_yaml
@@ -80,14 +79,6 @@ def rules(
             files[f"netslo-rules-test-{name}.yml"] = to_yaml(case, head)
     for name, text in files.items():
         _write(output_dir / name, text)
-    for objective in objectives:
-        if objective.slices is not None and not by_rules(objective):
-            length = format_duration(objective.slices.length_s)
-            click.echo(
-                f"note: no rule judges {objective.name}: its slices of {length} are longer than "
-                "its shortest window; netslo collect --alertmanager does",
-                err=True,
-            )
     count = sum(len(group["rules"]) for group in made["groups"])
     click.echo(f"{count} rules for {len(objectives)} SLOs: {output_dir / _RULE_FILE}")
 

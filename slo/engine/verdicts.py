@@ -93,7 +93,7 @@ class PairJudge:
                 for length_s in objective.alerts.windows_s
             }
             backlog = {s: rows.with_backlog(late_s or {}, s) for s in objective.alerts.windows_s}
-            shortest_s = _judged_by(objective)
+            shortest_s = objective.alerts.windows_s[0]
             lacking = ~known[shortest_s] & ~backlog[shortest_s]
             unknown.update(own.keys[row] for row in np.flatnonzero(lacking).tolist())
             for short_s in {pair.short_s for pair in objective.alerts.pairs}:
@@ -165,13 +165,6 @@ class _Rows:
             if ago_s < window_s + LATE_MARGIN_S and site in self.of_site:
                 found[self.of_site[site]] = True
         return found
-
-
-def _judged_by(objective: Objective) -> int:
-    """Return the shortest window in which some event must be: a slice may be longer than one."""
-    windows_s = objective.alerts.windows_s
-    slice_s = 0 if objective.slices is None else objective.slices.length_s
-    return next((s for s in windows_s if s >= slice_s), windows_s[-1])
 
 
 def _part_of(standing: Standing, objective: Objective, own: _Rows) -> Standing:

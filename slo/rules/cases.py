@@ -24,7 +24,6 @@ from slo.rules.layout import (
     Span,
     bad_events_min,
     budget_events_min,
-    by_rules,
     events_due,
     span_of,
 )
@@ -45,7 +44,7 @@ def test_files(
     """
     found: dict[str, list[dict[str, Any]]] = {"fast": [], "slow": []}
     seen = set()
-    for objective in filter(by_rules, objectives):
+    for objective in objectives:
         for pair in _distinct(objective.alerts.pairs):
             alike = (pair, objective.target, objective.window_s, objective.alerts.guard)
             measured = objective.coverage_min, objective.slices

@@ -14,7 +14,7 @@ from netslo.estate import Estate
 from netslo.units import format_duration
 from slo.exclusion import Exclusion, is_excluded
 from slo.objective import Objective
-from slo.rules.layout import bad_events_min, budget_events_min, by_rules, peers_of, span_of
+from slo.rules.layout import bad_events_min, budget_events_min, peers_of, span_of
 from slo.targets import Targets, least_share
 
 _PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "slo")
@@ -37,7 +37,7 @@ class ThresholdCollector(Collector):
         `targets` are those that ever were, if they changed.
         """
         self._targets = targets or {}
-        self._objectives = tuple(o for o in objectives if by_rules(o))
+        self._objectives = tuple(objectives)
         self._estate = estate
         self._exclusions = exclusions
         self._clock = clock

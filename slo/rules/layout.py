@@ -76,7 +76,7 @@ def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, 
         ConfigurationError: the objectives have so many different pairs that the rules would be
             more than `RULES_MAX`.
     """
-    pairs = [pair for o in objectives if by_rules(o) for pair in o.alerts.pairs] or list(PAIRS)
+    pairs = [pair for o in objectives for pair in o.alerts.pairs] or list(PAIRS)
     found = []
     for name, interval_s, fast in (("fast", timing.fast_s, True), ("slow", timing.slow_s, False)):
         of_this = [pair for pair in pairs if (pair.long_s <= FAST_S) == fast]
@@ -97,13 +97,6 @@ def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, 
 
 
 _OTHERS: Final = 6  # site's record and page, coverage, probe, collector, watchdog
-
-
-def by_rules(objective: Objective) -> bool:
-    """Whether rules judge an objective: a slice longer than a short window leaves it empty."""
-    if objective.slices is None:
-        return True
-    return all(objective.slices.length_s <= pair.short_s for pair in objective.alerts.pairs)
 
 
 def span_of(pair: BurnPair) -> Span:

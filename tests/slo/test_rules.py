@@ -140,11 +140,6 @@ class TestCases:
         said = promtool(tmp_path, rule_file([objective]), *made.values())
         assert not said, said
 
-    def test_slices_longer_than_a_short_window_have_no_case_and_no_rule(self, estate, loss) -> None:
-        hourly = replace(loss, slices=TimeSlices(3600, Fraction(95, 100)))
-        assert files_of_cases([hourly], estate, "rules.yml") == {}
-        assert rule_file([hourly]) == rule_file([])
-
     @pytest.mark.parametrize(
         ("old", "new"),
         [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from slo.engine.verdicts import PairJudge, Verdict
 from slo.ledger import Standing
 from slo.policy import AlertPolicy
 from slo.rules.expressions import LATE_MARGIN_S
-from slo.slices import TimeSlices
 
 NOW_S = 1_800_000_000
 
@@ -47,11 +45,3 @@ def test_a_backlog_makes_short_windows_of_its_site_unknown_for_a_while(page, est
         held = path.src == "leeds" and ago_s < 300 + LATE_MARGIN_S
         assert verdict == (Verdict.UNKNOWN if held else Verdict.FIRES)
     assert not judged.unknown  # a backlog is no lack of data
-
-
-def test_the_coverage_of_long_slices_is_that_of_a_window_with_one(page, estate) -> None:
-    hourly = replace(page, slices=TimeSlices(3600, Fraction(1, 2)))
-    judge = PairJudge([hourly], estate)
-    none = {300: 0, 3600: 0}
-    assert not judge.judge(standing(hourly, estate, {300: 0, 3600: 1}, none)).unknown
-    assert len(judge.judge(standing(hourly, estate, none, none)).unknown) == 24

@@ -41,6 +41,14 @@ def reachable(definitions, names):
     return dict(sorted(found.items()))
 
 
+def lines(schema, key):
+    """Return a schema as text: a line for each definition, so that changes can be read."""
+    rest = json.dumps({name: value for name, value in schema.items() if name != key})[1:-1]
+    each = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in schema[key].items())
+    definitions = ",\n".join(each)
+    return f'{{{rest + ", " if rest else ""}"{key}": {{\n{definitions}\n}}}}\n'
+
+
 def main(compose_file, kubernetes_file):
     here = pathlib.Path(__file__).parent
     compose = bare(json.loads(pathlib.Path(compose_file).read_text()))
@@ -49,8 +57,8 @@ def main(compose_file, kubernetes_file):
     kubernetes = {
         "$defs": reachable(definitions, names),
     }
-    for name, schema in (("compose", compose), ("kubernetes", kubernetes)):
-        (here / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n")
+    (here / "compose.json").write_text(lines(compose, "definitions"))
+    (here / "kubernetes.json").write_text(lines(kubernetes, "$defs"))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 # netslo-generate. Its environment, with defaults for Compose and Kubernetes:
 #   NETSLO_PAGER_URL       where every receiver of Alertmanager is told
 #   NETSLO_PROMETHEUS_URL  where Grafana finds Prometheus
+#   NETSLO_GRAFANA_URL     where people find Grafana; without it alerts link to Prometheus' graph
 #   NETSLO_RUNBOOKS_URL    where alerts find their runbooks
 set -eu
 config=${1:?usage: generate.sh CONFIG OUTPUT}
@@ -12,8 +13,11 @@ output=${2:?usage: generate.sh CONFIG OUTPUT}
 mkdir -p "$output"
 output=$(cd "$output" && pwd)
 
-netslo slo rules -c "$config" -o "$output/prometheus" \
-  --runbooks "${NETSLO_RUNBOOKS_URL:-docs/runbooks}"
+set -- --runbooks "${NETSLO_RUNBOOKS_URL:-docs/runbooks}"
+if [ -n "${NETSLO_GRAFANA_URL:-}" ]; then
+  set -- "$@" --dashboard "${NETSLO_GRAFANA_URL%/}/d/netslo-slo"
+fi
+netslo slo rules -c "$config" -o "$output/prometheus" "$@"
 netslo slo alertmanager -c "$config" -o "$output/alertmanager/alertmanager.yml" \
   --webhook "${NETSLO_PAGER_URL:-http://webhook:9095/}"
 netslo dashboards build -c "$config" -o "$output/grafana" \

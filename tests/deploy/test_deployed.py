@@ -137,7 +137,8 @@ class Host:
         return text
 
     def environment(self, service):
-        given = {key: self.here(value, service) for key, value in environment().items()}
+        every = environment() | SERVICES[service].get("environment", {})
+        given = {key: self.here(value, service) for key, value in every.items()}
         given |= {"PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"}
         given |= {"NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", "")}  # this host's own
         if SERVICES[service]["image"].startswith("netslo-probe:"):
@@ -254,10 +255,14 @@ def host(tmp_path_factory):
         host.end()
 
 
+def rules(host):
+    return (host.folder / "volumes/generated/prometheus/netslo-rules.yml").read_text()
+
+
 def test_generated_files_are_taken_by_those_who_read_them(host) -> None:
     generated = host.folder / "volumes" / "generated"
-    rules = run("promtool", "check", "rules", generated / "prometheus" / "netslo-rules.yml")
-    assert rules.returncode == 0, rules.stderr
+    checked = run("promtool", "check", "rules", generated / "prometheus" / "netslo-rules.yml")
+    assert checked.returncode == 0, checked.stderr
     config = host.mounts("prometheus")["/etc/prometheus/prometheus.yml"]
     scraped = run("promtool", "check", "config", config)
     assert scraped.returncode == 0, scraped.stdout + scraped.stderr
@@ -277,6 +282,13 @@ def test_grafana_finds_what_it_is_told_to_read(host) -> None:
     # `configure` has this host's path for /generated, as a container has its own
     assert pathlib.Path(path) == generated / "grafana" / "dashboards"
     assert len(list(pathlib.Path(path).glob("*.json"))) >= 6
+    linked = set(re.findall(r"http://127\.0\.0\.1:(\d+)/d/([\w-]+)\?", rules(host)))
+    boards = [json.loads(file.read_text()) for file in pathlib.Path(path).glob("*.json")]
+    assert len(linked) == 1
+    for port, uid in linked:
+        assert f"127.0.0.1:{port}:{IMAGES['grafana/grafana'].port}" in SERVICES["grafana"]["ports"]
+        (board,) = [board for board in boards if board["uid"] == uid]
+        assert {"slo", "path"} <= {each["name"] for each in board["templating"]["list"]}
     (source,) = (provisioning / "datasources").iterdir()
     url = yaml.safe_load(source.read_text())["datasources"][0]["url"]
     assert url == f"http://prometheus:{IMAGES['prom/prometheus'].port}"

@@ -164,16 +164,14 @@ def _budget() -> ModernPanel:
 
 def _exhaustion() -> ModernPanel:
     left = f"{metrics.PROM_SLO_BUDGET_REMAINING}{{{_PATHS}}}"
+    pace = f"clamp_min({left}, 0) / -(deriv({left}[1h]) < 0)"
+    date = f'{metrics.PROM_SLO_EXHAUSTION}{{{_PATHS},quantile="0.5"}}'
     return TimeSeries(
         "Budget gone in",
-        "Until nothing is left of a path's budget at the pace of the last hour. A path that "
-        "loses no budget has no line.",
-        [
-            Query(
-                f"min by (path) (clamp_min({left}, 0) / -(deriv({left}[1h]) < 0))",
-                "{{path}}",
-            )
-        ],
+        "Until nothing is left of a path's budget: at the pace of the last hour, or in the middle "
+        "one of the futures that its past allows, whichever is sooner. A path that keeps its "
+        "budget has no line.",
+        [Query(f"min by (path) ({pace} or clamp_min({date} - time(), 0))", "{{path}}")],
         Field(
             "s",
             (("red", None), ("orange", _DAY_S), ("yellow", 7 * _DAY_S), ("green", 28 * _DAY_S)),

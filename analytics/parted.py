@@ -94,8 +94,8 @@ def count_parted(parted: Parted, count: int, scale: int, base: int, threads: int
     from analytics._kernels import keyed as kernel
 
     starts, parts = parted.starts, len(parted.starts) - 1
-    ends, totals = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    sums, low, high = np.zeros(count), np.full(count, np.inf), np.full(count, -np.inf)
+    ends, totals = (np.empty(count, dtype=np.int64) for _ in range(2))
+    sums, low, high = (np.empty(count) for _ in range(3))
     table = slice_table(scale)
     carry = (table.first.astype(np.uint64) << np.uint64(MANTISSA_BITS)) + (
         np.uint64(1 << MANTISSA_BITS) - table.boundary.astype(np.uint64)

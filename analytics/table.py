@@ -276,7 +276,8 @@ class SketchTable:
         sums, low, high = found.sum, found.min, found.max
         if side:
             sums, low, high = -sums, -high, -low
-        self._s.sum[:] = np.clip(self._s.sum + sums, -_LARGEST, _LARGEST)
+        np.add(self._s.sum, sums, out=self._s.sum)
+        np.clip(self._s.sum, -_LARGEST, _LARGEST, out=self._s.sum)
         np.minimum(self._s.min, low, out=self._s.min)
         np.maximum(self._s.max, high, out=self._s.max)
         _push(self._sides[side], found.pairs)

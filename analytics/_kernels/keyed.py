@@ -83,10 +83,10 @@ def count_partitions(
     index: NDArray[np.uint16],  # (n of these parts,) written
     counts: NDArray[np.uint32],  # likewise
     ends: NDArray[np.int64],  # (keys,) where the entries of each key end; written
-    totals: NDArray[np.int64],  # (keys,) changed
-    sums: NDArray[np.float64],  # (keys,) changed
-    least: NDArray[np.float64],  # (keys,) changed
-    most: NDArray[np.float64],  # (keys,) changed
+    totals: NDArray[np.int64],  # (keys,) written
+    sums: NDArray[np.float64],  # (keys,) written
+    least: NDArray[np.float64],  # (keys,) +inf for a key without values; written
+    most: NDArray[np.float64],  # (keys,) -inf likewise; written
 ) -> int:
     scale, slice_shift = scale_and_slice[0], scale_and_slice[1]
     touched = np.zeros(row.shape[0] // 64, dtype=np.uint64)  # a bit for each filled bucket
@@ -139,10 +139,11 @@ def count_partitions(
                         at += _ONE
                     here += _ONE
                 extremes[0], extremes[1] = smallest, greatest
-                totals[key] += end - begin
-                sums[key] += total
-                least[key] = min(least[key], as_values[0])
-                most[key] = max(most[key], as_values[1])
+                totals[key], sums[key] = end - begin, total
+                least[key], most[key] = as_values[0], as_values[1]
+            else:
+                totals[key], sums[key] = 0, 0.0
+                least[key], most[key] = np.inf, -np.inf
             ends[key] = np.int64(at)
             begin = end
     return np.int64(at)  # type: ignore[return-value]

@@ -89,4 +89,7 @@ class Forecaster:
             except NetsloError as error:
                 self._found = {}
                 _log.warning("no date can be said at which a budget is used up: %s", error)
+            except Exception:  # noqa: BLE001 - commits go on without these figures
+                self._found = {}
+                _log.exception("no date can be said at which a budget is used up")
             self._wake.wait(EVERY_S)

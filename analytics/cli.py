@@ -65,7 +65,7 @@ def quantiles(
     scale: int,
     as_json: bool,  # noqa: FBT001 - click passes it so
 ) -> None:
-    """Print quantiles of the numbers in FILE, each with its 95 % interval, sketch's error included.
+    """Print quantiles of the numbers in FILE, each with a 95 % interval that includes all error.
 
     FILE has a number per line, or is a CSV file (--column NAME), a Parquet file, a
     one-dimensional .npy array, or - for standard input. It is read in chunks, whatever its size.

@@ -150,7 +150,7 @@ def _explain_path(
     check_paths([path_id], estate)
     path = Path.parse(path_id)
     covering = [objective for objective in objectives if objective.covers(path, estate)]
-    logged = load_log(config_dir)
+    logged = load_log(config_dir, store_file)
     with closing(SqliteStore.open(store_file or config_dir / STORE, readonly=True)) as store:
         now_s = time.time()
         found = [

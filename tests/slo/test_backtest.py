@@ -8,15 +8,19 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analytics.sketch import Sketch
 from analytics.store.sqlite import SqliteStore
+from analytics.tables import distributions_of
 from analytics.windows import Batch, PathWindow, SeriesKey, SketchKey, SloCounts
 from netslo.metrics import RTT
 from netslo.model import Path, Quality, Window
 from slo.backtest.backtest import Question, run
 from slo.backtest.history import History
 from slo.backtest.replay import replay
+from slo.backtest.thresholds import count_up_to
 from slo.budget import MissingData, Spend
 from slo.burn import BurnPair, Guard, Severity
 from slo.objective import Indicator, PathSelector
@@ -236,3 +240,22 @@ def test_an_slo_without_data_has_none(raw, loss) -> None:
     found = run(raw.store, Question(loss, None, PATHS, START_S, END_S, [(0, "0.99")]))
     assert found.first_s is None
     assert found.now.total == Spend()
+
+
+@given(
+    st.lists(st.floats(-0.01, 0.5).filter(lambda x: x == 0 or abs(x) > 1e-6), max_size=40),
+    st.sampled_from([0.05, 0.0625, 0.1, 0.3, 1e-5]),
+    st.sampled_from([7, 3]),
+)
+def test_counts_up_to_a_limit_are_those_of_one_sketch(values, limit_s, scale) -> None:
+    sketch = Sketch(scale)
+    sketch.add(values)
+    table = distributions_of([(0, START_S), (1, START_S)], [sketch, Sketch(scale)])
+    certain, possible, known = count_up_to(table, limit_s)
+    truth = sum(value <= limit_s for value in values)
+    assert certain[0] <= truth <= possible[0]
+    assert known.tolist() == [len(values), 0]
+    assert (certain[1], possible[1]) == (0, 0)
+    if values:
+        bounds = [round(share * len(values)) for share in sketch.cdf(limit_s)]
+        assert [certain[0], possible[0]] == bounds

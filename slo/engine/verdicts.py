@@ -1,8 +1,8 @@
 """What every burn pair says of every path at one moment; the same as the rules say.
 
 `slo.rules` has the same in PromQL: a window with too few budget events is unknown, and so is a
-short one into which a site's backlog has come; an alert whose short window is unknown stays as it
-was, and few bad events alert nobody.
+short one, of a pair of hours, into which a site's backlog has come; an alert whose short window is
+unknown stays as it was, and few bad events alert nobody.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from slo.ledger import Standing
 from slo.objective import Objective
 from slo.ranges import SpendKey
 from slo.rules.expressions import LATE_MARGIN_S
-from slo.rules.layout import bad_events_min, budget_events_min
+from slo.rules.layout import FAST_S, bad_events_min, budget_events_min
 from slo.targets import Targets, least_share
 
 
@@ -96,9 +96,11 @@ class PairJudge:
             shortest_s = objective.alerts.windows_s[0]
             lacking = ~known[shortest_s] & ~backlog[shortest_s]
             unknown.update(own.keys[row] for row in np.flatnonzero(lacking).tolist())
-            for short_s in {pair.short_s for pair in objective.alerts.pairs}:
-                known[short_s] = known[short_s] & ~backlog[short_s]
-            found += [self._judge_pair(objective, p, own, known) for p in objective.alerts.pairs]
+            for pair in objective.alerts.pairs:
+                short = known[pair.short_s]
+                if pair.long_s <= FAST_S:
+                    short = short & ~backlog[pair.short_s]
+                found.append(self._judge_pair(objective, pair, own, known[pair.long_s], short))
         return Judged(standing.now_s, tuple(found), frozenset(unknown))
 
     def _learn(self, keys: tuple[SpendKey, ...]) -> None:
@@ -119,20 +121,21 @@ class PairJudge:
         objective: Objective,
         pair: BurnPair,
         own: Standing,
-        known: dict[int, NDArray[np.bool_]],
+        known: NDArray[np.bool_],  # the long window
+        short_known: NDArray[np.bool_],
     ) -> PairVerdicts:
         threshold = pair.threshold(objective.window_s)
-        long, short = own.place(pair.long_s), pair.short_s
+        long = own.place(pair.long_s)
         fires = (
-            known[pair.long_s]
-            & known[short]
+            known
+            & short_known
             & (own.bad[long] >= self._bad_min[objective.name, pair])
             & own.exceeds(pair.long_s, threshold)
-            & own.exceeds(short, threshold)
+            & own.exceeds(pair.short_s, threshold)
         )
         verdicts = np.where(fires, Verdict.FIRES, Verdict.QUIET).astype(np.int8)
-        verdicts[~known[short]] = Verdict.UNKNOWN
-        rates = np.where(known[pair.long_s], own.burn_rates()[long], np.nan)
+        verdicts[~short_known] = Verdict.UNKNOWN
+        rates = np.where(known, own.burn_rates()[long], np.nan)
         return PairVerdicts(objective, pair, own.keys, verdicts, rates)
 
 

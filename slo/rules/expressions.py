@@ -8,8 +8,8 @@ What all of them keep to:
 - A window with fewer budget events than `slo_budget_events_min` has no burn rate at all: so a
   young series, a gap, a reset and a silent probe are unknown, and neither good nor bad.
 - An alert whose short window has become unknown stays as it was: data that stop resolve nothing.
-- What a probe delivers long after its time makes the short window unknown, until only what came
-  in its time is in it: a backlog pages nobody for what is over.
+- What a probe delivers long after its time makes the short windows of pairs of hours unknown, until
+  only what came in its time is in them: a backlog pages nobody for what is over.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _BAD: Final = metrics.PROM_SLO_BAD_EVENTS
 _BUDGET: Final = metrics.PROM_SLO_BUDGET_EVENTS
 
 
-def short_burn_rate(window: str, window_s: int, timing: Timing) -> str:
-    """Return the burn rate of a short window; nothing where it is unknown."""
+def short_burn_rate(window: str, window_s: int, timing: Timing, *, fast: bool) -> str:
+    """Return the burn rate of a short window; nothing where it is unknown.
+
+    A backlog makes it so in a `fast` cadence. The short windows of days would be blind for hours,
+    and what a backlog says is no false news to who looks within days.
+    """
     bad, budget = (_difference(metric, window_s, timing) for metric in (_BAD, _BUDGET))
     least = f'{metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{window}"}}'
-    return (
-        f"{bad}\n"
-        f"/ ({budget} >= on (slo) group_left () max by (slo) ({least}))\n"
-        f"unless on (src_site)\n"
-        f"  {_has_backlog(window_s, timing)}"
-    )
+    rate = f"{bad}\n/ ({budget} >= on (slo) group_left () max by (slo) ({least}))"
+    return f"{rate}\nunless on (src_site)\n  {_has_backlog(window_s, timing)}" if fast else rate
 
 
 def burn_alert(span: Span, cadence: str, long: str, short: str, timing: Timing) -> str:

@@ -78,7 +78,9 @@ def _recordings(cadence: Cadence, timing: Timing) -> list[Rule]:
     shorts = [
         {
             "record": expressions.BURN_RATE,
-            "expr": expressions.short_burn_rate(format_duration(short_s), short_s, timing),
+            "expr": expressions.short_burn_rate(
+                format_duration(short_s), short_s, timing, fast=cadence.name == "fast"
+            ),
             "labels": {"window": format_duration(short_s), "cadence": cadence.name},
         }
         for short_s in cadence.shorts_s

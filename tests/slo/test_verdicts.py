@@ -45,3 +45,15 @@ def test_a_backlog_makes_short_windows_of_its_site_unknown_for_a_while(page, est
         held = path.src == "leeds" and ago_s < 300 + LATE_MARGIN_S
         assert verdict == (Verdict.UNKNOWN if held else Verdict.FIRES)
     assert not judged.unknown  # a backlog is no lack of data
+
+
+def test_a_backlog_keeps_no_ticket_of_days_waiting(loss, estate) -> None:
+    both = replace(loss, target_text="0.999", alerts=AlertPolicy(pairs=(PAIRS[0], PAIRS[2])))
+    events = {300: 1500, 3600: 18_000, 7200: 36_000, 86_400: 432_000}
+    burning = standing(both, estate, events, {s: n // 10 for s, n in events.items()})
+    page, ticket = PairJudge([both], estate).judge(burning, {"leeds": 0.0}).pairs
+    for (_, path), of_page, of_ticket in zip(
+        page.keys, page.verdicts.tolist(), ticket.verdicts.tolist(), strict=True
+    ):
+        assert of_page == (Verdict.UNKNOWN if path.src == "leeds" else Verdict.FIRES)
+        assert of_ticket == Verdict.FIRES

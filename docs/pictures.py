@@ -20,7 +20,7 @@ from a_browser import Tab, browser
 
 FOLDER = pathlib.Path(__file__).with_name("pictures")
 UK = pathlib.Path(__file__).parents[1] / "examples" / "uk"
-DURATION_S, AFTER_S = 600, 100
+DURATION_S, AFTER_S = 600, 75
 SIZE_MAX = 150_000
 PATH = "london:edinburgh/ef"
 CHOSEN = ("--var", f"path={PATH}", "--var", "site=london")

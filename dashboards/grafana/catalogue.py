@@ -39,7 +39,7 @@ def catalogue(levels: Levels) -> Any:
         "What is promised, and where each promise stands.",
         [
             Row(4, [(panel, 6) for panel in _stats()]),
-            Row(12, [(_table(levels), 24)]),
+            Row(10, [(_table(levels), 24)]),
             Row(9, [(_budgets(), 12), (_overspent(), 12)]),
         ],
         refresh="5m",
@@ -106,7 +106,12 @@ def _table(levels: Levels) -> ModernPanel:
                     "display_name": "name",
                     "threshold_seconds": "limit, s",
                 },
-                ("slo", "display_name", "indicator", "objective", "threshold_seconds"),
+                (
+                    *("slo", "display_name", "objective", "threshold_seconds"),
+                    *("Value #B", "Value #C", "Value #D", "Value #E"),
+                    *("owner", "period", "service", "indicator", "description"),
+                ),
+                without=("Value #A",),  # that it is there
             )[1:],
         ],
         overrides=[

@@ -16,14 +16,16 @@ def rows(*exprs: str) -> list[Query]:
     return [Query(expr, form=Form.TABLE, instant=True) for expr in exprs]
 
 
-def columns(names: Mapping[str, str], order: Sequence[str] = ()) -> list[Json]:
-    """Merge results by their labels; name columns, in an order; leave out the time."""
+def columns(
+    names: Mapping[str, str], order: Sequence[str] = (), without: Sequence[str] = ()
+) -> list[Json]:
+    """Merge results by their labels; name columns, in an order; leave out the time and others."""
     return [
         {"id": "merge", "options": {}},
         {
             "id": "organize",
             "options": {
-                "excludeByName": {"Time": True},
+                "excludeByName": dict.fromkeys(("Time", *without), True),
                 "indexByName": {name: number for number, name in enumerate(order)},
                 "renameByName": dict(names),
             },

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 from netslo.estate import Estate
@@ -186,8 +187,16 @@ class IncidentLog:
         self._open: dict[Path, Incident] = {}
         self._over: list[Incident] = []
 
-    def update(self, statuses: Iterable[SloStatus], now_s: float) -> tuple[Incident, ...]:
-        """Take in how all stands; return the open ones and those that are over, latest first."""
+    def update(
+        self,
+        statuses: Iterable[SloStatus],
+        now_s: float,
+        began_s: Mapping[str, float] = MappingProxyType({}),
+    ) -> tuple[Incident, ...]:
+        """Take in how all stands; return the open ones and those that are over, latest first.
+
+        `began_s` is since when paths are alerted about, by their ids: nobody need look at it.
+        """
         burning: dict[Path, list[str]] = {}
         for status in statuses:
             if status.burning:
@@ -199,7 +208,7 @@ class IncidentLog:
         for path, slos in burning.items():
             before = self._open.get(path)
             named = sorted({*slos, *(before.slos if before else ())})
-            since_s = before.starts_s if before else now_s
+            since_s = before.starts_s if before else min(began_s.get(path.id, now_s), now_s)
             self._open[path] = Incident(path, tuple(named), since_s)
         latest = sorted(self._open.values(), key=lambda each: (-each.starts_s, each.path))
         return (*latest, *self._over)

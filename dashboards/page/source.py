@@ -33,6 +33,7 @@ from dashboards.page.figures import (
 from dashboards.page.trail import SPAN_S, STEP_S, Trail
 from netslo.metrics import JITTER, RTT
 from netslo.model import Path
+from slo.burn import Severity
 from slo.judge import Judge
 from slo.ledger import Standing
 from slo.objective import Objective
@@ -175,9 +176,13 @@ class Source:
             self.trail.add_windows(self._store.windows(Selector(), now_s - SPAN_S, now_s, 300))
         except Exception:  # noqa: BLE001 - said; the page does without the hour before
             _log.exception("the last hour could not be read for the page")
+        trouble: Hashable = None
         while not self._stopping.wait(STEP_S):
             try:
                 self.sample()
+                if (now := self.trouble()) != trouble:  # for the incidents, if nobody looks
+                    trouble = now
+                    self.snapshot()
             except Exception:  # noqa: BLE001 - said, and tried again
                 _log.exception("the page's figures could not be read")
 
@@ -186,6 +191,7 @@ class Source:
         recent = self.recent(NOW)
         live = None if self._beside is None else self._beside.live
         paths = self._paths(recent, statuses, now_s)
+        alerts = self._alerts()
         why_not = "figures of the last minutes are still being made from the store"
         if live is not None and live.problem:
             why_not = live.problem
@@ -197,8 +203,8 @@ class Source:
             paths=paths,
             statuses=tuple(statuses),
             slos=tuple(_slo_figures(o, statuses) for o in self.objectives),
-            alerts=self._alerts(),
-            incidents=self._incidents.update(statuses, now_s),
+            alerts=alerts,
+            incidents=self._incidents.update(statuses, now_s, _pages_since(alerts)),
             probes=self._probes(now_s),
         )
 
@@ -294,6 +300,16 @@ def _quantile(value: float, low: float, high: float, floor_s: float | None) -> Q
 
 def _said(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _pages_since(alerts: Mapping[str, Any]) -> dict[str, float]:
+    """Return since when somebody is woken because of a path, by the path's id."""
+    found: dict[str, float] = {}
+    for alert in alerts.get("alerts", ()):
+        path, starts_s = alert["labels"].get("path"), alert["starts"]
+        if path and starts_s and alert["labels"].get("severity") == Severity.PAGE:
+            found[path] = min(starts_s, found.get(path, starts_s))
+    return found
 
 
 def _least(values: Any) -> float | None:

@@ -152,3 +152,9 @@ def test_the_preview_says_what_is_wrong(tmp_path) -> None:
     assert "not a positive duration" in refused(tmp_path, "--last", "yesterday")
     nowhere = f"http://127.0.0.1:{free_port()}"
     assert "does not answer" in refused(tmp_path, "--prometheus", nowhere)
+
+
+def test_a_preview_without_its_extra_says_what_to_install(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("dashboards.cli.find_spec", lambda _: None)
+    done = CliRunner().invoke(dashboards, ["preview", str(tmp_path), "-o", "x.html"])
+    assert "needs plotly. Run: pip install 'netslo[preview]'" in str(done.exception)

@@ -84,6 +84,14 @@ def test_incidents_begin_go_on_and_end() -> None:
     assert [each.starts_s for each in log.update([], 99)] == [70, 50]  # the oldest is forgotten
 
 
+def test_an_incident_is_as_old_as_its_page_whoever_looked() -> None:
+    burning = status(firing=(PAGE,))
+    (first,) = IncidentLog().update([burning], 100.0, {A.id: 40.0})
+    assert first.starts_s == 40.0
+    (other,) = IncidentLog().update([burning], 100.0, {"b:a/ef": 40.0})
+    assert other.starts_s == 100.0
+
+
 @settings(deadline=None)  # a busy machine is no fault
 @given(
     st.floats(1e-6, 10),

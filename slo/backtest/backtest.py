@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -129,7 +130,7 @@ def step_of(*objectives: Objective) -> int:
 
 def alignment_of(*objectives: Objective) -> int:
     """Return of what begin and end must be multiples, in seconds."""
-    return max(WARM_S, *(_slice_s(o) for o in objectives))
+    return math.lcm(WARM_S, *(_slice_s(o) for o in objectives))
 
 
 def run(

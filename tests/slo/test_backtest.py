@@ -17,7 +17,7 @@ from analytics.tables import distributions_of
 from analytics.windows import Batch, PathWindow, SeriesKey, SketchKey, SloCounts
 from netslo.metrics import RTT
 from netslo.model import Path, Quality, Window
-from slo.backtest.backtest import Question, run
+from slo.backtest.backtest import Question, alignment_of, run
 from slo.backtest.history import History
 from slo.backtest.replay import replay
 from slo.backtest.thresholds import count_up_to
@@ -170,6 +170,18 @@ def test_slices_of_time_are_judged_as_the_live_engine_does(raw, objective, estat
     found = ask(raw, sliced).now
     assert_as_live(found, Ranges(raw.store, objectives=[sliced]), estate, every=3)
     assert found.spends[PATHS[0]].events == (HOURS - 2) * 4
+
+
+def test_other_slices_of_time_are_judged_beside_those_of_today(raw, objective) -> None:
+    """Slices of 10 and of 15 min begin together every half an hour."""
+    ten, fifteen = (
+        replace(objective, slices=TimeSlices(60 * minutes, Fraction(95, 100)))
+        for minutes in (10, 15)
+    )
+    assert alignment_of(ten, fifteen) == 1800
+    found = ask(raw, ten, fifteen)
+    assert found.now.total.events == len(PATHS) * (HOURS - 2) * 6
+    assert found.changed[0].total.events == len(PATHS) * (HOURS - 2) * 4
 
 
 def test_another_target_is_exact(raw, objective) -> None:

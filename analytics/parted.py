@@ -100,7 +100,7 @@ def count_parted(parted: Parted, count: int, scale: int, base: int, threads: int
     carry = (table.first.astype(np.uint64) << np.uint64(MANTISSA_BITS)) + (
         np.uint64(1 << MANTISSA_BITS) - table.boundary.astype(np.uint64)
     )
-    biased_base = np.uint64(base + (EXPONENT_BIAS << scale))
+    biased_base = np.uint64((base + (EXPONENT_BIAS << scale)) % 2**64)  # the kernel wraps back
     index = np.empty(len(parted.keys), dtype=np.uint16)
     counts = np.empty(len(parted.keys), dtype=np.uint32)
 

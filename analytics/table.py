@@ -6,6 +6,8 @@ out costs its own key only: the scale of the others does not fall.
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import fields
 from typing import Any, Final
 
@@ -235,7 +237,8 @@ class SketchTable:
     def _bounds(self) -> tuple[float, float]:
         """Return between which positive values there is a bucket for each."""
         binades = INDEX_SPAN // 2 >> self.scale
-        return 2.0**-binades, 2.0**binades
+        low = max(SMALLEST_NORMAL, math.ldexp(1.0, -binades))
+        return low, _LARGEST if binades >= sys.float_info.max_exp else math.ldexp(1.0, binades)
 
     def _add_odd(self, keys: Keys, values: Values, low: float, high: float) -> None:
         """Count values of any kind, one kind after the other."""
@@ -276,7 +279,8 @@ class SketchTable:
         sums, low, high = found.sum, found.min, found.max
         if side:
             sums, low, high = -sums, -high, -low
-        np.add(self._s.sum, sums, out=self._s.sum)
+        with np.errstate(over="ignore"):
+            np.add(self._s.sum, sums, out=self._s.sum)
         np.clip(self._s.sum, -_LARGEST, _LARGEST, out=self._s.sum)
         np.minimum(self._s.min, low, out=self._s.min)
         np.maximum(self._s.max, high, out=self._s.max)
@@ -288,7 +292,8 @@ class SketchTable:
         pairs = pairs_of_entries(keys.astype(np.int64), index, None, empty)
         sums = np.zeros(len(self))
         low, high = np.full(len(self), np.inf), np.full(len(self), -np.inf)
-        np.add.at(sums, keys, magnitudes)
+        with np.errstate(over="ignore"):
+            np.add.at(sums, keys, magnitudes)
         np.minimum.at(low, keys, magnitudes)
         np.maximum.at(high, keys, magnitudes)
         return Counted(pairs, sums, low, high)
@@ -340,7 +345,8 @@ def _add_statistics(mine: Statistics, keys: NDArray[Any], theirs: Statistics) ->
     """Add the statistics of rows to those of keys, which may repeat."""
     for name in ("zero_count", "nan_count", "positive_infinity_count", "negative_infinity_count"):
         np.add.at(getattr(mine, name), keys, getattr(theirs, name))
-    np.add.at(mine.sum, keys, theirs.sum)
+    with np.errstate(over="ignore"):
+        np.add.at(mine.sum, keys, theirs.sum)
     np.clip(mine.sum, -_LARGEST, _LARGEST, out=mine.sum)
     np.minimum.at(mine.min, keys, theirs.min)
     np.maximum.at(mine.max, keys, theirs.max)

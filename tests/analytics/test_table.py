@@ -51,6 +51,20 @@ def test_any_values_in_any_portions_are_counted_as_sketches_count_them(portions,
     check(table, sketches_of([k for k, _ in pairs], [v for _, v in pairs], 5, limit))
 
 
+@pytest.mark.parametrize("scale", range(1, 9))
+def test_every_scale_has_room_for_every_double(scale) -> None:
+    least, most = 2.0**-1022, np.finfo(np.float64).max
+    usual = np.geomspace(least * 4, most / 4, 50)
+    edges = [least / 2, least, np.nextafter(least, 1), 2.0**1023, most, most, 0.0]
+    table, whole = SketchTable(2, scale), Sketch(scale)
+    for values in (usual, np.array(edges), -usual, np.linspace(1, 2, 200)):
+        table.add(np.ones(len(values), dtype=np.int32), values)
+        whole.add(values)
+    assert table.sketch(1) == whole
+    assert np.array_equal(table.quantiles(QS)[1], whole.quantiles(QS))
+    assert [table.min[1], table.max[1]] == [whole.min, most]
+
+
 @settings(deadline=None)
 @example([], [(0, -1e-308)] * 3, [0] * 5)  # they count as zero, and are below it
 @given(PAIRS, PAIRS, st.lists(st.integers(-1, 2), min_size=5, max_size=5))

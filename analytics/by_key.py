@@ -59,11 +59,22 @@ def _encoded(keys: Any) -> tuple[list[str], NDArray[np.int64]]:
     """Return the distinct keys of a batch, and which of them each is."""
     if hasattr(keys, "dictionary_encode"):
         encoded = keys.dictionary_encode()
-        distinct = [str(key) for key in encoded.dictionary.to_pylist()]
-        return distinct, np.asarray(encoded.indices, dtype=np.int64)
+        return _spelt(encoded.dictionary), np.asarray(encoded.indices, dtype=np.int64)
     numbers: dict[str, int] = {}
     codes = [numbers.setdefault(key, len(numbers)) for key in keys]
     return list(numbers), np.array(codes, dtype=np.int64)
+
+
+def _spelt(keys: Any) -> list[str]:
+    """Return each of pyarrow's values as a text; times with a zone in UTC."""
+    import pyarrow as pa
+
+    kind, zone = keys.type, ""
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        keys, zone = keys.cast(pa.timestamp(kind.unit)), "Z"
+    if pa.types.is_temporal(kind):  # Python has neither nanoseconds nor the year 10000
+        keys = keys.cast(pa.string())
+    return [f"{key}{zone}" for key in keys.to_pylist()]
 
 
 def _natural(key: str) -> tuple[int, float, str]:

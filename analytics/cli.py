@@ -38,7 +38,7 @@ def _read_quantiles(
     show_default=True,
     help="Which quantiles.",
 )
-@click.option("--column", metavar="NAME", help="The column of a CSV file, by its header.")
+@click.option("--column", metavar="NAME", help="The column of a CSV or Parquet file.")
 @click.option("--by", metavar="COLUMN", help="Quantiles of each value of this column.")
 @click.option(
     "--sort",

@@ -23,6 +23,7 @@ CHUNK: Final = 1 << 18  # values at a time
 LINE_MAX: Final = 1 << 20  # characters; a longer line is not text of numbers
 STANDARD_INPUT: Final = "-"
 _PARQUET: Final = ".parquet"
+_NPY: Final = ".npy"
 _CAREFUL: Final = re.compile(r"[^0-9eE.+\-\n]")  # anything beyond plain numbers, one to a line
 _ENCODING: Final = "utf-8-sig"  # spreadsheets put a byte order mark before UTF-8
 
@@ -43,12 +44,12 @@ def read_column(file: str, column: str | None = None) -> Iterator[Values]:
         ConfigurationError: the file cannot be read, has no such column, or something in it
             is no number; with the line.
     """
-    if file.endswith(".npy"):
+    if file.lower().endswith(_NPY):
         if column is not None:
             raise _fault(file, None, f"a .npy file has no column {column!r}")
         yield from _npy(file)
         return
-    if file.endswith(_PARQUET):
+    if file.lower().endswith(_PARQUET):
         yield from (values for _, values in read_parquet(file, column, None))
         return
     name = "standard input" if file == STANDARD_INPUT else file
@@ -68,11 +69,11 @@ def read_pairs(file: str, column: str | None, by: str) -> Iterator[tuple[Any, Va
     Raises:
         ConfigurationError: as for `read_column`; or the file has no columns.
     """
-    if file.endswith(_PARQUET):
+    if file.lower().endswith(_PARQUET):
         yield from read_parquet(file, column, by)
         return
     name = "standard input" if file == STANDARD_INPUT else file
-    if file.endswith(".npy") or column is None:
+    if file.lower().endswith(_NPY) or column is None:
         raise _fault(name, None, "--by needs a CSV file and --column, or a Parquet file")
     try:
         with _open(file) as stream:
@@ -145,7 +146,7 @@ def _line_by_line(file: str, lines: list[str], first: int) -> Values:
 
 def _csv(file: str, lines: Iterator[str], column: str) -> Iterator[Values]:
     """Yield one column of a CSV file by its name."""
-    rows = csv.reader(lines)
+    rows = csv.reader(lines, strict=True)  # an open quote would swallow the rest
     try:
         (at,) = _places(file, rows, column)
         cells = ((rows.line_num, row[at].strip()) for row in rows if at < len(row))
@@ -160,7 +161,7 @@ def _csv_pairs(
     file: str, lines: Iterator[str], column: str, by: str
 ) -> Iterator[tuple[list[str], Values]]:
     """Yield the keys and the values of two columns of a CSV file."""
-    rows = csv.reader(lines)
+    rows = csv.reader(lines, strict=True)  # an open quote would swallow the rest
     try:
         at, key_at = _places(file, rows, column, by)
         last = max(at, key_at)

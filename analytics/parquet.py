@@ -34,18 +34,21 @@ def read_parquet(file: str, column: str | None, by: str | None) -> Iterator[tupl
     try:
         with pq.ParquetFile(file) as opened:
             name = _column(file, opened, column)
+            names = [name] if by is None else [name, by]
+            for wanted in names:
+                if opened.schema_arrow.names.count(wanted) > 1:
+                    raise _fault(file, f"has several columns {wanted!r}")
             if by is not None and by not in opened.schema_arrow.names:
                 known = ", ".join(opened.schema_arrow.names)
                 raise _fault(file, f"has no column {by!r}; its columns are {known}")
             if by is not None and pa.types.is_nested(kind := opened.schema_arrow.field(by).type):
                 raise _fault(file, f"column {by!r} is of type {kind}, which names no key")
-            names = [name] if by is None else [name, by]
             for batch in opened.iter_batches(_ROWS, columns=names):
                 yield _values(batch, name, by)
     except OSError as error:
-        raise _fault(file, f"cannot be read: {error.strerror or error}") from error
+        raise _fault(file, f"cannot be read: {_line(error)}") from error
     except pa.ArrowException as error:
-        raise _fault(file, f"is no Parquet file, or is damaged: {error}") from error
+        raise _fault(file, f"is no Parquet file, or is damaged: {_line(error)}") from error
 
 
 def _values(batch: Any, name: str, by: str | None) -> tuple[Any, Values]:
@@ -82,6 +85,11 @@ def _column(file: str, opened: pq.ParquetFile, column: str | None) -> str:
     if column not in numeric:
         raise _fault(file, f"column {column!r} is of type {schema.field(column).type}, not numbers")
     return column
+
+
+def _line(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())
 
 
 def _fault(file: str, expected: str) -> ConfigurationError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ _PACKAGES: Final = {  # where a module's name is not that of its package
     "yaml": "PyYAML",
 }
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+_NOT_WRITTEN: Final = 2  # 1 would be an answer
 _READER_GONE: Final = 141  # 128 + SIGPIPE; neither 0 nor 1 would be an answer to what was asked
 
 
@@ -133,6 +135,19 @@ def cli() -> None:
     """
 
 
+def _unwritten(error: Exception) -> int:
+    """Return the status where nobody takes the output; any other error passes."""
+    gone = isinstance(error, _ReaderGoneError | BrokenPipeError)
+    if not gone and getattr(error, "errno", None) != errno.ENOSPC:
+        raise error
+    # Keep the interpreter from complaining at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if gone:
+        return _READER_GONE
+    click.echo(f"netslo: cannot write: {error}", err=True)
+    return _NOT_WRITTEN
+
+
 def main() -> NoReturn:
     """Run a command: a user's mistake is one message and an exit status, never a traceback."""
     write_plainly([sys.stdout, sys.stderr])
@@ -158,8 +173,6 @@ def main() -> NoReturn:
         except NetsloError as explained:
             click.echo(f"netslo: {explained}", err=True)
             status = explained.exit_code
-    except (_ReaderGoneError, BrokenPipeError):
-        # Keep the interpreter from complaining at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = _READER_GONE
+    except (_ReaderGoneError, OSError) as error:
+        status = _unwritten(error)
     sys.exit(status if isinstance(status, int) else 0)

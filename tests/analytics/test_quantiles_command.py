@@ -358,3 +358,67 @@ def test_blocks_are_read_as_lines_are(lines, ended) -> None:
         except ConfigurationError as error:
             outcomes.append(str(error))
     assert outcomes[0] == outcomes[1]
+
+
+def test_a_quote_that_never_ends_does_not_swallow_the_rest(tmp_path) -> None:
+    path = tmp_path / "open.csv"
+    path.write_text('site,rtt\nleeds,1\n"york,2\nkent,3\n')
+    assert error_of(path, "--column", "rtt") == f"{path}:4: is not CSV: unexpected end of data"
+    assert "unexpected end of data" in error_of(path, "--column", "rtt", "--by", "site")
+
+
+def test_an_ending_may_be_spelt_in_capitals(tmp_path) -> None:
+    parquet.write_table(pa.table({"rtt": [1.0]}), tmp_path / "A.PARQUET")
+    with (tmp_path / "A.NPY").open("wb") as file:
+        np.save(file, np.ones(1))
+    for name in ("A.PARQUET", "A.NPY"):
+        assert json.loads(run(tmp_path / name, "--json").output)["count"] == 1
+
+
+def test_a_column_there_twice_is_no_choice(tmp_path) -> None:
+    path = tmp_path / "twice.parquet"
+    columns = [pa.array([1.0]), pa.array([2.0]), pa.array([3.0])]
+    parquet.write_table(pa.table(columns, names=["rtt", "rtt", "other"]), path)
+    assert "several columns 'rtt'" in error_of(path, "--column", "rtt")
+    assert "several columns 'rtt'" in error_of(path, "--column", "other", "--by", "rtt")
+
+
+def test_a_damaged_page_is_said_on_one_line(tmp_path) -> None:
+    path = tmp_path / "page.parquet"
+    parquet.write_table(pa.table({"rtt": VALUES}), path)
+    octets = bytearray(path.read_bytes())
+    octets[4:40] = b"\xff" * 36
+    path.write_bytes(octets)
+    assert "\n" not in error_of(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (pa.timestamp("ns"), "1970-01-01 00:00:00.000000001"),
+        (pa.timestamp("ns", "Europe/London"), "1970-01-01 00:00:00.000000001Z"),
+        (pa.time64("ns"), "00:00:00.000000001"),
+        (pa.duration("ns"), "1"),
+        (pa.date32(), "1970-01-02"),
+    ],
+)
+def test_times_are_keys_to_the_nanosecond(kind, expected, tmp_path) -> None:
+    path = tmp_path / "times.parquet"
+    parquet.write_table(pa.table({"at": pa.array([1, None], type=kind), "rtt": [1.0, 2.0]}), path)
+    shapes = json.loads(run(path, "--column", "rtt", "--by", "at", "--json").output)["keys"]
+    assert list(shapes) == [expected]
+
+
+def test_an_answer_that_cannot_be_written_is_said(tmp_path) -> None:
+    path = tmp_path / "one.txt"
+    path.write_text("1\n")
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-m", "netslo", "quantiles", str(path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "netslo: cannot write: [Errno 28] No space left on device\n"

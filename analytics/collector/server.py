@@ -125,7 +125,7 @@ def create_app(
         known = Frame.of(await asyncio.to_thread(list, recent), store.streams)
         last_windows.note_frame(known)
         last_states.note_frame(known)
-        arrivals.note_known(known)
+        arrivals.note_known(known, await asyncio.to_thread(store.late_arrivals))
         cumulative.start(await asyncio.to_thread(store.distribution_totals))
         beside = Beside(
             between=writer.between,

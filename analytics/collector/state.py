@@ -11,6 +11,7 @@ import numpy as np
 
 from analytics.frame import Frame
 from analytics.otlp import HealthPoint
+from analytics.store.interface import LATE_S
 from analytics.streams import Gauge, Streams
 from analytics.windows import SeriesKey
 from netslo.metrics import (
@@ -26,7 +27,6 @@ from netslo.metrics import (
 
 HEALTH_STALE_S: Final = 600.0
 FLOW_STALE_S: Final = 60.0  # flows come and go while their probe stays
-LATE_S: Final = 120.0  # after a window's end; retries of a short trouble take less
 REASONS_MAX: Final = 32  # of discarded packets, of one probe
 FLOWS_MAX: Final = 256
 QUANTILES: Final = ("0.5", "0.9", "0.99", "0.999")  # of a noise floor
@@ -202,9 +202,11 @@ class Arrivals:
         """Take what was committed now."""
         self._note(frame, late_before_s=self._clock() - LATE_S)
 
-    def note_known(self, frame: Frame) -> None:
-        """Take what was committed before: it came when it came."""
+    def note_known(self, frame: Frame, late_s: Mapping[str, float]) -> None:
+        """Take what was committed before: it came when it came, late when `late_s` says."""
         self._note(frame, late_before_s=-np.inf)
+        with self._lock:
+            self._late.update(late_s)
 
     def _note(self, frame: Frame, late_before_s: float) -> None:
         counters = frame.counters

@@ -17,6 +17,7 @@ HOT_S = 10
 WARM_S = 300
 DAY_S = 86400
 EVER_S = 2**40  # one window for all times
+LATE_S = 120.0  # after a window's end; retries of a short trouble take less
 WARM_RETENTION_S = 35 * DAY_S
 
 
@@ -111,6 +112,9 @@ class WindowStore(Protocol):
         Raises:
             StoreFull: no room; nothing of the batch was kept.
         """
+
+    def late_arrivals(self) -> Mapping[str, float]:
+        """When each site last delivered windows that were over for `LATE_S`, Unix seconds."""
 
     def declare_objectives(self, targets: Mapping[str, str], now_s: float) -> None:
         """State the target ratio of each objective, in force from `now_s` on.

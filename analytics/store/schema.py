@@ -4,6 +4,7 @@ A received body is kept as it came until it is compacted; then its points stand,
 tiers: 10 s windows by series and 5 min (`hot`), 5 min windows (`warm`), days (`day`), and all
 that ever came (`ever`). A body goes in the transaction that writes its points, so at any time each
 point is either in a body or in all tiers. Totals and `ever` hold what was compacted, and only grow.
+When each site last delivered late outlives its bodies in `late_arrivals`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 APPLICATION_ID: Final = 0x6E736C6F  # "nslo", so that a foreign file is told from ours
-VERSION: Final = 3
+VERSION: Final = 4
 
 _TIER = """
 CREATE TABLE {tier} (
@@ -22,6 +23,9 @@ CREATE TABLE {tier} (
 CREATE INDEX {tier}_by_time ON {tier}(start_s);
 """
 _EVER = _TIER.format(tier="ever")
+_LATE = """
+CREATE TABLE late_arrivals (site TEXT PRIMARY KEY, received_s REAL NOT NULL) WITHOUT ROWID;
+"""
 
 SCHEMA: Final = (
     """
@@ -61,7 +65,8 @@ CREATE TABLE totals (
     + _TIER.format(tier="warm")
     + _TIER.format(tier="day")
     + _EVER
+    + _LATE
 )
 
 # What an older store lacks, by its version.
-UPGRADES: Final = {2: _EVER}
+UPGRADES: Final = {2: _EVER + _LATE, 3: _LATE}

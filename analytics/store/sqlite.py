@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final, Self
 
 from analytics.frame import Frame, concatenated
-from analytics.store import bodies, catalogue
+from analytics.store import bodies, catalogue, lateness
 from analytics.store.arrivals import arrival_of, without_older
 from analytics.store.compaction import ROUND_BYTES, ROUND_BYTES_SMALL, compact
 from analytics.store.connection import Connection
@@ -140,12 +140,17 @@ class SqliteStore:
                 young, result = without_older(arrival, oldest_s, self._streams)
                 if young.frame.points:
                     number = bodies.keep(connection, young, received_s)
+                    lateness.note(connection, young.frame, self._streams, received_s)
                     kept.append((number, young.frame))
                 results.append(result)
         self._kept_streams = known
         for number, frame in kept:
             self._bodies.remember(number, frame)
         return results
+
+    def late_arrivals(self) -> Mapping[str, float]:
+        with self._reader.reading() as connection:
+            return lateness.read(connection)
 
     def declare_objectives(self, targets: Mapping[str, str], now_s: float) -> None:
         with self._writer.writing() as connection:

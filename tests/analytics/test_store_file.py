@@ -254,6 +254,7 @@ def test_a_newer_store_says_so(store, file) -> None:
 def test_a_store_in_use_is_not_upgraded(store, file) -> None:
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("DROP TABLE ever")  # as version 2 had it
+        connection.execute("DROP TABLE late_arrivals")
         connection.execute("PRAGMA user_version = 2")
     with pytest.raises(NetsloError, match="another collector is writing this store"):
         SqliteStore.open(file)
@@ -263,7 +264,16 @@ def test_a_store_in_use_is_not_upgraded(store, file) -> None:
     with closing(SqliteStore.open(file)):
         pass
     with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+
+
+def test_a_store_of_version_3_learns_of_late_arrivals(store, file) -> None:
+    store.close()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DROP TABLE late_arrivals")
+        connection.execute("PRAGMA user_version = 3")
+    with closing(SqliteStore.open(file)) as upgraded:
+        assert upgraded.late_arrivals() == {}
 
 
 def test_a_store_has_one_writer_and_any_number_of_readers(store, file) -> None:

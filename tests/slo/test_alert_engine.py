@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from a_collector import make_estate
 from a_house import OBJECTIVE, PATH, PER_WINDOW, T0, house
 from aiohttp import web
 
+from analytics.store.sqlite import SqliteStore
 from netslo.errors import ConfigurationError
 from slo.engine.alertmanager import Alertmanagers, alerts_url
 from slo.engine.book import Alert, labels_of
@@ -83,6 +84,21 @@ async def test_a_backlog_pages_nobody_and_is_in_the_budget_in_its_own_time(tmp_p
         assert spend.events == (360 + 720 + 360) * PER_WINDOW
         two_hours = standing.spend(7200, standing.rows["loss", PATH])  # pane of 60 s
         assert two_hours.bad == pytest.approx(3600 * PER_WINDOW / 10, rel=1 / 28)
+
+
+async def test_a_backlog_pages_nobody_through_a_restart_of_the_collector(tmp_path) -> None:
+    async with house(tmp_path, T0 - 7200) as it:
+        await it.deliver(T0 - 10_800, 0.0, windows=360)
+        it.now_s = T0
+        await it.deliver(T0 - 7200, 1.0, windows=720, late=True)
+    with closing(SqliteStore.open(tmp_path / "store.sqlite")) as store:
+        store.maintain(T0 + 3600)  # the bodies are gone, and when they came
+    async with house(tmp_path, T0 + 10) as again:
+        assert not {name for name, _ in again.look(T0 + 10)} & {"SLOBurnPage", "SLOSiteBurnPage"}
+        assert again.spent(PATH, 7200).bad > 0
+        again.sequence = 1000
+        await again.deliver(T0 + 10, 1.0, windows=90)  # and what is not over pages
+        assert ("SLOBurnPage", "1h/5m") in again.look(T0 + 910)
 
 
 async def test_what_fired_before_the_backlog_goes_on_until_that_is_known_to_be_over(

@@ -53,9 +53,9 @@ def _cells(each: PairFigures, figures: Figures, *, packets: bool) -> list[str]:
 
 
 def _verdict(each: PairFigures, *, packets: bool) -> str:
-    if not each.possible:
+    if not each.possible or each.starved:
         return "NEVER fires"
-    if each.bad_events < 1 and packets:
+    if each.rests_on_one and packets:
         return "RESTS ON ONE"
     return "slow" if each.slow else "ok"
 

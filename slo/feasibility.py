@@ -37,6 +37,16 @@ class PairFigures:
         return self.error_ratio < 1
 
     @property
+    def starved(self) -> bool:
+        """Whether the long window has fewer events than the guard asks for, so it never fires."""
+        return self.bad_events_min * self.interval_s > self.pair.long_s
+
+    @property
+    def rests_on_one(self) -> bool:
+        """Whether a single bad event fires it: neither threshold nor guard wants a second."""
+        return self.bad_events < 1 and self.bad_events_min <= 1
+
+    @property
     def slow(self) -> bool:
         """Whether it waits for more bad events than exceed its threshold."""
         return self.bad_events_min > int(self.bad_events) + 1
@@ -134,12 +144,23 @@ def check_feasible(
     figures = Figures.of(objective, estate)
     where = place.at("spec", "objectives", 0)
     for each in figures.pairs:
+        if not each.possible:
+            continue
+        if each.starved:
+            event, there_are = event_name(objective), each.pair.long_s / each.interval_s
+            where.report(
+                "",
+                f"the {describe(each.pair)} can never fire: it waits for {each.bad_events_min} "
+                f"bad {event}s, and its long window has {float(there_are):.3g} {event}s; "
+                f"{_remedy(objective, each)}",
+            )
         # A bad slice is many packets, and no chance; a packet is lost now and then.
-        if each.possible and each.bad_events < 1 and objective.slices is None:
+        elif each.rests_on_one and objective.slices is None:
             where.report(
                 "",
                 f"the {describe(each.pair)} rests on a single bad packet: its "
-                f"threshold is {float(each.bad_events):.3g} of one; {_remedy(objective, each)}",
+                f"threshold is {float(each.bad_events):.3g} of one, and {PREFIX}{BAD_EVENTS_MIN} "
+                f"asks for no more; {_remedy(objective, each)}",
             )
     if kept_s is not None and objective.window_s > kept_s:
         place.at("spec", "timeWindow", 0, "duration").report(

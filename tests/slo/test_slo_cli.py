@@ -102,12 +102,42 @@ def test_check_warns_of_alerts_that_wait_for_the_guard(run, config):
     assert "at least every 9.68 s" in result.output  # 372 packets an hour, five of them bad
 
 
+def test_the_guard_carries_three_nines_at_one_probe_a_minute(run, config):
+    set_interval(config, "60s")
+    result = run("check")
+    assert result.exit_code == 0
+    assert (
+        "loss: the page on 1h and 5m is slow: its threshold is 0.806 bad packets" in result.output
+    )
+    assert "RESTS ON ONE" not in run("explain", "loss").output
+
+
+def test_check_refuses_alerts_that_wait_for_more_packets_than_there_are(run, config):
+    set_interval(config, "30m")
+    error = run("check").exception
+    assert isinstance(error, ConfigurationError)
+    assert (
+        "page on 1h and 5m can never fire: it waits for 3 bad packets, and its long window has 2"
+        in str(error)
+    )
+    assert "NEVER fires" in run("explain", "loss").output
+
+
+def without_guard(file):
+    about = "  annotations:\n"
+    assert about in file.read_text()
+    more = f'{about}    netslo.dev/min-bad-events: "1"\n'
+    file.write_text(file.read_text().replace(about, more))
+
+
 def test_check_refuses_alerts_that_rest_on_one_packet_or_cannot_fire_and_says_where(run, config):
     set_interval(config, "60s")
+    for name in ("loss.yaml", "national-latency.yaml"):
+        without_guard(config / "slos" / name)
     error = run("check").exception
     assert isinstance(error, ConfigurationError)
     found = [(pathlib.Path(problem.file).name, problem.line) for problem in error.problems]
-    assert found == [("loss.yaml", 44), ("national-latency.yaml", 24)]
+    assert found == [("loss.yaml", 45), ("national-latency.yaml", 25)]
     assert "page on 1h and 5m rests on a single bad packet" in str(error)
     file = config / "slos" / "loss.yaml"
     file.write_text(file.read_text().replace("target: 0.999", "target: 0.92"))

@@ -18,6 +18,7 @@ from analytics.windows import (
     PathWindow,
     SketchKey,
 )
+from netslo import metrics
 from netslo.metrics import (
     DIRECTED_LOSS,
     LOSS_DISTANCE,
@@ -29,6 +30,7 @@ from netslo.metrics import (
     TTL_CHANGES,
     WITHHELD_DELAYS,
 )
+from netslo.service import SERVICE_KINDS, Phase
 
 UNTOLD: Final = "untold"  # the far end does not say when packets came and left
 FLOOR_FACTOR: Final = 3.0  # a figure below that many noise floors may be the host's own
@@ -65,6 +67,21 @@ def window_figures(window: PathWindow) -> dict[str, Any]:
         "ttl_changes": {d: window.counts[CountKey(TTL_CHANGES, "", d)] for d in DIRECTIONS},
         "quality": {quality.value: count for quality, count in window.samples().items()},
         "rtt_quality": None if window.quality is None else window.quality.value,
+        **service_figures(window),
+    }
+
+
+def service_figures(window: PathWindow) -> dict[str, Any]:
+    """Return how exchanges with a service ended and what their parts took; else nothing."""
+    if window.key.probe not in SERVICE_KINDS:
+        return {}
+    return {
+        "results": {
+            key.what: count
+            for key, count in sorted(window.counts.items())
+            if key.metric == metrics.RESULTS and count
+        },
+        "phases": {phase.value: distribution(window.phase(phase)) for phase in Phase},
     }
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from analytics.sketch import Sketch
+from netslo import metrics
 from netslo.metrics import DELAY, DELAY_VARIATION, IPDV, JITTER, RTT
 from netslo.model import Path, ProbeKind, Quality, Window
+from netslo.service import Phase
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,6 +40,15 @@ TRANSITION_NAMES: Final = (KEPT, BROKE, STAYED_LOST, MENDED)
 UNSYNCHRONISED: Final = "unsynchronised"  # one of the two clocks does not follow UTC
 IMPRECISE: Final = "imprecise"  # the clocks' error is not below every delay
 WITHHELD_REASONS: Final = (UNSYNCHRONISED, IMPRECISE)
+
+# The parts of an exchange with a service, each with a distribution of its own.
+PHASES: Final = {
+    Phase.DNS: metrics.PHASE_DNS,
+    Phase.CONNECT: metrics.PHASE_CONNECT,
+    Phase.TLS: metrics.PHASE_TLS,
+    Phase.FIRST_BYTE: metrics.PHASE_FIRST_BYTE,
+    Phase.TRANSFER: metrics.PHASE_TRANSFER,
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -200,6 +211,10 @@ class PathWindow:
     def delay_variation(self, direction: str) -> Sketch | None:
         """The one-way RFC 5481 variation, which there is where the delays are no facts."""
         return self._of_leading(DELAY_VARIATION, direction)
+
+    def phase(self, phase: Phase) -> Sketch | None:
+        """How long a part of the exchanges with a service took; None where there was none."""
+        return self._of_leading(PHASES[phase])
 
     def _leading(self, metric: str, direction: str = "") -> Quality | None:
         samples = self.samples(metric, direction)

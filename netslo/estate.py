@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from netslo.model import Path, ProbeKind, Scope, Site, Tier, TrafficClass
+from netslo.service import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,18 @@ class Estate:
     plan: ProbingPlan
     probes: Mapping[str, ProbeKind] = field(default_factory=dict)  # by far site; else STAMP
     key_files: Mapping[str, pathlib.Path] = field(default_factory=dict)  # by far site
-    paths: tuple[Path, ...] = field(init=False)
+    services: Mapping[str, Service] = field(default_factory=dict)
+    paths: tuple[Path, ...] = field(init=False)  # between sites
+    service_paths: tuple[Path, ...] = field(init=False)  # from sites to services
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(self._all_paths()))
+        object.__setattr__(self, "service_paths", tuple(self._all_service_paths()))
+
+    @property
+    def measured_paths(self) -> tuple[Path, ...]:
+        """Every path, between sites and to services."""
+        return self.paths + self.service_paths
 
     def _all_paths(self) -> Iterator[Path]:
         for src in self.sites:
@@ -53,8 +62,16 @@ class Estate:
                     for traffic_class in self.classes:
                         yield Path(src, dst, traffic_class)
 
+    def _all_service_paths(self) -> Iterator[Path]:
+        for service in self.services.values():
+            for src in service.sources:
+                yield Path(src, service.name, service.traffic_class)
+
     def knows(self, path: Path) -> bool:
-        """Whether both sites and the class of `path` are of this estate."""
+        """Whether both ends and the class of `path` are of this estate."""
+        service = self.services.get(path.dst)
+        if service is not None:
+            return path.src in service.sources and path.traffic_class == service.traffic_class
         return (
             path.src in self.sites
             and path.dst in self.sites
@@ -63,7 +80,9 @@ class Estate:
         )
 
     def probe_kind(self, path: Path) -> ProbeKind:
-        """What a path is measured with: as its link says, or else its far site."""
+        """What a path is measured with: as its link says, or else its far site or service."""
+        if path.dst in self.services:
+            return self.services[path.dst].kind
         for link in self.links:
             if link.probe is not None and {link.a, link.b} == {path.src, path.dst}:
                 return link.probe
@@ -75,6 +94,8 @@ class Estate:
         Raises:
             KeyError: a site of the path is not of this estate.
         """
+        if path.dst in self.services:
+            return Scope.SERVICE
         src, dst = self.sites[path.src], self.sites[path.dst]
         if src.region != dst.region:
             return Scope.NATIONAL

@@ -30,6 +30,12 @@ INTERARRIVAL_JITTER: Final = "network.probe.jitter.interarrival"  # gauge, s; RF
 PACKETS: Final = "network.probe.packets"  # sum, {packet}; outcome
 DUPLICATES: Final = "network.probe.packets.duplicate"  # sum, {packet}; RFC 5560
 REORDERED: Final = "network.probe.packets.reordered"  # sum, {packet}; RFC 4737
+RESULTS: Final = "network.probe.results"  # sum, {request}; result: how exchanges ended
+PHASE_DNS: Final = "network.probe.phase.dns"  # exponential histogram, s
+PHASE_CONNECT: Final = "network.probe.phase.connect"  # exponential histogram, s
+PHASE_TLS: Final = "network.probe.phase.tls"  # exponential histogram, s
+PHASE_FIRST_BYTE: Final = "network.probe.phase.first_byte"  # exponential histogram, s
+PHASE_TRANSFER: Final = "network.probe.phase.transfer"  # exponential histogram, s
 BANDWIDTH: Final = "network.path.bandwidth"  # gauge, bit/s
 SLO_EVENTS: Final = "network.probe.slo_events"  # sum, {event}; slo, result=good|bad|unmeasured
 
@@ -42,6 +48,7 @@ CLOCK_ERROR: Final = "netslo.probe.clock.error"  # gauge, s
 LACKS: Final = "netslo.probe.lacks"  # gauge, always 1; notice
 FLOW_RTT: Final = "netslo.probe.flow.rtt"  # gauge, s; path, flow: the median of 10 s
 FLOW_LOSS: Final = "netslo.probe.flow.loss"  # gauge, 1; path, flow: the ratio of 10 s
+CERTIFICATE_EXPIRY: Final = "netslo.probe.certificate.expiry"  # gauge, s of Unix time; path
 NOISE_FLOOR: Final = "netslo.probe.noise_floor"  # gauge, s; quantile: the host's own round trip
 
 # Resource and data-point attributes
@@ -88,6 +95,12 @@ PROM_JITTER: Final = "network_probe_jitter_seconds"
 PROM_PACKETS: Final = "network_probe_packets_total"
 PROM_DUPLICATES: Final = "network_probe_packets_duplicate_total"
 PROM_REORDERED: Final = "network_probe_packets_reordered_total"
+PROM_RESULTS: Final = "network_probe_results_total"
+PROM_PHASE_DNS: Final = "network_probe_phase_dns_seconds"  # native histogram
+PROM_PHASE_CONNECT: Final = "network_probe_phase_connect_seconds"  # native histogram
+PROM_PHASE_TLS: Final = "network_probe_phase_tls_seconds"  # native histogram
+PROM_PHASE_FIRST_BYTE: Final = "network_probe_phase_first_byte_seconds"  # native histogram
+PROM_PHASE_TRANSFER: Final = "network_probe_phase_transfer_seconds"  # native histogram
 PROM_SLO_EVENTS: Final = "slo_events_total"
 PROM_SLO_BAD_EVENTS: Final = "slo_bad_events_total"
 PROM_SLO_BUDGET_EVENTS: Final = "slo_budget_events_total"
@@ -116,6 +129,7 @@ PROM_PROBE_LACKS: Final = "netslo_probe_lacks"
 PROM_PROBE_FLOW_RTT: Final = "netslo_probe_flow_rtt_median_seconds"
 PROM_PROBE_FLOW_LOSS: Final = "netslo_probe_flow_loss_ratio"
 PROM_PROBE_NOISE_FLOOR: Final = "netslo_probe_noise_floor_seconds"
+PROM_PROBE_CERTIFICATE: Final = "netslo_probe_certificate_expiry_timestamp_seconds"
 PROM_PROBE_LAST_WINDOW: Final = "netslo_probe_last_window_timestamp_seconds"
 PROM_PROBE_LATE_ARRIVAL: Final = "netslo_probe_late_arrival_timestamp_seconds"
 PROM_COLLECTOR_REQUESTS: Final = "netslo_collector_requests_total"

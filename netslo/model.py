@@ -26,6 +26,7 @@ class Scope(StrEnum):
     EDGE = "edge"  # an edge site and another site of its region
     REGIONAL = "regional"  # one region, no edge site
     NATIONAL = "national"  # crosses regions
+    SERVICE = "service"  # ends at a service, wherever that stands
 
 
 class ProbeKind(StrEnum):

@@ -19,6 +19,8 @@ from probes.flows import FlowSet
 from probes.names import Addresses, Names
 from probes.outbox import Outbox
 from probes.plan import PathPlan
+from probes.services.engine import ServiceEngine
+from probes.services.plan import ServicePlan
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class ProbeAgent:
 
     Args:
         sites: The sites this process stands at.
-        plans: What to measure; each path starts at one of `sites`.
+        plans: What to measure, between sites and of services; each path starts at one of `sites`.
         collector_url: The collector's base URL, `http://HOST:PORT`.
         spool_dir: Where batches wait for the collector.
         notices: What this host cannot do for a measurement; part of its health.
@@ -48,14 +50,14 @@ class ProbeAgent:
     def __init__(
         self,
         sites: Sequence[str],
-        plans: Iterable[PathPlan],
+        plans: Iterable[PathPlan | ServicePlan],
         collector_url: str,
         spool_dir: pathlib.Path,
         *,
         notices: Sequence[str] = (),
     ) -> None:
         self._sites = tuple(sites)
-        self._plans = tuple(plans)
+        self._plans, self._services = _apart(plans)
         self._collector_url = collector_url
         self._spool_dir = spool_dir
         self._notices = tuple(notices)
@@ -63,26 +65,33 @@ class ProbeAgent:
         self._arrived = asyncio.Event()  # windows to ship, or the end
         self._flows: FlowSet | None = None  # while it runs
         self._names = Names(self._follow)
-        self._heard_s = time.monotonic()  # of an engine
+        self._asking: ServiceEngine | None = None  # while it runs
+        self._heard_s = self._answered_s = time.monotonic()  # of an engine; of that of services
 
     @property
     def measuring(self) -> bool:
         """Whether the engines were heard of lately, as far as there is anything to measure."""
-        silent_s = time.monotonic() - self._heard_s
-        return self._flows is None or not self._plans or silent_s < SILENCE_S
+        now_s = time.monotonic()
+        silent = self._plans and now_s - self._heard_s >= SILENCE_S
+        unasked = self._services and now_s - self._answered_s >= SILENCE_S
+        return self._flows is None or not (silent or unasked)
 
     @property
     def batches_waiting(self) -> int:
         """Batches that the collector has not acknowledged."""
         return sum(outbox.depth for outbox in self._outboxes.values())
 
-    def reload(self, plans: Iterable[PathPlan]) -> None:
+    def reload(self, plans: Iterable[PathPlan | ServicePlan]) -> None:
         """Measure these paths instead, without a pause; in the thread of the loop.
 
         What is the same in both goes on untouched. What is not is retired, and its last window
         is delivered like every other; what is new joins.
         """
-        self._plans = tuple(plans)
+        self._plans, self._services = _apart(plans)
+        for outbox in self._outboxes.values():
+            outbox.health.keep_certificates(plan.key.path.id for plan in self._services)
+        if self._asking is not None:
+            self._asking.arrange(self._services)
         if self._flows is not None:
             self._names.follow(plan.endpoint for plan in self._plans)
             self._flows.arrange(self._plans, self._names.addresses)
@@ -102,7 +111,7 @@ class ProbeAgent:
                 outbox.health.set_notices(self._notices)
             healths = [outbox.health for outbox in self._outboxes.values()]
             # Not the loop's own threads: an engine occupies one for ever.
-            with ThreadPoolExecutor(3, thread_name_prefix="probe") as threads:
+            with ThreadPoolExecutor(4, thread_name_prefix="probe") as threads:
                 async with reporting_noise_floor(healths), asyncio.TaskGroup() as tasks:
                     await self._work(tasks, threads, stop, on_ready)
             await asyncio.gather(*(x.deliverer.drain(DRAIN_S) for x in self._outboxes.values()))
@@ -125,13 +134,16 @@ class ProbeAgent:
         flows = FlowSet(lambda reports: _post(loop, self._take_in, reports))
         flows.arrange(self._plans, self._names.addresses)
         self._flows = flows
+        asking = ServiceEngine(lambda reports: _post(loop, self._take_answers, reports))
+        asking.arrange(self._services)
+        self._asking = asking
         tasks.create_task(self._ship(threads, ended))
         for outbox in self._outboxes.values():
             tasks.create_task(outbox.deliverer.run(ended))
         looking = tasks.create_task(self._look_on(flows))
         measuring = [
             loop.run_in_executor(threads, partial(engine.run, until_stopped=True))
-            for engine in flows.engines
+            for engine in (*flows.engines, asking)
         ]
         try:
             if on_ready is not None:
@@ -143,7 +155,9 @@ class ProbeAgent:
             looking.cancel()
             await self._names.close()
             self._flows = None
+            self._asking = None
             flows.stop()
+            asking.stop()
             await asyncio.wait(measuring)
             ended.set()
             self._arrived.set()
@@ -169,8 +183,15 @@ class ProbeAgent:
                     own = [each for each in figures if each.path.startswith(f"{site}:")]
                     outbox.health.set_flows(own)
 
+    def _take_answers(self, reports: Mapping[str, Report]) -> None:
+        self._answered_s = time.monotonic()
+        self._gather(reports)
+
     def _take_in(self, reports: Mapping[str, Report]) -> None:
         self._heard_s = time.monotonic()
+        self._gather(reports)
+
+    def _gather(self, reports: Mapping[str, Report]) -> None:
         for site, report in reports.items():
             self._outboxes[site].take_in(report)
             if report.windows:
@@ -190,6 +211,17 @@ class ProbeAgent:
                 windows = outbox.take_windows()
                 if windows:
                     await loop.run_in_executor(threads, outbox.put, windows)
+
+
+def _apart(
+    plans: Iterable[PathPlan | ServicePlan],
+) -> tuple[tuple[PathPlan, ...], tuple[ServicePlan, ...]]:
+    """Part the plans of paths between sites from those of services."""
+    every = tuple(plans)
+    return (
+        tuple(plan for plan in every if isinstance(plan, PathPlan)),
+        tuple(plan for plan in every if isinstance(plan, ServicePlan)),
+    )
 
 
 def _post(

@@ -59,12 +59,13 @@ class Report:
     lateness_s: array[float] = field(default_factory=lambda: array("d"))  # of each packet sent
     discarded: Counter[str] = field(default_factory=Counter)
     clock: ClockState | None = None  # if it was read anew
+    certificates: dict[str, float] = field(default_factory=dict)  # expiry, Unix s, by path
 
     def take(self) -> Report:
         """Return what has gathered, and begin anew."""
-        taken = Report(self.windows, self.lateness_s, self.discarded, self.clock)
+        taken = Report(self.windows, self.lateness_s, self.discarded, self.clock, self.certificates)
         self.windows, self.lateness_s, self.discarded = [], array("d"), Counter()
-        self.clock = None
+        self.clock, self.certificates = None, {}
         return taken
 
 

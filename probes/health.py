@@ -36,6 +36,7 @@ POST_TIMEOUT_S: Final = 2.0
 _LATENESS_MAX: Final = 1000  # values counted at a time: the SDK takes microseconds for each
 
 FLOWS_MAX: Final = 256  # of one site, in its health
+CERTIFICATES_MAX: Final = 256  # of one site; of more, those that expire first
 
 _ATTR_REASON: Final = "reason"
 _ATTR_NOTICE: Final = "notice"
@@ -99,6 +100,13 @@ class ProbeHealth:
         meter.create_observable_gauge(
             metrics.FLOW_LOSS, [self._observe_flow_loss], "1", "Loss ratio of a path's flow"
         )
+        self._certificates: dict[str, float] = {}  # by path
+        meter.create_observable_gauge(
+            metrics.CERTIFICATE_EXPIRY,
+            [self._observe_certificates],
+            "s",
+            "When the certificate of a service expires, Unix time",
+        )
         self._floor_s: dict[str, float] = {}  # by quantile
         meter.create_observable_gauge(
             metrics.SPOOL_BATCHES, [self._observe_spool], "{batch}", "Batches waiting for delivery"
@@ -145,6 +153,15 @@ class ProbeHealth:
         """State the host's own round trip by quantile, seconds; None where it is not known."""
         self._floor_s = {q: value_s for q, value_s in quantiles.items() if value_s is not None}
 
+    def note_certificates(self, expires_s: Mapping[str, float]) -> None:
+        """State when the certificates of services expire, Unix time by path; others stay."""
+        self._certificates = {**self._certificates, **expires_s}
+
+    def keep_certificates(self, paths: Iterable[str]) -> None:
+        """Forget the certificates of any other paths than these."""
+        kept = set(paths)
+        self._certificates = {p: s for p, s in self._certificates.items() if p in kept}
+
     def count_discarded(self, reason: str, packets: int = 1) -> None:
         """Count packets that arrived and could not be used; `reason` is one of a few."""
         self._discarded.add(packets, {_ATTR_REASON: reason})
@@ -190,6 +207,10 @@ class ProbeHealth:
 
     def _observe_clock(self, _options: CallbackOptions) -> Iterable[Observation]:
         return () if self._clock_error_s is None else (Observation(self._clock_error_s),)
+
+    def _observe_certificates(self, _options: CallbackOptions) -> Iterable[Observation]:
+        found = sorted(self._certificates.items(), key=lambda item: item[1])[:CERTIFICATES_MAX]
+        return [Observation(expires_s, {_ATTR_PATH: path}) for path, expires_s in found]
 
     def _observe_floor(self, _options: CallbackOptions) -> Iterable[Observation]:
         return [

@@ -41,6 +41,8 @@ class Outbox:
             self.health.record_lateness(report.lateness_s)
         if report.clock is not None:
             self.health.set_clock_error(report.clock.error_s_max)
+        if report.certificates:
+            self.health.note_certificates(report.certificates)
         for reason, packets in report.discarded.items():
             self.health.count_discarded(reason, packets)
 

@@ -55,7 +55,7 @@ def open_probe_socket(target: SocketAddress, dscp: int) -> socket.socket:
     """
     sock = _udp_socket(target.family)
     try:
-        _set_traffic_class(sock, dscp << 2)
+        set_traffic_class(sock, dscp << 2)
         sock.connect(target.sockaddr)
     except OSError:
         sock.close()
@@ -71,7 +71,7 @@ def open_shared_socket(family: int, dscp: int) -> socket.socket:
     """
     sock = _udp_socket(family)
     try:
-        _set_traffic_class(sock, dscp << 2)
+        set_traffic_class(sock, dscp << 2)
         _enlarge(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
@@ -167,7 +167,8 @@ def _enlarge(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, SHARED_RECEIVE_BUFFER)
 
 
-def _set_traffic_class(sock: socket.socket, octet: int) -> None:
+def set_traffic_class(sock: socket.socket, octet: int) -> None:
+    """Let all that a socket sends carry an octet of DSCP and ECN."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, octet)
     else:

@@ -149,11 +149,12 @@ class IndicatorReader:
         if selector is None:
             return PathSelector()
         estate, before = self.estate, len(place.problems)
-        known_paths = {path.id for path in estate.paths}
+        known_paths = {path.id for path in estate.measured_paths}
         _expect_known(selector.scope, [s.value for s in Scope], "scope", place.at("scope"))
         _expect_known(selector.traffic_class, estate.classes, "class", place.at("class"))
         _expect_known(selector.src_site, estate.sites, "site", place.at("src_site"))
-        _expect_known(selector.dst_site, estate.sites, "site", place.at("dst_site"))
+        ends = [*estate.sites, *estate.services]
+        _expect_known(selector.dst_site, ends, "site or service", place.at("dst_site"))
         for name in sorted(set(selector.path) - known_paths):
             place.at("path").report(name, "must be a path of the estate, as src:dst/class")
         if len(place.problems) > before:
@@ -165,7 +166,7 @@ class IndicatorReader:
             destinations=frozenset(selector.dst_site),
             paths=frozenset(Path.parse(name) for name in selector.path),
         )
-        if not any(found.matches(path, estate) for path in estate.paths):
+        if not any(found.matches(path, estate) for path in estate.measured_paths):
             place.report("", "selects no path of the estate")
         return found
 

@@ -32,7 +32,11 @@ class Indicator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PathSelector:
-    """The paths an objective is about: every field must match; an empty one matches all."""
+    """The paths an objective is about: every field must match; an empty one matches all.
+
+    A path to a service is never meant by accident: its scope, the service or the path itself must
+    be named, for a limit on round trips says nothing of what a web server may take.
+    """
 
     scopes: frozenset[Scope] = frozenset()
     classes: frozenset[str] = frozenset()
@@ -47,8 +51,13 @@ class PathSelector:
             and _admits(self.sources, path.src)
             and _admits(self.destinations, path.dst)
             and _admits(self.paths, path)
-            and _admits(self.scopes, estate.scope(path))
+            and self._admits_scope(estate.scope(path), path)
         )
+
+    def _admits_scope(self, scope: Scope, path: Path) -> bool:
+        if scope is Scope.SERVICE and not self.scopes:
+            return path.dst in self.destinations or path in self.paths
+        return _admits(self.scopes, scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +147,14 @@ class Objective:
 
     def paths(self, estate: Estate) -> tuple[Path, ...]:
         """Return the paths covered, in the estate's order."""
-        return tuple(path for path in estate.paths if self.selector.matches(path, estate))
+        return tuple(path for path in estate.measured_paths if self.selector.matches(path, estate))
 
 
 def thresholds_by_path(
     objectives: Iterable[Objective], estate: Estate
 ) -> dict[Path, tuple[SloThreshold, ...]]:
     """Return what the prober of each path counts; a path without objectives has none."""
-    found: dict[Path, list[SloThreshold]] = {path: [] for path in estate.paths}
+    found: dict[Path, list[SloThreshold]] = {path: [] for path in estate.measured_paths}
     for objective in objectives:
         threshold = objective.threshold
         if threshold is not None:

@@ -46,6 +46,17 @@ _NAMES: Final = {
         metrics.PROM_REORDERING_EXTENT,
         "How many answers too late a reordered one came (RFC 4737)",
     ),
+    metrics.PHASE_DNS: (metrics.PROM_PHASE_DNS, "Part of a request: the name's addresses"),
+    metrics.PHASE_CONNECT: (metrics.PROM_PHASE_CONNECT, "Part of a request: TCP's handshake"),
+    metrics.PHASE_TLS: (metrics.PROM_PHASE_TLS, "Part of a request: TLS' handshake"),
+    metrics.PHASE_FIRST_BYTE: (
+        metrics.PROM_PHASE_FIRST_BYTE,
+        "Part of a request: from its sending to the first octet of the answer",
+    ),
+    metrics.PHASE_TRANSFER: (
+        metrics.PROM_PHASE_TRANSFER,
+        "Part of a request: from the first octet of the answer to the last",
+    ),
 }
 
 

@@ -35,6 +35,7 @@ from netslo import metrics
 from netslo.estate import Estate
 from netslo.metrics import JITTER, RTT
 from netslo.model import Outcome
+from netslo.service import SERVICE_KINDS
 from netslo.units import format_duration
 
 _HORIZONS: Final = tuple(h for h in HORIZONS if h.length_s in (300, 3600))
@@ -210,6 +211,8 @@ def _add_counts(
     """
     for metric, family in families.items():
         attribute, values = COUNTS[metric]
+        if metric == metrics.RESULTS and window.key.probe not in SERVICE_KINDS:
+            continue
         for what in values or ("",):
             for direction in DIRECTIONS if metric in DIRECTED else ("",):
                 count = window.counts[CountKey(metric, what, direction)]

@@ -39,6 +39,10 @@ def count_families() -> dict[str, CounterMetricFamily]:
             metrics.PROM_TTL_CHANGES,
             "How often the TTL at arrival changed: the path has another length",
         ),
+        metrics.RESULTS: (
+            metrics.PROM_RESULTS,
+            "Requests to a service, by how they ended; all but ok are lost",
+        ),
     }
     return {
         metric: CounterMetricFamily(name, text, labels=[*_PATH_LABELS, *_count_labels(metric)])
@@ -180,6 +184,11 @@ def health_families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
             metrics.PROM_PROBE_CLOCK_ERROR,
             "Largest error of the wall clock",
             labels=_PROBE_LABELS,
+        ),
+        metrics.CERTIFICATE_EXPIRY: GaugeMetricFamily(
+            metrics.PROM_PROBE_CERTIFICATE,
+            "When the certificate of a service expires, as it was last seen from a site",
+            labels=[*_PROBE_LABELS, *LABELS[metrics.CERTIFICATE_EXPIRY]],
         ),
         metrics.NOISE_FLOOR: GaugeMetricFamily(
             metrics.PROM_PROBE_NOISE_FLOOR,

@@ -16,6 +16,7 @@ from analytics.streams import Gauge, Streams
 from analytics.windows import SeriesKey
 from netslo.metrics import (
     ATTR_QUANTILE,
+    CERTIFICATE_EXPIRY,
     CLOCK_ERROR,
     DISCARDED,
     FLOW_LOSS,
@@ -36,8 +37,9 @@ LABELS: Final = {  # of an instrument, beside the probe's own
     NOISE_FLOOR: (ATTR_QUANTILE,),
     FLOW_RTT: ("path", "flow"),
     FLOW_LOSS: ("path", "flow"),
+    CERTIFICATE_EXPIRY: ("path",),
 }
-_OF_FLOWS: Final = (FLOW_RTT, FLOW_LOSS)
+_OF_FLOWS: Final = (FLOW_RTT, FLOW_LOSS, CERTIFICATE_EXPIRY)  # and of paths, which come and go too
 
 Instrument = tuple[str, ...]  # the metric's name, and the values of its labels
 

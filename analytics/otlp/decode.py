@@ -59,6 +59,7 @@ _HEALTH: Final = frozenset(
         metrics.FLOW_RTT,
         metrics.FLOW_LOSS,
         metrics.NOISE_FLOOR,
+        metrics.CERTIFICATE_EXPIRY,
     }
 )
 

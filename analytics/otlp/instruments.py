@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from analytics.streams import Gauge
-from analytics.windows import TRANSITION_NAMES, WITHHELD_REASONS
+from analytics.windows import PHASES, TRANSITION_NAMES, WITHHELD_REASONS
 from netslo import metrics
+from netslo.service import ServiceResult
 
 HISTOGRAM: Final = "exponential_histogram"
 SUM: Final = "sum"
@@ -40,6 +41,8 @@ INSTRUMENTS: Final = {
     metrics.LOSS_PERIOD: Instrument(HISTOGRAM, PACKETS),
     metrics.LOSS_DISTANCE: Instrument(HISTOGRAM, PACKETS),
     metrics.REORDERING_EXTENT: Instrument(HISTOGRAM, PACKETS),
+    **{name: Instrument(HISTOGRAM, SECONDS) for name in PHASES.values()},
+    metrics.RESULTS: Instrument(SUM, "{request}"),
     metrics.PACKETS: Instrument(SUM, PACKETS),
     metrics.DUPLICATES: Instrument(SUM, PACKETS),
     metrics.REORDERED: Instrument(SUM, PACKETS),
@@ -76,6 +79,7 @@ COUNTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     metrics.WITHHELD_DELAYS: (metrics.ATTR_REASON, WITHHELD_REASONS),
     metrics.REMARKED: (metrics.ATTR_DSCP, tuple(str(dscp) for dscp in range(64))),
     metrics.TTL_CHANGES: ("", ()),
+    metrics.RESULTS: (metrics.ATTR_RESULT, tuple(result.value for result in ServiceResult)),
 }
 
 GAUGES: Final = {

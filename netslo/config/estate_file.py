@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from netslo.config.validation import problem_at, validate
-from netslo.config.yaml_lines import Document, Location, load_documents
+from netslo.config.fields import Duration, Model, Name, Rate
+from netslo.config.services_file import ServiceModel, new_service, service_problems
+from netslo.config.validation import problem_at, validate, values
+from netslo.config.yaml_lines import Document, load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.estate import Estate, Link, ProbingPlan
-from netslo.model import Endpoint, ProbeKind, Site, Tier, TrafficClass, is_name
-from netslo.model import Location as Place
-from netslo.units import parse_duration, parse_rate
+from netslo.model import Endpoint, Location, ProbeKind, Site, Tier, TrafficClass
 
 FILE_NAME: Final = "estate.yaml"
 INTERVAL_S_MIN: Final = 0.001
 SITES_MAX: Final = 1000
+SERVICES_MAX: Final = 1000
 SOURCE_PORTS_MAX: Final = 16
 _PORT_MAX: Final = 65_535
 _WANTS_PORT: Final = "must be HOST:PORT or [IPv6]:PORT, with a port from 1 to 65535"
 _KINDS: Final = (ProbeKind.STAMP.value, ProbeKind.ICMP.value)
-
-
-def _name(text: str) -> str:
-    if not is_name(text):
-        raise ValueError("must be a name: a to z, digits and hyphens, a letter first, at most 63")
-    return text
-
-
-def _converted(convert: Callable[[str], Any]) -> BeforeValidator:
-    """Read a text with a unit; a bare number is refused, since its unit would be a guess."""
-
-    def read(value: object) -> Any:
-        if not isinstance(value, str):
-            raise ValueError("must be a text with a unit")  # noqa: TRY004 - Pydantic's protocol
-        return convert(value)
-
-    return BeforeValidator(read)
 
 
 def _kind(value: object) -> ProbeKind:
@@ -83,45 +67,36 @@ def _has_no_port(text: str) -> bool:
     return bool(text) and (":" not in text or text.endswith("]"))
 
 
-Name = Annotated[str, AfterValidator(_name)]
-Duration = Annotated[float, _converted(parse_duration)]
-Rate = Annotated[float, _converted(parse_rate)]
 Address = Annotated[Endpoint, BeforeValidator(_endpoint)]
 Kind = Annotated[ProbeKind, BeforeValidator(_kind)]
 KeyFile = Annotated[str, AfterValidator(_key_file)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", arbitrary_types_allowed=True
-    )
-
-
-class _Class(_Model):
+class _Class(Model):
     name: Name
     dscp: int = Field(ge=0, le=63)
 
 
-class _Probing(_Model):
+class _Probing(Model):
     interval: Duration = Field(ge=INTERVAL_S_MIN)
     timeout: Duration = Field(le=60.0)
     source_ports: Annotated[int, Field(ge=1, le=SOURCE_PORTS_MAX)] | None = None
 
 
-class _Authentication(_Model):
+class _Authentication(Model):
     key_file: KeyFile
 
 
-class _SiteAuthentication(_Model):
+class _SiteAuthentication(Model):
     key_file: KeyFile | None  # None: written as none
 
 
-class _Location(_Model):
+class _Location(Model):
     lat: float = Field(ge=-90, le=90)
     lon: float = Field(ge=-180, le=180)
 
 
-class _Site(_Model):
+class _Site(Model):
     name: Name
     tier: Annotated[Tier, Field(strict=False)]
     region: Name
@@ -132,14 +107,14 @@ class _Site(_Model):
     authentication: Annotated[_SiteAuthentication | None, BeforeValidator(_authentication)] = None
 
 
-class _Link(_Model):
+class _Link(Model):
     between: Annotated[list[Name], Field(min_length=2, max_length=2)]
     capacity: Rate
     cost_per_gigabyte: float = Field(ge=0, allow_inf_nan=False)
     probe: Kind | None = None
 
 
-class _File(_Model):
+class _File(Model):
     version: int = Field(ge=1, le=1)
     name: Name
     currency: str = Field(pattern=r"^[A-Z]{3}$")
@@ -147,7 +122,10 @@ class _File(_Model):
     probing: _Probing
     authentication: _Authentication | None = None
     sites: Annotated[list[_Site], Field(min_length=2, max_length=SITES_MAX)]
-    links: list[_Link] = []
+    links: list[_Link] = Field(default_factory=list)
+    services: Annotated[list[ServiceModel], Field(max_length=SERVICES_MAX)] = Field(
+        default_factory=list
+    )
 
 
 def load_estate(directory: pathlib.Path) -> Estate:
@@ -179,7 +157,7 @@ def _estate(content: _File, directory: pathlib.Path) -> Estate:
             tier=site.tier,
             region=site.region,
             residency_zone=site.residency_zone,
-            location=Place(site.location.lat, site.location.lon),
+            location=Location(site.location.lat, site.location.lon),
             addresses=tuple(site.addresses),
         )
         for site in content.sites
@@ -204,6 +182,10 @@ def _estate(content: _File, directory: pathlib.Path) -> Estate:
         ),
         probes={site.name: site.probe for site in content.sites},
         key_files=dict(_key_files(content, directory)),
+        services={
+            each.name: new_service(each, [site.name for site in content.sites], directory)
+            for each in content.services
+        },
     )
 
 
@@ -224,11 +206,13 @@ def _relations(document: Document) -> Iterator[Problem]:
     yield from _ports(document)
     yield from _needless_keys(document)
     yield from _links(document)
+    yield from _repeated(document, "services", "name")
+    yield from service_problems(document)
 
 
 def _repeated(document: Document, section: str, key: str) -> Iterator[Problem]:
     seen: dict[Any, int] = {}
-    for location, value in _values(document, section, key):
+    for location, value in values(document, section, key):
         line = document.line(location)
         if value in seen:
             yield problem_at(document, location, value, f"is already used on line {seen[value]}")
@@ -237,7 +221,7 @@ def _repeated(document: Document, section: str, key: str) -> Iterator[Problem]:
 
 def _addresses(document: Document) -> Iterator[Problem]:
     seen: dict[str, int] = {}
-    for location, addresses in _values(document, "sites", "addresses", of=list):
+    for location, addresses in values(document, "sites", "addresses", of=list):
         for i, address in enumerate(addresses):
             place = (*location, i)
             if isinstance(address, str) and address in seen:
@@ -248,25 +232,25 @@ def _addresses(document: Document) -> Iterator[Problem]:
 
 def _ports(document: Document) -> Iterator[Problem]:
     """Find addresses without a port where a reflector must have one."""
-    echoing = {place[1] for place, kind in _values(document, "sites", "probe") if kind == "icmp"}
-    for location, addresses in _values(document, "sites", "addresses", of=list):
+    echoing = {place[1] for place, kind in values(document, "sites", "probe") if kind == "icmp"}
+    for location, addresses in values(document, "sites", "addresses", of=list):
         for i, address in enumerate(addresses):
             if location[1] not in echoing and isinstance(address, str) and _has_no_port(address):
                 yield problem_at(document, (*location, i), address, _WANTS_PORT)
 
 
 def _needless_keys(document: Document) -> Iterator[Problem]:
-    echoing = {place[1] for place, kind in _values(document, "sites", "probe") if kind == "icmp"}
-    for location, _ in _values(document, "sites", "authentication", of=dict):
+    echoing = {place[1] for place, kind in values(document, "sites", "probe") if kind == "icmp"}
+    for location, _ in values(document, "sites", "authentication", of=dict):
         if location[1] in echoing:
             expected = "is of no use to a site that is probed by ICMP, which has no keys"
             yield problem_at(document, location, "", expected)
 
 
 def _links(document: Document) -> Iterator[Problem]:
-    known = {value for _, value in _values(document, "sites", "name")}
+    known = {value for _, value in values(document, "sites", "name")}
     seen: dict[frozenset[str], int] = {}
-    for location, ends in _values(document, "links", "between", of=list):
+    for location, ends in values(document, "links", "between", of=list):
         for i, end in enumerate(ends):
             if isinstance(end, str) and end not in known:
                 expected = f"is no site; known are {', '.join(sorted(map(str, known)))}"
@@ -280,15 +264,3 @@ def _links(document: Document) -> Iterator[Problem]:
             expected = f"is the same link as on line {seen[pair]}"
             yield problem_at(document, location, " - ".join(ends), expected)
         seen.setdefault(pair, document.line(location))
-
-
-def _values(
-    document: Document, section: str, key: str, of: type | None = None
-) -> Iterator[tuple[Location, Any]]:
-    """Yield the value of `key` in each entry of a list, with its place, if the shape is right."""
-    entries = document.data.get(section) if isinstance(document.data, dict) else None
-    for i, entry in enumerate(entries if isinstance(entries, Sequence) else ()):
-        value = entry.get(key) if isinstance(entry, dict) else None
-        wanted = isinstance(value, of) if of else isinstance(value, str | int)
-        if wanted:
-            yield (section, i, key), value

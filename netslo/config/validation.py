@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -47,6 +47,18 @@ def problem_at(document: Document, location: Location, value: object, expected: 
     """Return a fault of one part of a document; a value of "" means that there is none."""
     field = ".".join(str(part) for part in location)
     return Problem(str(document.file), document.line(location), field, _show(value), expected)
+
+
+def values(
+    document: Document, section: str, key: str, of: type | None = None
+) -> Iterator[tuple[Location, Any]]:
+    """Yield the value of `key` in each entry of a list, with its place, if the shape is right."""
+    entries = document.data.get(section) if isinstance(document.data, dict) else None
+    for i, entry in enumerate(entries if isinstance(entries, Sequence) else ()):
+        value = entry.get(key) if isinstance(entry, dict) else None
+        wanted = isinstance(value, of) if of else isinstance(value, str | int)
+        if wanted:
+            yield (section, i, key), value
 
 
 def _problem(

@@ -50,7 +50,7 @@ def check_paths(paths: Sequence[str], estate: Estate) -> None:
     """See that these are paths of the estate."""
     from netslo.errors import ConfigurationError
 
-    known = {path.id for path in estate.paths}
+    known = {path.id for path in estate.measured_paths}
     for text in paths:
         if text not in known:
             raise ConfigurationError(

@@ -12,8 +12,8 @@ from netslo.config.options import DATA_DIR, SPOOL_DIR, config_option, directory_
 from netslo.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from netslo.app.parts.probes import Plan
     from netslo.estate import Estate
-    from probes.plan import PathPlan
 
 
 @click.command()
@@ -56,7 +56,7 @@ def probe(
     from netslo.config.estate_file import load_estate
     from slo.spec import load_objectives, thresholds_by_path
 
-    def plan() -> tuple[PathPlan, ...]:
+    def plan() -> tuple[Plan, ...]:
         estate = load_estate(config_dir)
         check_sites(estate, sites)
         thresholds = thresholds_by_path(load_objectives(config_dir, estate), estate)

@@ -13,6 +13,9 @@ from netslo.model import Endpoint, Path, ProbeKind, SloThreshold
 from probes.abilities import lacking
 from probes.agent import ProbeAgent
 from probes.plan import PathPlan, plan_paths
+from probes.services.plan import ServicePlan, plan_services
+
+Plan = PathPlan | ServicePlan
 
 
 def plan_estate(
@@ -20,22 +23,23 @@ def plan_estate(
     sites: Sequence[str],
     thresholds: Mapping[Path, tuple[SloThreshold, ...]],
     endpoints: Mapping[Path, Endpoint],
-) -> tuple[PathPlan, ...]:
-    """Plan every path that starts at one of `sites`, and read the keys for it.
+) -> tuple[Plan, ...]:
+    """Plan every path that starts at one of `sites`, and read the keys and certificates for it.
 
     A path is probed at its far site's first address, unless `endpoints` gives another.
 
     Raises:
-        ConfigurationError: a key file is no good.
+        ConfigurationError: a file of keys or certificates is no good.
     """
     far = {path.dst for path in estate.paths if path.src in sites}
     keys = read_keys({file for site, file in estate.key_files.items() if site in far})
-    return plan_paths(estate, sites, thresholds, endpoints, keys)
+    between = plan_paths(estate, sites, thresholds, endpoints, keys)
+    return (*between, *plan_services(estate, sites, thresholds))
 
 
 def new_agent(
     sites: Sequence[str],
-    plans: Sequence[PathPlan],
+    plans: Sequence[Plan],
     collector_url: str,
     spool_dir: pathlib.Path,
     say: Callable[[str], None],
@@ -49,7 +53,7 @@ def new_agent(
 
 def probes_part(
     link: Link,
-    plans: Sequence[PathPlan],
+    plans: Sequence[Plan],
     sites: Sequence[str],
     collector_url: str,
     spool_dir: pathlib.Path,
@@ -63,7 +67,7 @@ def probes_part(
         loop, stop = asyncio.get_running_loop(), link.stop_event()
         agent = new_agent(sites, plans, collector_url, spool_dir, lambda _: None)
 
-        def reload(request: tuple[str, Sequence[PathPlan]]) -> None:
+        def reload(request: tuple[str, Sequence[Plan]]) -> None:
             loop.call_soon_threadsafe(agent.reload, request[1])
 
         def ready() -> None:

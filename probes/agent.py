@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from netslo.model import Endpoint
 from probes.channel import Report
+from probes.engines import MeasuringEngine
 from probes.floor_report import reporting_noise_floor
 from probes.flows import FlowSet
 from probes.names import Addresses, Names
@@ -141,9 +142,10 @@ class ProbeAgent:
         for outbox in self._outboxes.values():
             tasks.create_task(outbox.deliverer.run(ended))
         looking = tasks.create_task(self._look_on(flows))
+        engines: list[MeasuringEngine | ServiceEngine] = [*flows.engines, asking]
         measuring = [
             loop.run_in_executor(threads, partial(engine.run, until_stopped=True))
-            for engine in (*flows.engines, asking)
+            for engine in engines
         ]
         try:
             if on_ready is not None:

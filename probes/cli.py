@@ -15,6 +15,7 @@ import click
 from netslo.config.options import file_option, json_option
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.units import DURATION_S_MAX, parse_duration
+from probes.services.cli import COMMANDS
 
 if TYPE_CHECKING:
     import pathlib
@@ -123,6 +124,10 @@ def _every_address() -> list[str]:
 @click.group()
 def measure() -> None:
     """Measure a target once, from the shell."""
+
+
+for _command in COMMANDS:
+    measure.add_command(_command)
 
 
 @measure.command()

@@ -118,7 +118,9 @@ def _print_one(measurement: Measurement, floor: NoiseFloor | None) -> bool:
 
 
 def _print_distributions(shape: dict[str, Any], unit: TimeUnit) -> bool:
-    table = _table("", f"round trip, {unit.name}", "95 % interval", f"delay variation, {unit.name}")
+    table = new_table(
+        "", f"round trip, {unit.name}", "95 % interval", f"delay variation, {unit.name}"
+    )
     variation = shape["jitter"]["pdv"]["quantiles"]
     could = shape["could_be_floor"]
     table.add_row("min", unit.format(shape["rtt"]["min"]) + _pad(could, None), "", "")
@@ -127,7 +129,7 @@ def _print_distributions(shape: dict[str, Any], unit: TimeUnit) -> bool:
         value = unit.format(figure["value"]) + _pad(could, q)
         table.add_row(_percentile(q), value, f"{low} to {high}", unit.format(variation[q]["value"]))
     table.add_row("max", unit.format(shape["rtt"]["max"]) + _pad(could, None), "", "")
-    _print(table)
+    print_table(table)
     jitter = shape["jitter"]["rfc3550"]
     several = len(shape["flows"]) > 1
     said = "by flow only (--json)" if several else f"{unit.format(jitter)} {unit.name}"
@@ -160,14 +162,14 @@ def _print_flows(measurement: Measurement, unit: TimeUnit) -> None:
     if len(measurement.flows) == 1:
         return
     names = [f"{_percentile(q)}, {unit.name}" for q in _FLOW_SHOWN]
-    table = _table("source port", "due", "answered", "loss", *names, f"max, {unit.name}")
+    table = new_table("source port", "due", "answered", "loss", *names, f"max, {unit.name}")
     for flow in measurement.flows:
         packets, rtt = flow.total.packets, flow.to_json()["rtt"]
-        figures = [_figure(rtt["quantiles"][q], unit) for q in _FLOW_SHOWN]
+        figures = [write_figure(rtt["quantiles"][q], unit) for q in _FLOW_SHOWN]
         port = "-" if flow.source_port is None else str(flow.source_port)
         counts = (str(packets.due), str(packets.answered), _loss(packets))
         table.add_row(port, *counts, *figures, unit.format(rtt["max"]))
-    _print(table)
+    print_table(table)
 
 
 def _print_quality(measurement: Measurement) -> None:
@@ -193,16 +195,16 @@ def _print_many(targets: Sequence[Measurement], floor: NoiseFloor | None) -> boo
     known = [s["rtt"]["quantiles"]["0.5"]["value"] for s in shapes]
     unit = time_unit(max((value for value in known if value is not None), default=None))
     names = [f"{_percentile(q)}, {unit.name}" for q in _SHOWN]
-    table = _table("target", "due", "answered", "loss", *names, f"max, {unit.name}", "class")
+    table = new_table("target", "due", "answered", "loss", *names, f"max, {unit.name}", "class")
     marked = False
     for measurement, shape in zip(targets, shapes, strict=True):
         packets, rtt, could = measurement.total.packets, shape["rtt"], shape["could_be_floor"]
         marked = marked or any(could.values())
-        figures = [_figure(rtt["quantiles"][q], unit) + _MARK * bool(could[q]) for q in _SHOWN]
+        figures = [write_figure(rtt["quantiles"][q], unit) + _MARK * bool(could[q]) for q in _SHOWN]
         counts = (str(packets.due), str(packets.answered), _loss(packets))
         last = (unit.format(rtt["max"]), shape["rtt_quality"] or "-")
         table.add_row(escape(_who(measurement)), *counts, *figures, *last)
-    _print(table)
+    print_table(table)
     for measurement in targets:
         if len(measurement.flows) > 1:
             click.echo(f"\n{_who(measurement)}")
@@ -218,7 +220,7 @@ def _who(measurement: Measurement) -> str:
     return name if name == address else f"{name} ({address})"
 
 
-def _figure(figure: dict[str, float | None], unit: TimeUnit) -> str:
+def write_figure(figure: dict[str, float | None], unit: TimeUnit) -> str:
     """Write a percentile; where too few packets bound it from above, what it is at least."""
     if figure["high"] is not None or figure["low"] is None:
         return unit.format(figure["value"] if figure["high"] is not None else None)
@@ -245,14 +247,15 @@ def _print_floor(floor: NoiseFloor | None, *, marked: bool) -> None:
         click.echo("* less than three times that floor: this host may explain it, not the network")
 
 
-def _table(*headings: str) -> Table:
+def new_table(*headings: str) -> Table:
+    """Return a table without lines, whose figures stand to the right."""
     table = Table(*headings, box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     return table
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
     """Print in full; on a terminal too narrow for it lines are broken, but no figure is cut."""
     needed = Console(width=_UNLIMITED).measure(table).maximum
     console = Console(highlight=False)

@@ -123,9 +123,7 @@ class _File(Model):
     authentication: _Authentication | None = None
     sites: Annotated[list[_Site], Field(min_length=2, max_length=SITES_MAX)]
     links: list[_Link] = Field(default_factory=list)
-    services: Annotated[list[ServiceModel], Field(max_length=SERVICES_MAX)] = Field(
-        default_factory=list
-    )
+    services: list[ServiceModel] = Field(default_factory=list, max_length=SERVICES_MAX)
 
 
 def load_estate(directory: pathlib.Path) -> Estate:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from netslo.config.fields import Duration, Model, Name
-from netslo.config.validation import problem_at, values
+from netslo.config.validation import problem_at, problems_from, values
 from netslo.config.yaml_lines import Document
-from netslo.errors import Problem
-from netslo.model import is_name
+from netslo.errors import ConfigurationError, Problem
+from netslo.model import ProbeKind, is_name
 from netslo.service import (
     BODY_MAX,
     DEFAULT_PORTS,
@@ -302,3 +302,30 @@ def service_problems(document: Document) -> Iterator[Problem]:
 
 def _listed(names: set[Any]) -> str:
     return ", ".join(sorted(map(str, names)))
+
+
+def request_from(kind: ProbeKind, fields: Mapping[str, object]) -> Request:
+    """Return what the fields of a service, as the file would have them, ask for.
+
+    Raises:
+        ConfigurationError: with every fault of them.
+    """
+    model, document = _MODELS[kind], Document(pathlib.Path(), dict(fields), {}, {})
+    try:
+        return model.model_validate(document.data).request()
+    except ValidationError as error:
+        found = problems_from(error, document, model)
+        raise ConfigurationError("\n".join(_without_file(each) for each in found)) from error
+
+
+def _without_file(problem: Problem) -> str:
+    what = " = ".join(part for part in (problem.field, problem.value) if part)
+    return f"{what}: {problem.expected}" if what else problem.expected
+
+
+_MODELS: Final[Mapping[ProbeKind, type[_Tcp | _Tls | _Http | _Dns]]] = {
+    ProbeKind.TCP: _Tcp,
+    ProbeKind.TLS: _Tls,
+    ProbeKind.HTTP: _Http,
+    ProbeKind.DNS: _Dns,
+}

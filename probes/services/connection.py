@@ -7,8 +7,8 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable
+from typing import Final, Self, TypeVar
 
 from netslo.service import Phase, ServiceResult, Transport, Where
 from probes.address import SocketAddress
@@ -34,7 +34,6 @@ _SAID: Final = {
     errno.ENOPROTOOPT: ServiceResult.UNREACHABLE,
     errno.EPROTO: ServiceResult.UNREACHABLE,
     errno.ETIMEDOUT: ServiceResult.TIMEOUT,
-    errno.ECONNABORTED: ServiceResult.RESET,
 }
 _AT_ONCE: Final = frozenset({errno.ECONNREFUSED, errno.ECONNRESET})  # loopback answers at once
 
@@ -51,7 +50,7 @@ class Connection:
         self._tls: TlsClient | None = None
         self.received = 0
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -200,7 +199,11 @@ async def _establish(sock: socket.socket, address: SocketAddress) -> None:
 async def _writable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
-    settle: Callable[[], None] = lambda: future.done() or future.set_result(None)  # noqa: E731
+
+    def settle() -> None:
+        if not future.done():
+            future.set_result(None)
+
     loop.add_writer(sock, settle)
     try:
         await future

@@ -152,6 +152,7 @@ class ServiceEngine:
     def _begin(self, asking: Asking) -> None:
         self._reports.setdefault(asking.session.plan.key.path.src, Report())
         self._asking.append(asking)
+        self._context(asking.session.plan)  # now, for it takes a while
         if self._stopped:
             asking.session.stop()
         asking.task = asyncio.get_running_loop().create_task(self._ask_on(asking))

@@ -13,6 +13,7 @@ from probes.services.exchange import Failed
 
 HEADERS_MAX: Final = 64 << 10  # octets of all headers of an answer
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_VERSION: Final = b"HTTP/1."
 _TOO_LARGE: Final = 431  # h11's hint: the headers are
 
 
@@ -30,6 +31,7 @@ class HttpClient:
         self._url = url
         self._location: str | None = None
         self._body = bytearray()
+        self._begun = b""  # the first octets of the answer
         self._keeps = bool(request.contains or request.lacks)
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADERS_MAX)
         self.octets = self._ask(own=own)
@@ -64,6 +66,9 @@ class HttpClient:
         Raises:
             Failed: the answer is not of HTTP, too large, or ends too early.
         """
+        self._begun = (self._begun + octets)[: len(_VERSION)]
+        if not _VERSION.startswith(self._begun):  # h11 would wait for lines that never come
+            raise Failed(ServiceResult.MALFORMED, f"it begins with {self._begun!r}")
         try:
             self._h11.receive_data(octets)
             return self._read()
@@ -128,9 +133,8 @@ class HttpClient:
         assert status is not None
         if not asked.expects(status):
             raise Failed(ServiceResult.WRONG_STATUS, str(status))
-        if self.size < asked.size_min or (
-            asked.size_max is not None and self.size > asked.size_max
-        ):
+        size_max = asked.body_max if asked.size_max is None else asked.size_max
+        if not asked.size_min <= self.size <= size_max:
             raise Failed(ServiceResult.WRONG_SIZE, f"{self.size} octets")
         for text in asked.contains:
             if text.encode() not in self._body:

@@ -104,8 +104,8 @@ class ServiceSession:
             self.skip(packet)
             return
         entry = self._open[packet.ledger.window]
-        entry.results[exchange.result] += 1
-        self.results[exchange.result] += 1
+        entry.results[exchange.result.value] += 1
+        self.results[exchange.result.value] += 1
         if not exchange.good:
             packet.settle(State.LOST)
             self.totals.lost += 1

@@ -20,6 +20,7 @@ from netslo.service import (
     Transport,
     Url,
     Where,
+    where_of,
 )
 from probes.services import dns as dns_protocol
 from probes.services.connection import Connection, Connector
@@ -54,8 +55,8 @@ class Transaction:
             result, detail = failure.result, failure.detail
         except NotTried as failure:
             result, detail = None, f"not sent: {failure}"
-        except Exception:  # a bug of ours, which no peer may turn into the end of the probe
-            _log.exception("an exchange with %s failed by our own fault", self.request)
+        except Exception:  # noqa: BLE001 - a bug of ours, which no peer may turn into the end of the probe
+            _log.exception("an exchange with %s failed by our own fault", where_of(self.request))
             result, detail = None, "not measured: a fault of the probe"
         total_ns = self.watch.end()
         return Exchange(result, detail, total_ns, self.watch.spans_ns, self.certificate_expires_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import pathlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
@@ -227,12 +228,13 @@ def parse_host(text: str) -> str:
     Raises:
         ValueError: it is neither.
     """
-    bare = text.removeprefix("[").removesuffix("]")
-    try:
-        return str(ipaddress.ip_address(bare))
-    except ValueError:
-        if text != bare:
-            raise ValueError(f"{text!r} is no IPv6 address") from None
+    if text.startswith("[") or text.endswith("]"):
+        try:
+            return str(ipaddress.IPv6Address(text[1:-1] if text[0] + text[-1] == "[]" else ""))
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no IPv6 address") from error
+    with suppress(ValueError):
+        return str(ipaddress.ip_address(text))
     try:
         name = text.encode("idna").decode("ascii") if not text.isascii() else text
     except UnicodeError as error:

@@ -38,9 +38,10 @@ class Stopwatch:
         return (self._clock() - self.started_ns) / NS_PER_S
 
     def enter(self, phase: Phase) -> None:
-        """Let a phase begin where the one before ends."""
-        now_ns = self._stop()
-        self.phase, self._since_ns = phase, now_ns
+        """Let a phase begin where the one before ends; the first begins at the start."""
+        if self.phase is not None:
+            self._since_ns = self._stop()
+        self.phase = phase
 
     def end(self) -> int:
         """End the last phase, and return how long the whole took."""

@@ -2,14 +2,13 @@
 
 import socket
 import struct
-import threading
-from contextlib import contextmanager
 
 import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
+from a_dns_server import reply, udp_server
 from hypothesis import given
 from hypothesis import strategies as st
 from some_services import ask, closed_port, hanging, server_context, serving
@@ -19,20 +18,6 @@ from probes.services.dns import MESSAGE_MAX, DnsClient, Framing
 from probes.services.exchange import Failed
 
 NOWHERE = Where("127.0.0.1", 1)
-
-
-def reply(wire: bytes, *records: str, rcode="NOERROR", truncated=False) -> bytes:
-    """Answer a query as a resolver does, by dnspython's own server side."""
-    query = dns.message.from_wire(wire)
-    answer = dns.message.make_response(query, recursion_available=True)
-    answer.set_rcode(dns.rcode.from_text(rcode))
-    if truncated:
-        answer.flags |= dns.flags.TC
-    name = query.question[0].name
-    for record in records:
-        kind, _, text = record.partition(" ")
-        answer.answer.append(dns.rrset.from_text(name, 60, "IN", kind, text))
-    return answer.to_wire()
 
 
 def judged(request: DnsRequest, answer) -> ServiceResult:
@@ -114,32 +99,6 @@ def test_messages_on_a_stream_come_whole_however_they_are_cut(message, cuts) -> 
 def test_a_message_that_is_too_long_is_not_waited_for() -> None:
     with pytest.raises(Failed, match="too_large"):
         Framing().receive(struct.pack("!H", MESSAGE_MAX + 1))
-
-
-@contextmanager
-def udp_server(*answers):
-    """Answer each query with what these make of it, one datagram each."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-
-    def run() -> None:
-        while True:
-            wire, address = sock.recvfrom(4096)
-            if wire == b"end":
-                return
-            for make in answers:
-                sock.sendto(make(wire), address)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    port = sock.getsockname()[1]
-    try:
-        yield Where("127.0.0.1", port)
-    finally:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            other.sendto(b"end", ("127.0.0.1", port))
-        thread.join(5)
-        sock.close()
 
 
 def right(wire: bytes) -> bytes:

@@ -99,6 +99,7 @@ async def collector(
     file: pathlib.Path,
     *,
     port: int = 0,
+    estate: Estate | None = None,
     limits: Limits | None = None,
     clock: Callable[[], float] | None = None,
     wrap: Callable[[SqliteStore], Any] = lambda store: store,
@@ -114,7 +115,7 @@ async def collector(
     ):
         app = create_app(
             wrap(writer),
-            make_estate(),
+            estate or make_estate(),
             limits=limits,
             routes=routes,
             collectors=collectors,

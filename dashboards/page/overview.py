@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dashboards.page.figures import PathFigures, Snapshot, State
-from netslo.model import Site
+from netslo.model import Scope, Site
 
 MATRIX_SITES_MAX: Final = 40
 _LABELS_MAX: Final = 40
@@ -40,12 +40,13 @@ class Matrix:
 def matrix(snapshot: Snapshot) -> Matrix:
     """Return the matrix; of a large estate only the sites with most trouble."""
     pairs: dict[tuple[str, str], list[PathFigures]] = {}
-    for each in snapshot.paths.values():
+    between = [each for each in snapshot.paths.values() if each.scope is not Scope.SERVICE]
+    for each in between:
         pairs.setdefault((each.path.src, each.path.dst), []).append(each)
     sites = list(snapshot.estate.sites)
     if len(sites) > MATRIX_SITES_MAX:
         worst: dict[str, tuple[float, ...]] = {}
-        for each in snapshot.paths.values():
+        for each in between:
             for site in (each.path.src, each.path.dst):
                 worst[site] = min(worst.get(site, each.trouble), each.trouble)
         chosen = set(sorted(worst, key=lambda site: (worst[site], site))[:MATRIX_SITES_MAX])
@@ -114,7 +115,7 @@ def estate_map(snapshot: Snapshot) -> Map:
     ]
     troubled: dict[frozenset[str], PathFigures] = {}
     for each in snapshot.paths.values():
-        if each.state <= State.TICKET:
+        if each.state <= State.TICKET and each.scope is not Scope.SERVICE:  # which has no place
             ends = frozenset((each.path.src, each.path.dst))
             if ends not in troubled or each.trouble < troubled[ends].trouble:
                 troubled[ends] = each

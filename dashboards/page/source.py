@@ -71,7 +71,7 @@ class Source:
     ) -> None:
         self.estate = judge.estate
         self.objectives = tuple(judge.objectives)
-        self.trail = Trail(self.estate.paths)
+        self.trail = Trail(self.estate.measured_paths)
         self.commits = 0  # changes when something was committed
         self._store = store
         self._judge = judge
@@ -226,7 +226,7 @@ class Source:
                 burn_5m=_most(s.burn_rate.get("5m") for s in judged.get(path, ())),
                 **measured.get(path, {}),
             )
-            for path in self.estate.paths
+            for path in self.estate.measured_paths
         }
 
     def _floors(self, now_s: float) -> Mapping[str, Mapping[str, float | None]]:

@@ -111,7 +111,7 @@ def _read_listing(query: Mapping[str, str], estate: Estate) -> Listing:
         raise NoSuchView(f"The estate has no class {traffic_class!r}.")
     if sort not in SORTS:
         raise NoSuchView(f"Paths are sorted by {', '.join(SORTS)}, not by {sort!r}.", 400)
-    pages_max = -(-len(estate.paths) // PER_PAGE)
+    pages_max = -(-len(estate.measured_paths) // PER_PAGE)
     if not (page.isascii() and page.isdecimal() and len(page) < 7):  # noqa: PLR2004 - bounded
         raise NoSuchView(f"The page is a number, not {page!r}.", 400)
     return Listing(site, traffic_class, sort, max(1, min(int(page), pages_max)))

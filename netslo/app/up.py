@@ -145,7 +145,9 @@ class _Display:
             self.log += [*str(error).splitlines(), "not reloaded, all goes on"]
             return
         self.watch.estate, self.watch.objectives = estate, objectives
-        self.log.append(f"reloaded: {len(estate.paths)} paths, {len(objectives)} objectives")
+        self.log.append(
+            f"reloaded: {len(estate.measured_paths)} paths, {len(objectives)} objectives"
+        )
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Watch:
             elapsed_s=now_s - self.started_s,
             remaining_s=None if ends_s is None else max(0.0, ends_s - now_s),
             rows=rows,
-            paths_expected=len(self.estate.paths),
+            paths_expected=len(self.estate.measured_paths),
             log=tuple(log),
         )
 

@@ -13,9 +13,13 @@ import click
 
 from netslo.config.options import config_option, json_option
 from netslo.model import Endpoint, ProbeKind
+from netslo.service import where_of
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from netslo.estate import Estate
+    from netslo.service import Service
 
 
 @click.group()
@@ -46,7 +50,7 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
         return
     click.echo(
         f"{config_dir / FILE_NAME}: good. {len(found.sites)} sites, {len(found.classes)} classes, "
-        f"{len(found.links)} links, {len(found.paths)} paths"
+        f"{len(found.links)} links, {len(found.paths)} paths" + _services(found)
     )
 
 
@@ -98,9 +102,31 @@ def _as_json(found: Estate) -> dict[str, Any]:
         ],
         "paths": [
             {"path": p.id, "scope": found.scope(p).value, "probe": found.probe_kind(p).value}
-            for p in found.paths
+            for p in found.measured_paths
         ],
+        "services": [_service(service) for service in found.services.values()],
     }
+
+
+def _service(service: Service) -> dict[str, Any]:
+    where = where_of(service.request)
+    return {
+        "name": service.name,
+        "probe": service.kind.value,
+        "class": service.traffic_class,
+        "site": service.site,
+        "from": list(service.sources),
+        "host": where.host,
+        "port": where.port,
+        "interval": service.interval_s,
+        "timeout": service.timeout_s,
+    }
+
+
+def _services(found: Estate) -> str:
+    """Say how many services there are, if any."""
+    count = len(found.services)
+    return f", {count} service{'s' * (count != 1)}" if count else ""
 
 
 def _print_tables(found: Estate) -> None:
@@ -138,6 +164,27 @@ def _print_tables(found: Estate) -> None:
         f"lost after {found.plan.timeout_s:g} s",
         highlight=False,
     )
+    if found.services:
+        console.print("", _service_table(found))
+
+
+def _service_table(found: Estate) -> Table:
+    from rich.table import Table
+
+    table = Table("service", "probe", "at", "class", "from", "every", "lost after", box=None)
+    for service in found.services.values():
+        where = where_of(service.request)
+        everywhere = set(service.sources) == set(found.sites)
+        table.add_row(
+            service.name,
+            service.kind,
+            str(Endpoint(where.host, where.port)),
+            service.traffic_class,
+            "every site" if everywhere else ", ".join(service.sources),
+            f"{service.interval_s:g} s",
+            f"{service.timeout_s:g} s",
+        )
+    return table
 
 
 def _address(endpoint: Endpoint) -> str:

@@ -88,6 +88,16 @@ class Estate:
                 return link.probe
         return self.probes.get(path.dst, ProbeKind.STAMP)
 
+    def interval_s(self, path: Path) -> float:
+        """How often `path` is probed."""
+        service = self.services.get(path.dst)
+        return self.plan.interval_s if service is None else service.interval_s
+
+    def timeout_s(self, path: Path) -> float:
+        """When what is sent on `path` counts as lost."""
+        service = self.services.get(path.dst)
+        return self.plan.timeout_s if service is None else service.timeout_s
+
     def scope(self, path: Path) -> Scope:
         """How far `path` reaches.
 

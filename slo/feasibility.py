@@ -100,7 +100,7 @@ class Figures:
 
     @classmethod
     def of(cls, objective: Objective, estate: Estate) -> Figures:
-        interval_s = Fraction(str(estate.plan.interval_s))
+        interval_s = objective.interval_s(estate)
         if objective.slices is not None:
             interval_s = Fraction(objective.slices.length_s)
         events = objective.window_s / interval_s

@@ -145,6 +145,11 @@ class Objective:
         """Whether the promise is about `path`; a path of another estate never is."""
         return estate.knows(path) and self.selector.matches(path, estate)
 
+    def interval_s(self, estate: Estate) -> Fraction:
+        """Return how long it is from one event to the next on a path; of several, the longest."""
+        found = (estate.interval_s(path) for path in self.paths(estate))
+        return Fraction(str(max(found, default=estate.plan.interval_s)))
+
     def paths(self, estate: Estate) -> tuple[Path, ...]:
         """Return the paths covered, in the estate's order."""
         return tuple(path for path in estate.measured_paths if self.selector.matches(path, estate))

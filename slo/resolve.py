@@ -130,7 +130,10 @@ class Resolver:
             return None
         if reading.indicator is Indicator.BANDWIDTH:
             return _read_rate(objective, place)
-        return _read_time(objective, place, self.reader.estate.plan.timeout_s)
+        estate = self.reader.estate
+        covered = (p for p in estate.measured_paths if reading.selector.matches(p, estate))
+        timeout_s = min(map(estate.timeout_s, covered), default=estate.plan.timeout_s)
+        return _read_time(objective, place, timeout_s)
 
 
 def check_name(name: str, place: Place) -> None:

@@ -91,6 +91,7 @@ class ServiceEngine:
         on_exchange: Callable[[Exchange], None] | None = None,
     ) -> Asking:
         """Add a path; `on_exchange` is told each end, in the thread of `run`."""
+        self._context(plan)  # it takes a while, and so precedes the schedule
         session = ServiceSession(plan, read_clocks(), phase_ns=phase_ns, count=count)
         asking = Asking(session, on_exchange)
         self._do(lambda: self._begin(asking))
@@ -146,13 +147,13 @@ class ServiceEngine:
                 self._retire(self._by_key.pop(key))
         for key, plan in wanted.items():
             if key not in self._by_key:
+                self._context(plan)  # it takes a while, and so precedes the schedule
                 asking = self._by_key[key] = Asking(ServiceSession(plan, read_clocks()))
                 self._begin(asking)
 
     def _begin(self, asking: Asking) -> None:
         self._reports.setdefault(asking.session.plan.key.path.src, Report())
         self._asking.append(asking)
-        self._context(asking.session.plan)  # now, for it takes a while
         if self._stopped:
             asking.session.stop()
         asking.task = asyncio.get_running_loop().create_task(self._ask_on(asking))

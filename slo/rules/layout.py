@@ -117,7 +117,7 @@ def events_due(objective: Objective, estate: Estate, window_s: int) -> Fraction:
     """Return how many events the probing plan makes due on a path in a window."""
     if objective.slices is not None:
         return Fraction(window_s, objective.slices.length_s) * objective.slices.events_per_slice
-    return window_s / Fraction(str(estate.plan.interval_s))
+    return window_s / objective.interval_s(estate)
 
 
 def budget_events_min(

@@ -44,6 +44,9 @@ async def test_every_instrument_reaches_prometheus(tmp_path) -> None:
         health.set_flows([FlowFigures("p", "a#0", 0.02, 0.5)])
         health.set_clock_error(0.01)
         health.set_noise_floor({"0.99": 2e-6, "0.999": None})
+        health.note_certificates({"gone": 1.0})
+        health.keep_certificates(["s"])
+        health.note_certificates({"s": 1_900_000_000.0})
         health.count_discarded("bad length", 3)
         health.count_discarded("bad length")
 
@@ -61,6 +64,7 @@ async def test_every_instrument_reaches_prometheus(tmp_path) -> None:
             metrics.PROM_PROBE_FLOW_LOSS: ({**probe, "path": "p", "flow": "a#0"}, 0.5),
             metrics.PROM_PROBE_CLOCK_ERROR: (probe, 0.01),
             metrics.PROM_PROBE_NOISE_FLOOR: ({**probe, "quantile": "0.99"}, 2e-6),
+            metrics.PROM_PROBE_CERTIFICATE: ({**probe, "path": "s"}, 1_900_000_000.0),
             metrics.PROM_PROBE_DISCARDED: ({**probe, "reason": "bad length"}, 4.0),
         }
 

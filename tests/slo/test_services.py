@@ -64,3 +64,17 @@ def test_a_service_is_covered_where_it_is_named(covered, selector) -> None:
 def test_a_service_that_is_not_there_is_no_destination(covered) -> None:
     with pytest.raises(ConfigurationError, match=r"site or service of the estate: .*shop"):
         covered("{dst_site: shopp}")
+
+
+def test_limits_and_rates_are_those_of_the_services_own_plan(tmp_path) -> None:
+    """The estate's packets are lost after 1 s; a service may take longer, and is asked less often."""
+    estate = replace(make_estate(), services={"shop": SHOP})
+    (tmp_path / "slos").mkdir()
+    text = TEXT % ", selector: {scope: service}"
+    (tmp_path / "slos" / "fast.yaml").write_text(text.replace("value: 0.5", "value: 3"))
+    (objective,) = load_objectives(tmp_path, estate)
+    assert objective.limit == 3
+    assert objective.interval_s(estate) == 10
+    (tmp_path / "slos" / "fast.yaml").write_text(text.replace("value: 0.5", "value: 5"))
+    with pytest.raises(ConfigurationError, match="less than 5 s"):
+        load_objectives(tmp_path, estate)

@@ -70,6 +70,7 @@ class ServiceEngine:
         self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._under_way = 0
         self._stopped = False
+        self._failure: BaseException | None = None
         self._reported_s = 0.0
         self._lock = threading.Lock()  # of the commands and of the loop behind them
         self._commands: list[Callable[[], None]] = []
@@ -118,6 +119,8 @@ class ServiceEngine:
             while (until_stopped and not self._stopped) or self._asking:
                 await self._turn(self._changed)
                 self._obey()
+                if self._failure is not None:
+                    raise self._failure
                 self._let_go()
                 self._close_windows()
                 if loop.time() - self._reported_s >= REPORT_S:
@@ -157,6 +160,7 @@ class ServiceEngine:
         if self._stopped:
             asking.session.stop()
         asking.task = asyncio.get_running_loop().create_task(self._ask_on(asking))
+        asking.task.add_done_callback(self._note_failure)
 
     def _retire(self, asking: Asking) -> None:
         asking.retired = True
@@ -183,6 +187,12 @@ class ServiceEngine:
                 task = loop.create_task(self._exchange(asking, packet))
                 asking.exchanges.add(task)
                 task.add_done_callback(asking.exchanges.discard)
+                task.add_done_callback(self._note_failure)
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        """Let a bug of ours surface in `run`; whatever peers do is no exception here."""
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = failure
 
     async def _exchange(self, asking: Asking, packet: Packet) -> None:
         plan, report = asking.session.plan, self._report_of(asking)

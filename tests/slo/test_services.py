@@ -67,7 +67,7 @@ def test_a_service_that_is_not_there_is_no_destination(covered) -> None:
 
 
 def test_limits_and_rates_are_those_of_the_services_own_plan(tmp_path) -> None:
-    """The estate's packets are lost after 1 s; a service may take longer, and is asked less often."""
+    """Packets of the estate are lost after 1 s; a service may take longer, and is asked less."""
     estate = replace(make_estate(), services={"shop": SHOP})
     (tmp_path / "slos").mkdir()
     text = TEXT % ", selector: {scope: service}"

@@ -19,6 +19,7 @@ from netslo.errors import NetsloError
 
 _OURS: Final = frozenset({"netslo", "analytics", "probes", "slo", "dashboards"})
 _PACKAGES: Final = {  # where a module's name is not that of its package
+    "dns": "dnspython",
     "google": "protobuf",
     "opentelemetry": "opentelemetry-proto",
     "prometheus_client": "prometheus-client",

@@ -20,6 +20,7 @@ from dashboards.page.trail import Series, Trail
 from dashboards.page.views import Listing, NoSuchView, OnePath, Overview, read_view
 from netslo.estate import Estate, ProbingPlan
 from netslo.model import Location, Path, Scope, Site, Tier, TrafficClass
+from netslo.service import Service, TcpRequest, Where
 from slo.burn import PAIRS, Severity
 from slo.status import SloStatus
 
@@ -41,8 +42,12 @@ def estate_of(places) -> Estate:
 
 def snapshot(estate, **states) -> Snapshot:
     paths = {
-        path: PathFigures(path, Scope.NATIONAL, states.get(path.traffic_class, State.GOOD))
-        for path in estate.paths
+        path: PathFigures(
+            path,
+            Scope.SERVICE if path in estate.service_paths else Scope.NATIONAL,
+            states.get(path.traffic_class, State.GOOD),
+        )
+        for path in estate.measured_paths
     }
     return Snapshot(0.0, estate, True, "", paths, (), (), {"alerts": [], "pending": []}, (), ())
 
@@ -205,6 +210,19 @@ def test_a_map_holds_every_site(places) -> None:
         assert 0 <= dot.x <= drawn.width
         assert 0 <= dot.y <= drawn.height
     assert "a:b/ef" in drawn.text
+
+
+@pytest.mark.parametrize("sites", [2, MATRIX_SITES_MAX + 3])
+def test_services_have_no_place_in_the_matrix_nor_on_the_map(sites) -> None:
+    shop = Service("shop", TcpRequest(Where("shop.example", 443)), "ef", ("s0",), 10, 5)
+    estate = replace(
+        estate_of({f"s{n}": (n / 10, n / 10) for n in range(sites)}), services={"shop": shop}
+    )
+    of_services = snapshot(estate, ef=State.PAGE)
+    assert Path("s0", "shop", "ef") in of_services.paths
+    assert "shop" not in matrix(of_services).sites
+    assert len(matrix(of_services).rows) == min(sites, MATRIX_SITES_MAX)
+    assert "shop" not in {dot.name for dot in estate_map(of_services).dots}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """`services` of `estate.yaml`: what they mean, and each fault with its line, all at once."""
 
+import json
 import pathlib
 
 import pytest
+from click.testing import CliRunner
 
+from netslo.app.commands.estate import estate
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
 from netslo.model import Path, ProbeKind, Scope
@@ -56,17 +59,17 @@ def load(tmp_path):
 
 
 def test_services_are_paths_from_sites(load, tmp_path) -> None:
-    estate = load(GOOD)
-    shop, mail, portal, resolver = estate.services.values()
-    assert estate.service_paths[:2] == (Path.parse("leeds:shop/ef"), Path.parse("dundee:shop/ef"))
-    assert len(estate.service_paths) == 2 + 3 * 9
-    assert set(estate.measured_paths) == set(estate.paths) | set(estate.service_paths)
+    found = load(GOOD)
+    shop, mail, portal, resolver = found.services.values()
+    assert found.service_paths[:2] == (Path.parse("leeds:shop/ef"), Path.parse("dundee:shop/ef"))
+    assert len(found.service_paths) == 2 + 3 * 9
+    assert set(found.measured_paths) == set(found.paths) | set(found.service_paths)
     path = Path.parse("leeds:shop/ef")
-    assert estate.knows(path)
-    assert estate.scope(path) is Scope.SERVICE
-    assert estate.probe_kind(path) is ProbeKind.HTTP
-    assert not estate.knows(Path.parse("london:shop/ef"))  # not asked from there
-    assert not estate.knows(Path.parse("leeds:shop/be"))
+    assert found.knows(path)
+    assert found.scope(path) is Scope.SERVICE
+    assert found.probe_kind(path) is ProbeKind.HTTP
+    assert not found.knows(Path.parse("london:shop/ef"))  # not asked from there
+    assert not found.knows(Path.parse("leeds:shop/be"))
     assert shop.request == HttpRequest(
         parse_url("https://shop.example/cart?id=7"),
         headers=(("Authorization", "Bearer x"),),
@@ -173,3 +176,27 @@ def test_hosts_have_one_form(text, expected) -> None:
 def test_what_is_no_host_is_refused(text) -> None:
     with pytest.raises(ValueError, match="no"):
         parse_host(text)
+
+
+def test_the_commands_say_what_is_asked_of_whom(load, tmp_path) -> None:
+    load(GOOD)
+    checked = CliRunner().invoke(estate, ["check", "-c", str(tmp_path)])
+    assert checked.stdout.endswith("144 paths, 4 services\n")
+    shown = CliRunner().invoke(estate, ["show", "-c", str(tmp_path)]).stdout
+    row = next(line for line in shown.splitlines() if "shop.example:443" in line)
+    assert row.split() == [
+        "shop",
+        "http",
+        "shop.example:443",
+        "ef",
+        "leeds,",
+        "dundee",
+        "10",
+        "s",
+        "2",
+        "s",
+    ]
+    told = json.loads(CliRunner().invoke(estate, ["show", "-c", str(tmp_path), "--json"]).stdout)
+    assert told["services"][0]["from"] == ["leeds", "dundee"]
+    assert "Bearer" not in json.dumps(told)
+    assert {"path": "leeds:shop/ef", "scope": "service", "probe": "http"} in told["paths"]

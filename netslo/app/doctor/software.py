@@ -17,6 +17,8 @@ from probes import _kernels as probes_kernels
 EXTRAS: Final = {  # distributions, as pyproject.toml has them (a test compares)
     "probe": (
         "aiohttp",
+        "dnspython",
+        "h11",
         "opentelemetry-exporter-otlp-proto-common",
         "opentelemetry-proto",
         "opentelemetry-sdk",
@@ -24,6 +26,7 @@ EXTRAS: Final = {  # distributions, as pyproject.toml has them (a test compares)
         "tenacity",
         "zstandard",
     ),
+    "compiled": ("numba", "llvmlite"),
     "analytics": (
         "aiohttp",
         "Jinja2",
@@ -35,6 +38,11 @@ EXTRAS: Final = {  # distributions, as pyproject.toml has them (a test compares)
         "zstandard",
     ),
     "dashboards": ("grafanalib",),
+    "preview": ("Jinja2", "plotly"),
+}
+_WITHOUT: Final = {  # what is missing without an extra, where commands start all the same
+    "compiled": "probe and reflector run in the interpreter",
+    "preview": "dashboards cannot be previewed",
 }
 
 
@@ -53,7 +61,7 @@ def extras() -> Iterator[Finding]:
             f"netslo[{extra}]",
             not missing,
             f"lacks {', '.join(missing)}" if missing else "installed",
-            "its commands do not start" if missing else "",
+            _WITHOUT.get(extra, "its commands do not start") if missing else "",
             f"pip install 'netslo[{extra}]'" if missing else "",
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from netslo.config.validation import validate
+from netslo.config.validation import validate_known
 from netslo.config.yaml_lines import load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.estate import Estate
@@ -177,10 +177,9 @@ class _Reader:
         model = _find_model(place)
         if model is None:
             return
-        try:
-            parsed = validate(model, place.document, place.location)
-        except ConfigurationError as error:
-            self.problems += error.problems
+        parsed, problems = validate_known(model, place.document, place.location)
+        self.problems += problems
+        if parsed is None:
             return
         self._check_unique(parsed.kind, parsed.metadata.name, place)
         self.documents.append((parsed, place))

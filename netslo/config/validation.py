@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
@@ -30,6 +31,38 @@ def validate(model: type[M], document: Document, at: Location = ()) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         raise ConfigurationError(problems_from(error, document, model, at)) from error
+
+
+def validate_known(
+    model: type[M], document: Document, at: Location = ()
+) -> tuple[M | None, list[Problem]]:
+    """Return what a `model` knows of a document, and every fault, as `validate` finds them.
+
+    A field that is not known hides nothing else: the rest is a model, too. Other faults leave None.
+    """
+    data = document.data
+    for part in at:
+        data = data[part]
+    try:
+        return model.model_validate(data), []
+    except ValidationError as error:
+        problems = problems_from(error, document, model, at)
+        unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
+        if len(unknown) < error.error_count():
+            return None, problems
+    known = copy.deepcopy(data)
+    try:
+        for location in unknown:
+            _drop(known, _in_file(location, data))
+        return model.model_validate(known), problems
+    except (ValidationError, LookupError, TypeError):  # a place that only the model knows
+        return None, problems
+
+
+def _drop(data: Any, location: Location) -> None:
+    for part in location[:-1]:
+        data = data[part]
+    del data[location[-1]]
 
 
 def problems_from(

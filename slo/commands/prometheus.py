@@ -110,8 +110,12 @@ def alertmanager(
     objectives = load(config_dir)[1].objectives
     bound = _bindings(webhooks)
     others = bound.pop(_OTHERS, None)
+    known = [receiver["name"] for receiver in configuration(objectives)["receivers"]]
+    if strange := sorted(bound.keys() - set(known)):
+        raise click.BadParameter(
+            f"--webhook {strange[0]}=: is no receiver; they are {', '.join(known)}"
+        )
     if others is not None:
-        known = [receiver["name"] for receiver in configuration(objectives)["receivers"]]
         bound = dict.fromkeys(known, others) | bound
     logged = load_log(config_dir)
     made = configuration(objectives, Receivers(bound), exclusions=logged, now_s=time.time())

@@ -107,6 +107,12 @@ def test_an_address_without_a_name_is_for_all_others() -> None:
     assert "names the others twice" in twice.stderr
 
 
+def test_an_address_of_no_receiver_is_refused() -> None:
+    slip = CliRunner().invoke(alertmanager, ["--webhook", "opertions=http://pager/", "-c", str(UK)])
+    assert slip.exit_code == 2
+    assert "opertions=: is no receiver; they are operations, escalation" in slip.stderr
+
+
 def test_a_planned_exclusion_mutes_its_burns_and_nothing_else(objectives, write) -> None:
     work = Exclusion(
         "x1", DAY + 7200, DAY + 10800, "alice", "CHG-1", DAY,

@@ -454,3 +454,22 @@ def test_whatever_stands_in_a_field_is_read_or_refused(
     assert refused is None or (
         refused.problems and all(problem.expected for problem in refused.problems)
     )
+
+
+def test_an_unknown_field_hides_no_other_fault(tmp_path, estate) -> None:
+    text = GOOD.replace("  service: backbone", "  service: backbone\n  servise: x")
+    text = text.replace("target: 0.999", "target: 1").replace("duration: 4w", "duration: 0d")
+    text = text.replace("scope: national", "src_site: narnia")
+    folder = tmp_path / "slos"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(f"{text}---\n{GOOD}")
+    with pytest.raises(ConfigurationError) as caught:
+        load_objectives(tmp_path, estate)
+    found = [(problem.line, problem.field.rpartition(".")[2]) for problem in caught.value.problems]
+    assert found == [
+        (14, "servise"),
+        (24, "src_site"),
+        (28, "target"),
+        (30, "duration"),
+        (37, "name"),
+    ]

@@ -12,7 +12,7 @@ import stat
 from typing import Final
 
 from analytics.store.schema import APPLICATION_ID, SCHEMA, UPGRADES, VERSION
-from netslo.errors import NetsloError
+from netslo.errors import ConfigurationError, NetsloError
 
 BALLAST_BYTES: Final = 4 * 1024 * 1024
 _COMFORT_BYTES: Final = 2 * BALLAST_BYTES  # so much room, and the ballast is made
@@ -55,8 +55,8 @@ def _find(file: pathlib.Path, *, there: bool) -> None:
             file.stat()
     except FileNotFoundError as error:
         if file.parent.exists():
-            raise NetsloError(f"{file}: no such store; has a collector run here?") from error
-        raise NetsloError(f"{file}: the folder {file.parent} does not exist") from error
+            raise ConfigurationError(f"{file}: no such store; has a collector run here?") from error
+        raise ConfigurationError(f"{file}: the folder {file.parent} does not exist") from error
     except OSError as error:
         raise NetsloError(f"{file}: cannot be opened: {error.strerror}") from error
 

@@ -101,7 +101,7 @@ class Receiver:
                         raise _too_large(self._limits)
         except TimeoutError as error:
             raise Refusal(408, "the body came too slowly") from error
-        except (web.RequestPayloadError, HttpProcessingError) as error:
+        except (web.RequestPayloadError, HttpProcessingError, ConnectionResetError) as error:
             raise Refusal(400, "the body is not complete") from error
         return bytes(body)
 

@@ -230,6 +230,19 @@ class TestRefusedRequests:
         assert (await room.post(octets)).status == 400
         await works(room)
 
+    async def test_a_sender_that_hangs_up_is_no_error_of_ours(self, room, caplog) -> None:
+        _, port = room.url.rsplit(":", 1)
+        head = f"POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\n"
+        _, sender = await asyncio.open_connection("127.0.0.1", int(port))
+        sender.write(f"{head}Content-Length: 1000\r\n\r\nab".encode())
+        await sender.drain()
+        await works(room)  # by then its head was read
+        sender.transport.abort()
+        async with asyncio.timeout(10):
+            while 'code="400"' not in await room.text("/metrics"):
+                pass
+        assert not [record for record in caplog.records if record.exc_info]
+
     async def test_a_body_that_trickles_in_is_given_up(self, tmp_path) -> None:
         limits = Limits(body_timeout_s=0.2)
         async with collector(tmp_path / "store.sqlite", limits=limits) as room:

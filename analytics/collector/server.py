@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.registry import Collector
 
 from analytics.collector.api import Api
@@ -181,6 +183,7 @@ async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[tup
     Raises:
         NetsloError: the address cannot be bound; the message says why and what to do.
     """
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
@@ -193,6 +196,12 @@ async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[tup
         yield bound[0], bound[1]
     finally:
         await runner.cleanup()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record tells of a fault here, not of octets that are no HTTP."""
+    kind = (record.exc_info or (None,))[0]
+    return kind is None or not issubclass(kind, HttpProcessingError)
 
 
 def _why_not_bound(host: str, port: int, error: OSError) -> str:

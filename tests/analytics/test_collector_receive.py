@@ -243,6 +243,26 @@ class TestRefusedRequests:
                 pass
         assert not [record for record in caplog.records if record.exc_info]
 
+    @pytest.mark.parametrize(
+        "octets",
+        [
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"\x16\x03\x01\x02\x00",
+            b"POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        ],
+        ids=["version", "tls", "length", "header"],
+    )
+    async def test_what_is_no_http_fills_no_log(self, room, caplog, octets) -> None:
+        _, port = room.url.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(octets)
+        await writer.drain()
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), 10)
+        writer.close()
+        await works(room)
+        assert not caplog.records
+
     async def test_a_body_that_trickles_in_is_given_up(self, tmp_path) -> None:
         limits = Limits(body_timeout_s=0.2)
         async with collector(tmp_path / "store.sqlite", limits=limits) as room:

@@ -609,12 +609,6 @@ def hostile(behave: Callable[[int, bytes], list[bytes]]) -> Iterator[tuple[Endpo
             assert not thread.is_alive()
 
 
-@pytest.fixture
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no packet be given up because this machine is busy."""
-    monkeypatch.setattr("probes.schedule.LATE_TOLERANCE_NS", 2 * S)
-
-
 def measure(target: Endpoint, timeout_ns: int = 2 * S) -> tuple[PacketCounts, Counter[str]]:
     plan = SessionPlan(SeriesKey(Path("a", "b", "ef")), 4 * MS, timeout_ns)
     session = Session(plan, read_clocks(), count=20, phase_ns=0)
@@ -638,7 +632,7 @@ def told_now(request: bytes) -> bytes:
 SIZES = (0, 1, 13, 14, 40, 41, 43, 44, 45, 111, 112, 1472, 8999, 9000, 9001, 20_000, 65_507)
 
 
-@pytest.mark.usefixtures("_patient")
+@pytest.mark.usefixtures("patient")
 class TestOnSockets:
     def test_each_datagram_of_a_hostile_far_end_is_counted_once(self) -> None:
         def behave(number: int, request: bytes) -> list[bytes]:

@@ -144,6 +144,7 @@ def judge_complete(found: Measured, responder: Responder) -> None:
     found.judge_times()
 
 
+@pytest.mark.usefixtures("patient")
 class TestOurSenderAgainstAnotherReflector:
     @HOSTS
     @STATES

@@ -100,7 +100,9 @@ async def test_an_older_store_gets_the_table_it_lacks(tmp_path) -> None:
     file = tmp_path / "store.sqlite"
     SqliteStore.open(file).close()
     with sqlite3.connect(file) as connection:
-        connection.executescript("DROP TABLE ever; PRAGMA user_version = 2")
+        connection.executescript(
+            "DROP TABLE ever; DROP TABLE late_arrivals; PRAGMA user_version = 2"
+        )
     connection.close()
     store = SqliteStore.open(file)
     store.append(make_batch(make_window(T0)), T0)

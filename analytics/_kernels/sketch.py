@@ -5,15 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics._kernels.compilation import compiled, compiled_for_sums
+from analytics._kernels.compilation import compiled, compiled_for_sums, inlined
 
 _MANTISSA_MASK = np.int64((1 << 52) - 1)
 _BIAS = np.int64(1023)
 
 
-_BLOCK = 384  # values: small enough to find them in the L1 cache on the second pass
+_BLOCK = 128  # values: few enough to find them in the L1 cache on the second pass
+_STEP = 8  # values whose places are looked up before any is counted
 _LARGEST = np.int64(0x7FFFFFFFFFFFFFFF)
 _MANTISSA_BITS = np.uint64(52)
+
+
+@inlined
+def _place(
+    bits: np.uint64, shift: np.uint64, first: np.uint64, table: NDArray[np.uint64]
+) -> np.uint64:
+    """Return the counter of a value in the window: the carry into the exponent compares."""
+    place: np.uint64 = (bits + table[(bits >> shift) - first]) >> _MANTISSA_BITS
+    return place
 
 
 @compiled_for_sums
@@ -44,8 +54,28 @@ def count_run(
         extremes[0] = min(extremes[0], least)
         extremes[1] = max(extremes[1], most)
         total[0] += subtotal
-        for bits in unsigned[begin:end]:
-            counts[(bits + table[(bits >> shift) - first_slice]) >> _MANTISSA_BITS] += np.uint32(1)
+        # Written out, or each look-up would wait for the increment before it: a third slower.
+        part = unsigned[begin:end]
+        whole = part.shape[0] // _STEP * _STEP
+        for i in range(0, whole, _STEP):
+            a = _place(part[i], shift, first_slice, table)
+            b = _place(part[i + 1], shift, first_slice, table)
+            c = _place(part[i + 2], shift, first_slice, table)
+            d = _place(part[i + 3], shift, first_slice, table)
+            e = _place(part[i + 4], shift, first_slice, table)
+            f = _place(part[i + 5], shift, first_slice, table)
+            g = _place(part[i + 6], shift, first_slice, table)
+            h = _place(part[i + 7], shift, first_slice, table)
+            counts[a] += np.uint32(1)
+            counts[b] += np.uint32(1)
+            counts[c] += np.uint32(1)
+            counts[d] += np.uint32(1)
+            counts[e] += np.uint32(1)
+            counts[f] += np.uint32(1)
+            counts[g] += np.uint32(1)
+            counts[h] += np.uint32(1)
+        for bits in part[whole:]:
+            counts[_place(bits, shift, first_slice, table)] += np.uint32(1)
     return len(values)
 
 

@@ -10,6 +10,8 @@ from analytics.windows import PacketCounts
 from netslo.service import HttpRequest, ServiceResult, TcpRequest, Where, parse_url
 from probes.services.engine import TOO_MANY, ServiceEngine
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 

@@ -34,10 +34,6 @@ class Horizon:
         """Return where the oldest pane begins; what happened before `now_s` lies in the newest."""
         return -(-now_s // self.pane_s) * self.pane_s - self.length_s
 
-    def pane_of(self, time_s: int) -> int:
-        """Return where the pane of a time begins."""
-        return time_s - time_s % self.pane_s
-
 
 HORIZONS: Final = (
     Horizon(_MINUTE, 10),

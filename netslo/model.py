@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]*\Z")
+DSCP_MAX = 63  # six bits, RFC 2474
 NAME_LENGTH_MAX = 63  # one DNS label, so that a name fits wherever a host name does
 NS_PER_S = 1_000_000_000
 WINDOW_S = 10

@@ -77,11 +77,6 @@ class ProbeAgent:
         unasked = self._services and now_s - self._answered_s >= SILENCE_S
         return self._flows is None or not (silent or unasked)
 
-    @property
-    def batches_waiting(self) -> int:
-        """Batches that the collector has not acknowledged."""
-        return sum(outbox.depth for outbox in self._outboxes.values())
-
     def reload(self, plans: Iterable[PathPlan | ServicePlan]) -> None:
         """Measure these paths instead, without a pause; in the thread of the loop.
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netslo.config.options import file_option, json_option
+from netslo.config.options import file_option, json_option, read_duration
 from netslo.errors import ConfigurationError, NetsloError
-from netslo.units import DURATION_S_MAX, parse_duration
+from netslo.model import DSCP_MAX
+from netslo.units import DURATION_S_MAX
 from probes.services.cli import COMMANDS
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from probes.measurement import Measurements
     from probes.noise_floor import NoiseFloor
 
-_DSCP_MAX = 63
 _PORTS_MAX = 64
 _SIZE_MIN, _SIZE_MAX = 44, 9000  # a packet of RFC 8762, a jumbo frame
 _RATE_MAX = 10_000_000
@@ -33,16 +33,6 @@ _FLOOR_S, _FLOOR_RATE = 2.0, 2000.0  # 4,000 packets bound P99.9 on both sides
 _INTERVAL_S_MIN = 0.001
 _INTERVAL_S_FLOOD = 0.00001
 _UNDER_WAY_MAX = 1_000_000  # packets that may wait for their answers; about 300 MB
-
-
-def _duration(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> float | None:
-    """Read an option's duration, as seconds."""
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 @click.command()
@@ -72,7 +62,7 @@ def _duration(
 @click.option(
     "--summary",
     "summary_s",
-    callback=_duration,
+    callback=read_duration,
     metavar="DURATION",
     help="Say so often how many packets were answered, and why others were not, such as 1m.",
 )
@@ -133,10 +123,10 @@ for _command in COMMANDS:
 @measure.command()
 @click.argument("targets", metavar="HOST[:PORT] ...", nargs=-1, required=True)
 @click.option("--count", type=click.IntRange(min=1), help="Packets to send to each.  [default: 50]")
-@click.option("--duration", callback=_duration, help="How long to send instead, such as 30s.")
+@click.option("--duration", callback=read_duration, help="How long to send instead, such as 30s.")
 @click.option(
     "--interval",
-    callback=_duration,
+    callback=read_duration,
     default="200ms",
     show_default=True,
     help="Between packets to one target.",
@@ -148,14 +138,14 @@ for _command in COMMANDS:
 )
 @click.option(
     "--timeout",
-    callback=_duration,
+    callback=read_duration,
     default="1s",
     show_default=True,
     help="When a packet without an answer is lost.",
 )
 @click.option(
     "--dscp",
-    type=click.IntRange(0, _DSCP_MAX),
+    type=click.IntRange(0, DSCP_MAX),
     default=0,
     show_default=True,
     help="Of the packets, and wanted for the replies.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +16,7 @@ from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, Window
 from probes.address import SocketAddress, is_forbidden, resolve
 from probes.channel import Report
 from probes.engine import Engine
+from probes.engine_thread import EngineThread
 from probes.engines import (
     Measured,
     MeasuringEngine,
@@ -86,9 +86,7 @@ class Measuring:
                 )
             )
         self._ports = plan.source_ports
-        self._failure: BaseException | None = None
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="measure", daemon=True)
+        self._thread = EngineThread(self._engine)
 
     @property
     def counts(self) -> list[PacketCounts]:
@@ -109,34 +107,13 @@ class Measuring:
         Packets in flight are waited for, at most the time-out; a second KeyboardInterrupt
         does not wait.
         """
-        self._thread.start()
-        try:
-            self._wait(on_tick, tick_s)
-        except KeyboardInterrupt:
-            self.result.stopped = True
-            self._engine.stop()
-            self._wait(on_tick, tick_s)
-        if self._failure is not None:
-            raise self._failure
+        self.result.stopped = self._thread.run(on_tick, tick_s)
+        for flow, measured in zip(self._flows, self._measured, strict=True):
+            flow.source_port = measured.source_port
         return self.result
-
-    def _wait(self, on_tick: Callable[[], None], tick_s: float) -> None:
-        # Not Thread.join: interrupted by a signal, CPython 3.11 takes the thread for ended.
-        while not self._ended.wait(tick_s):
-            on_tick()
 
     def _take_in(self, reports: Mapping[str, Report]) -> None:
         self.result.take_in(reports, self._flows)
-
-    def _run(self) -> None:
-        try:
-            self._engine.run()
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
-            self._failure = error
-        finally:
-            for flow, measured in zip(self._flows, self._measured, strict=True):
-                flow.source_port = measured.source_port
-            self._ended.set()
 
 
 def _measurement(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netslo.config.options import config_option, file_option, json_option
+from netslo.config.options import config_option, json_option
 from slo.commands.attribution import attribute
 from slo.commands.backtest import backtest
 from slo.commands.exclusions import exclude
@@ -20,8 +20,11 @@ from slo.commands.shared import (
     check_paths,
     load,
     load_log,
+    path_option,
     print_json,
     select,
+    slo_option,
+    store_option,
 )
 from slo.commands.specification import specification_commands
 
@@ -38,9 +41,9 @@ def slo() -> None:
 
 @slo.command()
 @config_option
-@file_option("--store", "store_file", f"The window store.  [default: DIR/{STORE}]")
-@click.option("--slo", "names", multiple=True, metavar="NAME", help="Only this SLO; repeatable.")
-@click.option("--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable.")
+@store_option
+@slo_option
+@path_option
 @click.option("--all", "everything", is_flag=True, help="Show also all that is well.")
 @json_option
 def status(

@@ -14,7 +14,7 @@ from netslo.config.validation import problem_at, validate, values
 from netslo.config.yaml_lines import Document, load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.estate import Estate, Link, ProbingPlan
-from netslo.model import Endpoint, Location, ProbeKind, Site, Tier, TrafficClass
+from netslo.model import DSCP_MAX, Endpoint, Location, ProbeKind, Site, Tier, TrafficClass
 
 FILE_NAME: Final = "estate.yaml"
 INTERVAL_S_MIN: Final = 0.001
@@ -74,7 +74,7 @@ KeyFile = Annotated[str, AfterValidator(_key_file)]
 
 class _Class(Model):
     name: Name
-    dscp: int = Field(ge=0, le=63)
+    dscp: int = Field(ge=0, le=DSCP_MAX)
 
 
 class _Probing(Model):

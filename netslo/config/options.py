@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from netslo.units import parse_duration
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 DATA_DIR: Final = "netslo-data"  # in the configuration's folder, unless the user says otherwise
@@ -44,3 +46,13 @@ def directory_option(name: str, variable: str, help_: str) -> Callable[[F], F]:
     """Return an option which takes the path of a folder, there or not."""
     kind = click.Path(path_type=pathlib.Path, file_okay=False)
     return click.option(name, variable, type=kind, metavar="DIR", help=help_)
+
+
+def read_duration(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> float | None:
+    """Read an option's duration, as seconds: the callback of such an option."""
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from netslo.config.options import file_option, json_option
+from netslo.config.options import file_option, json_option, read_duration
 from netslo.errors import ConfigurationError, NetsloError
-from netslo.model import ProbeKind
-from netslo.units import DURATION_S_MAX, parse_duration
+from netslo.model import DSCP_MAX, ProbeKind
+from netslo.units import DURATION_S_MAX
 
 if TYPE_CHECKING:
     from netslo.service import Request
@@ -24,21 +24,10 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DSCP_MAX = 63
 _COUNT = 10
 _INTERVAL_S_MIN = 0.01
 _UNDER_WAY_MAX = 1000
 _RESOLV_CONF: Final = pathlib.Path("/etc/resolv.conf")
-
-
-def _duration(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> float | None:
-    """Read an option's duration, as seconds."""
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _common(function: F) -> F:
@@ -47,24 +36,24 @@ def _common(function: F) -> F:
         click.option(
             "--count", type=click.IntRange(min=1), help=f"Requests to make.  [default: {_COUNT}]"
         ),
-        click.option("--duration", callback=_duration, help="How long to go on instead."),
+        click.option("--duration", callback=read_duration, help="How long to go on instead."),
         click.option(
             "--interval",
-            callback=_duration,
+            callback=read_duration,
             default="1s",
             show_default=True,
             help="Between requests.",
         ),
         click.option(
             "--timeout",
-            callback=_duration,
+            callback=read_duration,
             default="5s",
             show_default=True,
             help="When a request without its whole answer is lost.",
         ),
         click.option(
             "--dscp",
-            type=click.IntRange(0, _DSCP_MAX),
+            type=click.IntRange(0, DSCP_MAX),
             default=0,
             show_default=True,
             help="Of all packets that leave.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from analytics.windows import PacketCounts, PathWindow, SeriesKey
 from netslo.model import NS_PER_S, Path, Window
 from netslo.service import Request, kind_of
 from probes.channel import Report
+from probes.engine_thread import EngineThread
 from probes.services.engine import ServiceEngine
 from probes.services.exchange import Exchange
 from probes.services.plan import ServicePlan
@@ -113,9 +113,7 @@ class ServiceMeasuring:
             count=plan.count,
             on_exchange=self.result.note,
         )
-        self._failure: BaseException | None = None
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="measure", daemon=True)
+        self._thread = EngineThread(self._engine)
 
     @property
     def totals(self) -> PacketCounts:
@@ -131,25 +129,5 @@ class ServiceMeasuring:
 
         Requests under way are waited for; a second KeyboardInterrupt does not wait.
         """
-        self._thread.start()
-        try:
-            self._wait(on_tick, tick_s)
-        except KeyboardInterrupt:
-            self.result.stopped = True
-            self._engine.stop()
-            self._wait(on_tick, tick_s)
-        if self._failure is not None:
-            raise self._failure
+        self.result.stopped = self._thread.run(on_tick, tick_s)
         return self.result
-
-    def _wait(self, on_tick: Callable[[], None], tick_s: float) -> None:
-        while not self._ended.wait(tick_s):
-            on_tick()
-
-    def _run(self) -> None:
-        try:
-            self._engine.run()
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
-            self._failure = error
-        finally:
-            self._ended.set()

@@ -24,7 +24,6 @@ from slo.ranges import SpendKey
 Counts = NDArray[np.uint32]  # (rows, steps); a step is at most 5 min
 
 _ELSEWHERE: Final = -1
-CELL_OCTETS: Final = 12  # of what is kept of one row and step
 
 Report = Callable[[Frame], None]
 

@@ -7,28 +7,29 @@ import sys
 
 import click
 
-from netslo.config.options import config_option, file_option, json_option
+from netslo.config.options import config_option, json_option
 from slo.commands.shared import (
     PIPE_WIDTH,
     STORE,
     check_paths,
     load,
     load_log,
+    path_option,
     print_json,
     read_span,
     select,
+    slo_option,
+    span_options,
+    store_option,
 )
 
 
 @click.command()
 @config_option
-@file_option("--store", "store_file", f"The window store.  [default: DIR/{STORE}]")
-@click.option("--slo", "names", multiple=True, metavar="NAME", help="Only this SLO; repeatable.")
-@click.option("--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable.")
-@click.option(
-    "--from", "start", metavar="TIME", help="As 2026-11-01T00:00:00Z, or 7d before the end."
-)
-@click.option("--to", "end", metavar="TIME", help="As 2026-11-24T00:00:00Z.  [default: now]")
+@store_option
+@slo_option
+@path_option
+@span_options
 @click.option("--all", "everything", is_flag=True, help="Show every path, site and incident.")
 @json_option
 def attribute(

@@ -17,9 +17,12 @@ from slo.commands.shared import (
     check_paths,
     load,
     load_log,
+    path_option,
     print_json,
     read_span,
     select,
+    span_options,
+    store_option,
 )
 
 if TYPE_CHECKING:
@@ -30,13 +33,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@file_option("--store", "store_file", f"The window store.  [default: DIR/{STORE}]")
+@store_option
 @click.option("--slo", "name", required=True, metavar="NAME", help="Which SLO.")
-@click.option("--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable.")
-@click.option(
-    "--from", "start", metavar="TIME", help="As 2026-11-01T00:00:00Z, or 7d before the end."
-)
-@click.option("--to", "end", metavar="TIME", help="As 2026-11-24T00:00:00Z.  [default: now]")
+@path_option
+@span_options
 @click.option("--target", metavar="RATIO", help="Another target, such as 99.95%.")
 @click.option("--threshold", metavar="TIME", help="Another threshold, such as 80ms.")
 @click.option(

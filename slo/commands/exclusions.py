@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netslo.config.options import config_option, file_option, json_option
-from slo.commands.shared import STORE, check_paths, load, log_of, print_json, select
+from netslo.config.options import config_option, json_option
+from slo.commands.shared import check_paths, load, log_of, print_json, select, store_option
 
 if TYPE_CHECKING:
     from slo.exclusion import Exclusion
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@file_option("--store", "store_file", f"The window store.  [default: DIR/{STORE}]")
+@store_option
 @click.option("--from", "start", metavar="TIME", help="When it begins, as 2026-12-01T01:00:00Z.")
 @click.option("--to", "end", metavar="TIME", help="When it ends.")
 @click.option("--reason", help="Why, such as the number of a change.")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from netslo.config.options import DATA_DIR, STORE_FILE
+from netslo.config.options import DATA_DIR, STORE_FILE, file_option
 
 if TYPE_CHECKING:  # the commands import what they need, so that --help needs none of it
     from netslo.estate import Estate
@@ -20,6 +20,24 @@ PIPE_WIDTH = 200
 DAY_S = 86_400
 _SPAN_S_MAX = 400 * DAY_S
 STORE = pathlib.PurePath(DATA_DIR, STORE_FILE)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+store_option = file_option("--store", "store_file", f"The window store.  [default: DIR/{STORE}]")
+slo_option = click.option(
+    "--slo", "names", multiple=True, metavar="NAME", help="Only this SLO; repeatable."
+)
+path_option = click.option(
+    "--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable."
+)
+
+
+def span_options(function: F) -> F:
+    """Add `--from` and `--to`, as `start` and `end`, for `read_span`."""
+    begin = "As 2026-11-01T00:00:00Z, or 7d before the end."
+    end = "As 2026-11-24T00:00:00Z.  [default: now]"
+    function = click.option("--to", "end", metavar="TIME", help=end)(function)
+    return click.option("--from", "start", metavar="TIME", help=begin)(function)
 
 
 def load(config_dir: pathlib.Path) -> tuple[Estate, Specification]:

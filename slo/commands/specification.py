@@ -18,6 +18,7 @@ from slo.commands.shared import (
     load_log,
     print_json,
     select,
+    store_option,
 )
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _check(config_dir: pathlib.Path) -> tuple[Estate, tuple[Objective, ...], lis
 @click.argument("name", required=False, metavar="[SLO]")
 @config_option
 @click.option("--path", "path_id", metavar="ID", help="How the budget of this path came about.")
-@file_option("--store", "store_file", f"The window store.  [default: DIR/{STORE}]")
+@store_option
 @json_option
 def explain(
     name: str | None,

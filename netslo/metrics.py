@@ -36,7 +36,9 @@ PHASE_CONNECT: Final = "network.probe.phase.connect"  # exponential histogram, s
 PHASE_TLS: Final = "network.probe.phase.tls"  # exponential histogram, s
 PHASE_FIRST_BYTE: Final = "network.probe.phase.first_byte"  # exponential histogram, s
 PHASE_TRANSFER: Final = "network.probe.phase.transfer"  # exponential histogram, s
-BANDWIDTH: Final = "network.path.bandwidth"  # gauge, bit/s
+PATH_HOPS: Final = "network.path.hops"  # gauge, {hop}; flow, protocol, hops: a route as it was seen
+BANDWIDTH: Final = "network.path.bandwidth"  # gauge, bit/s; direction, method
+LOADED_RTT: Final = "network.path.loaded_rtt"  # gauge, s; as BANDWIDTH, and state, quantile
 SLO_EVENTS: Final = "network.probe.slo_events"  # sum, {event}; slo, result=good|bad|unmeasured
 
 # The probe's own health, by opentelemetry-sdk through the same door
@@ -69,6 +71,17 @@ ATTR_DSCP: Final = "dscp"
 ATTR_SLO: Final = "slo"
 ATTR_RESULT: Final = "result"
 ATTR_QUANTILE: Final = "quantile"
+ATTR_FLOW: Final = "flow"
+ATTR_PROTOCOL: Final = "protocol"
+ATTR_FINGERPRINT: Final = "fingerprint"
+ATTR_REACHED: Final = "reached"
+ATTR_HOPS: Final = "hops"
+ATTR_PATH_MTU: Final = "path_mtu"
+ATTR_PREVIOUS_HOPS: Final = "previous_hops"
+ATTR_PREVIOUS_FINGERPRINT: Final = "previous_fingerprint"
+ATTR_PREVIOUS_SEEN: Final = "previous_seen"
+ATTR_METHOD: Final = "method"
+ATTR_STATE: Final = "state"
 
 # Prometheus, from the collector's /metrics
 PROM_RTT: Final = "network_probe_rtt_seconds"  # native histogram
@@ -101,6 +114,11 @@ PROM_PHASE_CONNECT: Final = "network_probe_phase_connect_seconds"  # native hist
 PROM_PHASE_TLS: Final = "network_probe_phase_tls_seconds"  # native histogram
 PROM_PHASE_FIRST_BYTE: Final = "network_probe_phase_first_byte_seconds"  # native histogram
 PROM_PHASE_TRANSFER: Final = "network_probe_phase_transfer_seconds"  # native histogram
+PROM_PATH_HOPS: Final = "network_path_hops"
+PROM_PATH_CHANGES: Final = "network_path_changes_total"
+PROM_PATH_MTU: Final = "network_path_mtu_bytes"
+PROM_BANDWIDTH: Final = "network_path_bandwidth_bits_per_second"
+PROM_LOADED_RTT: Final = "network_path_loaded_rtt_seconds"
 PROM_SLO_EVENTS: Final = "slo_events_total"
 PROM_SLO_BAD_EVENTS: Final = "slo_bad_events_total"
 PROM_SLO_BUDGET_EVENTS: Final = "slo_budget_events_total"

@@ -100,7 +100,7 @@ def reflecting(wan: Wan, version: int) -> Iterator[ReflectorServer]:
         yield server
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
 
 
 def measure(wan: Wan, make: Any, plan: SessionPlan, version: int, count: int) -> Found:

@@ -145,7 +145,7 @@ def emulated():
         sock.connect((entrance.host, entrance.port))
         yield emulator, sock
     stop.set()
-    thread.join(5)
+    thread.join(60)
     echo.sock.close()
     assert not thread.is_alive()
 

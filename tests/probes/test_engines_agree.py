@@ -206,7 +206,7 @@ def lying(lie: Callable[[bytearray], list[bytes]]) -> Iterator[tuple[str, int]]:
         finally:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 other.sendto(b"end", sock.getsockname())
-            thread.join(5)
+            thread.join(60)
 
 
 def true_reply(request: bytes) -> bytearray:

@@ -229,7 +229,7 @@ def reflector():
     thread.start()
     yield server.endpoints[0]
     stop.set()
-    thread.join(5)
+    thread.join(60)
 
 
 @pytest.mark.parametrize("make", [Engine, None], ids=["plain", "the host's"])
@@ -261,7 +261,7 @@ def test_flows_of_a_path_are_told_apart(reflector, monkeypatch, make):
         sources = {hole.recvfrom(2000)[1] for _ in range(20)}
         flows.stop()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
     assert doubtful == {TARGET}
     assert len(sources) == 2  # source ports
     assert {name for name, each in figures.items() if each.rtt_s is None} == {

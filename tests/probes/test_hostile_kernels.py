@@ -428,7 +428,7 @@ def reflecting(limit: RateLimit, key: bytes | None = None) -> Iterator[Asked]:
             yield Asked(server)
         finally:
             stop.set()
-            thread.join(10)
+            thread.join(60)
     assert not thread.is_alive()
 
 

@@ -265,7 +265,7 @@ def serving(host: str = "127.0.0.1", **options: Any) -> Iterator[ReflectorServer
         yield server
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 

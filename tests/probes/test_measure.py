@@ -40,7 +40,7 @@ def serving(host="127.0.0.1", key=None):
         yield server
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(60)
 
 
 @contextmanager

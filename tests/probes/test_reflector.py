@@ -30,7 +30,7 @@ def running(*endpoints: Endpoint, stateful=True):
         yield server
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 

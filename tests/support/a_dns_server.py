@@ -48,5 +48,5 @@ def udp_server(*answers):
     finally:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.sendto(b"end", ("127.0.0.1", port))
-        thread.join(5)
+        thread.join(60)
         sock.close()

@@ -69,7 +69,7 @@ def serving(
         ended.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(5)
+        thread.join(60)
 
 
 def answering(octets: bytes) -> Callable[[socket.socket], None]:

@@ -87,7 +87,7 @@ def test_plans_that_stay_go_on_and_others_are_told_to_their_end() -> None:
         _until(lambda: any(each.totals.lost for each in engine._asking))
         after = {each.session.plan.key.path.dst: each for each in engine._asking}
         engine.stop()
-        thread.join(20)
+        thread.join(60)
     assert not thread.is_alive()
     assert after["stays"] is before["stays"]
     assert set(after) == {"stays", "comes"}

@@ -210,7 +210,7 @@ def pages():
     yield server.server_port
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(60)
 
 
 @pytest.mark.parametrize(

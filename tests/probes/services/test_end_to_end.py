@@ -19,7 +19,7 @@ THRESHOLDS = (SloThreshold("there", None), SloThreshold("never", 1e-6))
 
 
 def service(name, request, **options) -> Service:
-    return Service(name, request, "ef", ("leeds",), 0.05, 2.0, **options)
+    return Service(name, request, "ef", ("leeds",), 0.05, 10.0, **options)
 
 
 async def test_what_a_service_did_is_what_is_shown(tmp_path, authority) -> None:

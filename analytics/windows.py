@@ -14,6 +14,7 @@ from analytics.sketch import Sketch
 from netslo import metrics
 from netslo.metrics import DELAY, DELAY_VARIATION, IPDV, JITTER, RTT
 from netslo.model import Path, ProbeKind, Quality, Window
+from netslo.route import RouteObservation
 from netslo.service import Phase
 
 
@@ -234,6 +235,7 @@ class Batch:
     instance_id: str
     sequence: int
     windows: tuple[PathWindow, ...]
+    routes: tuple[RouteObservation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

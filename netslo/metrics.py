@@ -83,6 +83,8 @@ ATTR_PREVIOUS_SEEN: Final = "previous_seen"
 ATTR_METHOD: Final = "method"
 ATTR_STATE: Final = "state"
 
+PROBE_TRACE: Final = "trace"  # of ATTR_PROBE, where routes are observed
+
 # Prometheus, from the collector's /metrics
 PROM_RTT: Final = "network_probe_rtt_seconds"  # native histogram
 PROM_DELAY: Final = "network_probe_delay_seconds"  # native histogram; direction

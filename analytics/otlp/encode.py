@@ -18,6 +18,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 
 from analytics.otlp.histogram import fill_point
 from analytics.otlp.instruments import COUNTS, GAUGE, GAUGES, HISTOGRAM, INSTRUMENTS
+from analytics.otlp.routes import write_route
 from analytics.streams import GAUGE_FIELDS
 from analytics.windows import Batch, CountKey, PathWindow, SketchKey
 from netslo import __version__, metrics
@@ -49,6 +50,10 @@ def encode_batch(batch: Batch) -> bytes:
     writer = _Writer(scope)
     for window in batch.windows:
         writer.write(window)
+    if batch.routes:
+        hops = scope.metrics.add(name=metrics.PATH_HOPS, unit="{hop}")
+        for seen in batch.routes:
+            write_route(hops, seen)
     octets: bytes = request.SerializeToString()
     return octets
 

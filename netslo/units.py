@@ -101,3 +101,28 @@ def format_rate(bits_per_second: float) -> str:
         if bits_per_second >= size:
             return f"{bits_per_second / size:g} {unit}"
     return f"{bits_per_second:g} bit/s"
+
+
+_SIZE_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?B)\Z")
+
+
+def parse_octets(text: str) -> int:
+    """Read an amount of data such as `2GB`; octets, decimal prefixes.
+
+    Raises:
+        ValueError: not a number followed by B, kB, MB, GB or TB, or less than an octet.
+    """
+    match = _SIZE.match(text.strip())
+    octets = 0 if match is None else round(float(match[1]) * _SIZE_UNITS[match[2]])
+    if octets < 1:
+        raise ValueError(f"{text[:40]!r} is not an amount of data such as 500MB or 2GB")
+    return octets
+
+
+def format_octets(octets: float) -> str:
+    """Write an amount of data in the largest unit that leaves at least 1: 2e9 as `2 GB`."""
+    for unit, size in reversed(_SIZE_UNITS.items()):
+        if abs(octets) >= size:
+            return f"{octets / size:.4g} {unit}"
+    return f"{octets:.0f} B"

@@ -16,6 +16,7 @@ from netslo.config.options import file_option, json_option, read_duration
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import DSCP_MAX
 from netslo.units import DURATION_S_MAX
+from probes.bandwidth.budget_cli import budget
 from probes.services.cli import COMMANDS
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def measure() -> None:
     """Measure a target once, from the shell."""
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, budget):
     measure.add_command(_command)
 
 

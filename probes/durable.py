@@ -66,6 +66,25 @@ def write_durably(directory: pathlib.Path, name: str, body: bytes) -> None:
         raise
 
 
+def replace_durably(directory: pathlib.Path, name: str, body: bytes) -> None:
+    """Put a new file in the place of one; a power cut leaves the old one or the new one.
+
+    Raises:
+        OSError: the disk does not take it; the old one is still there.
+    """
+    temporary = directory / (name + TEMPORARY)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(body)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(directory / name)
+        sync_folder(directory)
+    except OSError:
+        unlink_quietly(temporary)
+        raise
+
+
 def sync_folder(directory: pathlib.Path) -> None:
     """Make the names in a folder durable, which a file's own fsync does not."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -48,6 +48,16 @@ def directory_option(name: str, variable: str, help_: str) -> Callable[[F], F]:
     return click.option(name, variable, type=kind, metavar="DIR", help=help_)
 
 
+def state_option(function: F) -> F:
+    """Add `--state DIR`, as `state_dir`; None: `probes.bandwidth.state` knows where."""
+    return directory_option(
+        "--state",
+        "state_dir",
+        "Folder of this site's leases and byte budget, the same one for all of its processes.  "
+        "[default: $NETSLO_STATE, or /var/lib/netslo, or ~/.local/state/netslo]",
+    )(function)
+
+
 def read_duration(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> float | None:

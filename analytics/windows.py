@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from analytics.readings import Reading, Told
 from analytics.sketch import Sketch
 from netslo import metrics
 from netslo.metrics import DELAY, DELAY_VARIATION, IPDV, JITTER, RTT
@@ -236,6 +237,12 @@ class Batch:
     sequence: int
     windows: tuple[PathWindow, ...]
     routes: tuple[RouteObservation, ...] = ()
+    readings: tuple[Reading, ...] = ()
+
+    @property
+    def told(self) -> tuple[Told, ...]:
+        """What it says beside its windows."""
+        return (*self.routes, *self.readings)
 
 
 @dataclass(frozen=True, slots=True)

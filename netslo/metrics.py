@@ -84,6 +84,7 @@ ATTR_METHOD: Final = "method"
 ATTR_STATE: Final = "state"
 
 PROBE_TRACE: Final = "trace"  # of ATTR_PROBE, where routes are observed
+PROBE_BANDWIDTH: Final = "bandwidth"  # likewise, of capacity tests
 
 # Prometheus, from the collector's /metrics
 PROM_RTT: Final = "network_probe_rtt_seconds"  # native histogram

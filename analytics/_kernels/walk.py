@@ -21,6 +21,7 @@ from analytics._kernels.walk_columns import (
     IS_DOUBLE,
     KEY_FROM,
     KEY_TO,
+    LEFT_ALONE,
     MAX,
     METRIC,
     MIN,
@@ -39,6 +40,8 @@ Rows = NDArray[np.int64]
 
 _NOT_PLAIN = -1
 _VARINT, _FIXED_64, _LENGTH, _FIXED_32 = 0, 1, 2, 5
+# Names which begin so are of few points that are no windows: others read them.
+_LEFT_ALONE = np.frombuffer(b"network.path.", dtype=np.uint8)
 
 
 @called
@@ -206,6 +209,17 @@ def _number(octets: Octets, span: tuple[int, int], row: Rows) -> int:
     return 0 if seen & 0b1010000 else _NOT_PLAIN
 
 
+@called
+def _is_left_alone(octets: Octets, at: int, end: int) -> Any:
+    """Whether a name, which begins and ends there, is of a metric that is not walked."""
+    if end - at < len(_LEFT_ALONE):
+        return False
+    for place in range(len(_LEFT_ALONE)):
+        if octets[at + place] != _LEFT_ALONE[place]:
+            return False
+    return True
+
+
 @compiled
 def walk(
     octets: Octets,
@@ -244,6 +258,7 @@ def walk(
             metric = found[0]
             found[0] += 1
             metrics[metric, :] = 0
+            metrics[metric, 4], metrics[metric, 5] = at, metric_end
             while at < metric_end:
                 number, wire, at, data_end = _field(octets, at, metric_end)
                 if wire != _LENGTH:
@@ -251,6 +266,10 @@ def walk(
                 if number == 1 and metrics[metric, 1] == 0:
                     metrics[metric, 0], metrics[metric, 1] = at, data_end
                 elif number in (5, 7, 10) and metrics[metric, 2] == 0:
+                    if _is_left_alone(octets, metrics[metric, 0], metrics[metric, 1]):
+                        metrics[metric, 2] = LEFT_ALONE
+                        at = data_end
+                        continue
                     metrics[metric, 2] = number
                     while at < data_end:
                         kind = metrics[metric, 2]

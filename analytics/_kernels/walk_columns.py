@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 GAUGE_FIELD: Final = 5  # of Metric
-METRIC_COLUMNS: Final = 4  # name from, name to, field of the points, temporality
+METRIC_COLUMNS: Final = 6  # name from, to, field of the points, temporality, all of it from, to
+LEFT_ALONE: Final = -1  # as the field of the points: not walked
 
 # Of sketches and of numbers.
 METRIC: Final = 0

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from analytics.collector.limits import Limits
+from analytics.readings import Reading, Told
 from analytics.windows import STATES, Batch, PathWindow
 from netslo.estate import Estate
+from netslo.model import NS_PER_S, Path
+from netslo.route import RouteObservation
 
 
 class Reason(StrEnum):
@@ -66,7 +69,7 @@ class Refused:
 
 
 def admit(batch: Batch, estate: Estate, limits: Limits, now_s: float, refused: Refused) -> Batch:
-    """Return the batch with the windows that may be counted; the others go to `refused`.
+    """Return the batch with what may be counted; the rest goes to `refused`.
 
     The estate bounds what can be stored: a path that it does not know is never kept.
     """
@@ -77,15 +80,34 @@ def admit(batch: Batch, estate: Estate, limits: Limits, now_s: float, refused: R
             kept.append(window)
         else:
             refused.add_windows(reason, [window])
-    return replace(batch, windows=tuple(kept))
+    told = []
+    for each in batch.told:
+        reason = fault_of_told(batch.site, each, estate, limits, now_s)
+        if reason is None:
+            told.append(each)
+        else:
+            refused.add(reason, 1)
+    return replace(
+        batch,
+        windows=tuple(kept),
+        routes=tuple(each for each in told if isinstance(each, RouteObservation)),
+        readings=tuple(each for each in told if isinstance(each, Reading)),
+    )
 
 
-def too_young(end_s: int, limits: Limits, now_s: float) -> bool:
+def fault_of_told(
+    site: str, told: Told, estate: Estate, limits: Limits, now_s: float
+) -> Reason | None:
+    """Return why what a probe says of a route or of capacity is not kept; None where it is."""
+    return _first(_faults(site, told.path, told.seen_ns / NS_PER_S, estate, limits, now_s))
+
+
+def too_young(end_s: float, limits: Limits, now_s: float) -> bool:
     """Whether a window that ends then lies in the future."""
     return end_s > now_s + limits.future_s
 
 
-def too_old(end_s: int, limits: Limits, now_s: float) -> bool:
+def too_old(end_s: float, limits: Limits, now_s: float) -> bool:
     """Whether a window that ended then is past every retention."""
     return end_s < now_s - limits.age_s
 
@@ -108,16 +130,24 @@ def data_points(window: PathWindow) -> int:
 def _fault(
     site: str, window: PathWindow, estate: Estate, limits: Limits, now_s: float
 ) -> Reason | None:
-    path = window.key.path
+    faults = _faults(site, window.key.path, window.window.end_s, estate, limits, now_s)
+    return _first({**faults, Reason.IMPLAUSIBLE: _largest_count(window) > limits.count_max})
+
+
+def _faults(
+    site: str, path: Path, end_s: float, estate: Estate, limits: Limits, now_s: float
+) -> dict[Reason, bool]:
     # Other people's tools name no site: what they say about a path is taken.
-    faults = {
+    return {
         Reason.UNKNOWN_SITE: bool(site) and site not in estate.sites,
         Reason.UNKNOWN_PATH: not estate.knows(path),
         Reason.FOREIGN_SITE: bool(site) and site != path.src,
-        Reason.FUTURE: too_young(window.window.end_s, limits, now_s),
-        Reason.EXPIRED: too_old(window.window.end_s, limits, now_s),
-        Reason.IMPLAUSIBLE: _largest_count(window) > limits.count_max,
+        Reason.FUTURE: too_young(end_s, limits, now_s),
+        Reason.EXPIRED: too_old(end_s, limits, now_s),
     }
+
+
+def _first(faults: Mapping[Reason, bool]) -> Reason | None:
     return next((reason for reason, present in faults.items() if present), None)
 
 

@@ -63,10 +63,10 @@ class Api:
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of this module."""
         return [
-            web.get("/api/v1/paths", _json_handler(self.paths)),
-            web.get("/api/v1/probes", _json_handler(self.probes)),
-            web.get("/api/v1/horizons", _json_handler(self.horizons)),
-            web.get("/api/v1/windows", _json_handler(self.windows)),
+            web.get("/api/v1/paths", json_handler(self.paths)),
+            web.get("/api/v1/probes", json_handler(self.probes)),
+            web.get("/api/v1/horizons", json_handler(self.horizons)),
+            web.get("/api/v1/windows", json_handler(self.windows)),
         ]
 
     def paths(self, query: MultiMapping[str]) -> dict[str, Any]:
@@ -199,7 +199,9 @@ def _recent_figures(recent: Recent, series: SeriesKey) -> dict[str, Any]:
     }
 
 
-def _json_handler(answer: Answer) -> Handler:
+def json_handler(answer: Answer) -> Handler:
+    """Return what answers a request with `answer` of its query, or with what is wrong with it."""
+
     async def handle(request: web.Request) -> web.Response:
         try:
             text = await asyncio.to_thread(lambda: _dump(answer(request.query)))

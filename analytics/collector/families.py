@@ -11,7 +11,7 @@ from analytics.otlp.instruments import COUNTS, DIRECTED
 from analytics.streams import Gauge
 from netslo import metrics
 
-_PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "probe")
+PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "probe")
 _PROBE_LABELS: Final = ("site", "instance")
 
 
@@ -45,7 +45,7 @@ def count_families() -> dict[str, CounterMetricFamily]:
         ),
     }
     return {
-        metric: CounterMetricFamily(name, text, labels=[*_PATH_LABELS, *_count_labels(metric)])
+        metric: CounterMetricFamily(name, text, labels=[*PATH_LABELS, *_count_labels(metric)])
         for metric, (name, text) in texts.items()
     }
 
@@ -77,13 +77,13 @@ def state_families() -> dict[Gauge, GaugeMetricFamily]:
         ),
     }
     return {
-        gauge: GaugeMetricFamily(name, text, labels=_PATH_LABELS)
+        gauge: GaugeMetricFamily(name, text, labels=PATH_LABELS)
         for gauge, (name, text) in texts.items()
     }
 
 
 def one_way_families() -> dict[str, GaugeMetricFamily]:
-    labels = [*_PATH_LABELS, metrics.ATTR_DIRECTION, "quantile", "window"]
+    labels = [*PATH_LABELS, metrics.ATTR_DIRECTION, "quantile", "window"]
     return {
         metrics.DELAY: GaugeMetricFamily(
             metrics.PROM_DELAY_QUANTILE,
@@ -102,7 +102,7 @@ def rtt_family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
         metrics.PROM_RTT_QUANTILE,
         "Round-trip time of a path over the last minutes; convention due counts lost as +Inf",
-        labels=[*_PATH_LABELS, "quantile", "window", "convention"],
+        labels=[*PATH_LABELS, "quantile", "window", "convention"],
     )
 
 
@@ -110,7 +110,7 @@ def jitter_family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
         metrics.PROM_JITTER,
         "Packet delay variation (RFC 5481) of a path over the last minutes",
-        labels=[*_PATH_LABELS, "quantile", "window"],
+        labels=[*PATH_LABELS, "quantile", "window"],
     )
 
 
@@ -119,13 +119,13 @@ def packet_families() -> tuple[CounterMetricFamily, CounterMetricFamily, Counter
         CounterMetricFamily(
             metrics.PROM_PACKETS,
             "Probe packets due, by what became of them",
-            labels=[*_PATH_LABELS, metrics.ATTR_OUTCOME],
+            labels=[*PATH_LABELS, metrics.ATTR_OUTCOME],
         ),
         CounterMetricFamily(
-            metrics.PROM_DUPLICATES, "Answers that came again (RFC 5560)", labels=_PATH_LABELS
+            metrics.PROM_DUPLICATES, "Answers that came again (RFC 5560)", labels=PATH_LABELS
         ),
         CounterMetricFamily(
-            metrics.PROM_REORDERED, "Answers out of order (RFC 4737)", labels=_PATH_LABELS
+            metrics.PROM_REORDERED, "Answers out of order (RFC 4737)", labels=PATH_LABELS
         ),
     )
 

@@ -14,7 +14,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from analytics.collector.admission import Reason, Refused, admit, too_old, too_young
+from analytics.collector.admission import (
+    Reason,
+    Refused,
+    admit,
+    fault_of_told,
+    too_old,
+    too_young,
+)
 from analytics.collector.limits import Limits, Refusal
 from analytics.collector.state import HealthBoard
 from analytics.collector.telemetry import Telemetry
@@ -155,18 +162,21 @@ class Ingest:
                     windows.append(window)
                 else:
                     prepared.refused.add_windows(Reason.OBJECTIVES, [window])
-            if windows:
+            if windows or admitted.told:
                 kept = replace(admitted, windows=tuple(windows))
                 prepared.arrivals.append(arrival_of(kept, self._store.streams))
         return prepared
 
     def _plausible(self, received: Received, now_s: float) -> bool:
-        """Whether every window of a batch is certainly one that `admit` lets through."""
+        """Whether all that is in a batch is certainly what `admit` lets through."""
         first_s, end_s = received.frame.span()
-        return not (
-            too_young(end_s, self._limits, now_s)
-            or too_old(first_s, self._limits, now_s)
-            or received.total > self._limits.count_max
+        if received.frame.points and (
+            too_young(end_s, self._limits, now_s) or too_old(first_s, self._limits, now_s)
+        ):
+            return False
+        return received.total <= self._limits.count_max and all(
+            fault_of_told(received.site, told, self._estate, self._limits, now_s) is None
+            for told in received.told
         )
 
     def _knows(self, site: str, series: SeriesKey, about: About) -> bool:
@@ -233,5 +243,11 @@ def _arrival(received: Received, request: Request) -> Arrival:
     if encoding == IDENTITY:
         body, encoding = compressed(body), ZSTD
     return Arrival(
-        received.site, received.instance, received.sequence, received.frame, body, encoding
+        received.site,
+        received.instance,
+        received.sequence,
+        received.frame,
+        body,
+        encoding,
+        received.told,
     )

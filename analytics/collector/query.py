@@ -70,6 +70,18 @@ def read_time(name: str, text: str) -> float:
     return unix_s
 
 
+def read_whole(name: str, text: str, least: int, most: int) -> int:
+    """Return a whole number from `least` to `most`.
+
+    Raises:
+        BadQuery: it is none.
+    """
+    value = int(text) if len(text) <= len(str(most)) and text.isdecimal() else least - 1
+    if not least <= value <= most:
+        raise BadQuery(f"{name}={text[:40]} is not a whole number from {least} to {most}")
+    return value
+
+
 def read_duration(name: str, text: str) -> int:
     """Return whole windows of 10 s, in seconds.
 

@@ -22,6 +22,8 @@ from analytics.collector.exposition import ArrivalCollector, HealthCollector, Pa
 from analytics.collector.ingest import Ingest
 from analytics.collector.limits import Limits
 from analytics.collector.live import Live
+from analytics.collector.path_api import PathApi
+from analytics.collector.paths import CapacityCollector
 from analytics.collector.receive import Receiver
 from analytics.collector.remote_writer import RemoteWrite, RemoteWriter
 from analytics.collector.scrape import Scrape
@@ -112,6 +114,7 @@ def create_app(
         HealthCollector(board, clock),
         ArrivalCollector(arrivals, estate),
         SiteCollector(estate),
+        CapacityCollector(store, estate, clock),
     ]
     for collector in [*own, *collectors]:
         telemetry.registry.register(collector)
@@ -165,7 +168,8 @@ def create_app(
     app.router.add_post("/v1/metrics", Receiver(writer.take, limits, telemetry).handle)
     app.router.add_get("/metrics", Scrape(telemetry.registry, cumulative).handle)
     app.router.add_get("/healthz", writer.healthz)
-    app.add_routes([*Api(store, estate, last_windows, live, board, clock).routes(), *routes])
+    app.add_routes(Api(store, estate, last_windows, live, board, clock).routes())
+    app.add_routes([*PathApi(store, estate, clock).routes(), *routes])
     return app
 
 

@@ -34,6 +34,7 @@ from analytics.otlp.fields import (
 )
 from analytics.otlp.histogram import read_point
 from analytics.otlp.instruments import COUNTS, GAUGE, GAUGES, HISTOGRAM, INSTRUMENTS, SIGNED
+from analytics.otlp.now_and_then import is_now_and_then, read_told
 from analytics.otlp.subjects import (
     count_subject,
     events_subject,
@@ -41,11 +42,13 @@ from analytics.otlp.subjects import (
     packets_subject,
     sketch_subject,
 )
+from analytics.readings import Reading, Told
 from analytics.sketch import COUNT_MAX, Sketch
 from analytics.streams import GAUGE_FIELDS
 from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
 from netslo import metrics
 from netslo.model import Window
+from netslo.route import RouteObservation
 
 DELTA: Final = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 _HEALTH: Final = frozenset(
@@ -77,6 +80,7 @@ class Limits:
     points_max: int = 100_000
     attributes_max: int = 32
     slos_per_series_max: int = 64
+    told_max: int = 20_000  # routes and readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +140,36 @@ _Identity = tuple[str, str, int]  # site, instance, sequence
 
 
 @dataclass(slots=True)
+class _Contents:
+    """What is read of one batch."""
+
+    windows: _Windows = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Reader:
     limits: Limits
     body: bytes
     points: int = 0
     metrics: int = 0
+    told: int = 0
     digest: str = ""
-    windows: dict[_Identity, _Windows] = field(default_factory=dict)
+    contents: dict[_Identity, _Contents] = field(default_factory=dict)
     health: list[HealthPoint] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
     def batches(self) -> tuple[Batch, ...]:
         """Return what was read; resources of one identity are one batch."""
         return tuple(
-            Batch(*identity, tuple(window for _, window in sorted(windows.items())))
-            for identity, windows in self.windows.items()
-            if windows
+            Batch(
+                *identity,
+                tuple(window for _, window in sorted(each.windows.items())),
+                tuple(told for told in each.told if isinstance(told, RouteObservation)),
+                tuple(told for told in each.told if isinstance(told, Reading)),
+            )
+            for identity, each in self.contents.items()
+            if each.windows or each.told
         )
 
     def read(self, number: int, resource: ResourceMetrics) -> None:
@@ -166,10 +184,10 @@ class _Reader:
                 for metric in scope.metrics:
                     self.rejected[str(refusal)] += max(1, len(data_points(metric)))
             return
-        windows = self.windows.setdefault(identity, {})
+        contents = self.contents.setdefault(identity, _Contents())
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                self._read_metric(metric, windows, site, speaker)
+                self._read_metric(metric, contents, site, speaker)
 
     def _identity(self, number: int, attributes: Mapping[str, Any]) -> tuple[str, int]:
         sequence = attributes.get(metrics.ATTR_SEQUENCE)
@@ -186,7 +204,7 @@ class _Reader:
     def _read_metric(
         self,
         metric: Metric,
-        windows: _Windows,
+        contents: _Contents,
         site: str,
         instance: str,
     ) -> None:
@@ -204,7 +222,10 @@ class _Reader:
             return
         for point in points:
             try:
-                self._read_point(metric, point, windows)
+                if is_now_and_then(metric.name):
+                    contents.told.append(self._read_told(metric, point))
+                else:
+                    self._read_point(metric, point, contents.windows)
             except Refused as refusal:
                 self.rejected[str(refusal)] += 1
             except ValueError as error:  # of a histogram that contradicts itself
@@ -224,6 +245,12 @@ class _Reader:
         place = windows.get((key, window)) or PathWindow(key, window)
         read(place, metric.name, point, attributes, self.limits)
         windows[(key, window)] = place
+
+    def _read_told(self, metric: Metric, point: Any) -> Told:
+        if self.told >= self.limits.told_max:
+            raise Refused("too many routes and readings in one request")
+        self.told += 1
+        return read_told(metric, point, self.limits.attributes_max)
 
     def _read_health(self, metric: Metric, points: Iterable[Any], site: str, instance: str) -> None:
         for point in points:

@@ -17,7 +17,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 
 from analytics.otlp.histogram import fill_point
-from analytics.otlp.instruments import COUNTS, GAUGE, GAUGES, HISTOGRAM, INSTRUMENTS
+from analytics.otlp.instruments import COUNTS, GAUGE, GAUGES, HISTOGRAM, INSTRUMENTS, SECONDS
+from analytics.otlp.readings import write_reading
 from analytics.otlp.routes import write_route
 from analytics.streams import GAUGE_FIELDS
 from analytics.windows import Batch, CountKey, PathWindow, SketchKey
@@ -54,6 +55,12 @@ def encode_batch(batch: Batch) -> bytes:
         hops = scope.metrics.add(name=metrics.PATH_HOPS, unit="{hop}")
         for seen in batch.routes:
             write_route(hops, seen)
+    for name, unit in ((metrics.BANDWIDTH, "bit/s"), (metrics.LOADED_RTT, SECONDS)):
+        readings = [reading for reading in batch.readings if reading.metric == name]
+        if readings:
+            gauge = scope.metrics.add(name=name, unit=unit)
+            for reading in readings:
+                write_reading(gauge, reading)
     octets: bytes = request.SerializeToString()
     return octets
 

@@ -64,13 +64,18 @@ def read_member(enum: Any, attributes: Mapping[str, Any], key: str, default: Any
         raise Refused(f"attribute {key} is none of {', '.join(enum)}") from None
 
 
-def read_series(attributes: Mapping[str, Any]) -> SeriesKey:
+def read_path(attributes: Mapping[str, Any]) -> Path:
     src, dst = read_text(attributes, metrics.ATTR_SRC), read_text(attributes, metrics.ATTR_DST)
     traffic_class = read_text(attributes, metrics.ATTR_CLASS)
     if not (is_name(src) and is_name(dst) and is_name(traffic_class)):
         raise Refused("src_site, dst_site or class is not a name")
+    return Path(src, dst, traffic_class)
+
+
+def read_series(attributes: Mapping[str, Any]) -> SeriesKey:
+    path = read_path(attributes)
     probe = read_member(ProbeKind, attributes, metrics.ATTR_PROBE, default=ProbeKind.STAMP)
-    return SeriesKey(Path(src, dst, traffic_class), probe)
+    return SeriesKey(path, probe)
 
 
 def read_window(point: Any) -> Window:
@@ -84,6 +89,14 @@ def read_window(point: Any) -> Window:
     if end_ns > window.end_s * NS_PER_S:
         raise Refused(f"the point spans more than one {WINDOW_S} s window")
     return window
+
+
+def read_time_ns(point: Any) -> int:
+    """Return when a point without a window was seen, Unix ns."""
+    time_ns = int(point.time_unix_nano)
+    if not 0 < time_ns <= _TIME_S_MAX * NS_PER_S:
+        raise Refused("time is missing or out of range")
+    return time_ns
 
 
 def read_number(point: Any) -> float:

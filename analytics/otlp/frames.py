@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     ExponentialHistogramDataPoint,
+    Metric,
     NumberDataPoint,
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -27,12 +28,14 @@ from analytics import _kernels
 from analytics._kernels import walk_columns as columns
 from analytics.frame import Frame
 from analytics.otlp.decode import DELTA, Limits, MalformedRequest, decode_request
-from analytics.otlp.fields import Refused, read_attributes, read_site, read_text
+from analytics.otlp.fields import Refused, data_points, read_attributes, read_site, read_text
 from analytics.otlp.histogram import SPECIAL_COUNTS
 from analytics.otlp.instruments import FIELDS, HISTOGRAM, INSTRUMENTS, SIGNED
 from analytics.otlp.keys import KeyTable
+from analytics.otlp.now_and_then import is_now_and_then, read_told
 from analytics.otlp.subjects import read_subject
 from analytics.otlp.walked import Walked, frame_of
+from analytics.readings import Told
 from analytics.sketch import COUNT_MAX
 from analytics.streams import About, Streams
 from analytics.windows import SeriesKey
@@ -60,6 +63,7 @@ class Received:
     sequence: int
     frame: Frame
     total: int  # of all counts: none of them is larger
+    told: tuple[Told, ...] = ()  # beside its windows; not of a body that is read again
 
 
 class FrameReader:
@@ -91,8 +95,8 @@ class FrameReader:
         return self._read(body)
 
     def read_again(self, body: bytes) -> Received | None:
-        """Return what a request of one batch says that was accepted before."""
-        received = self._read(body) if _kernels.pays(len(body)) else None
+        """Return the windows of a request of one batch that was accepted before."""
+        received = self._read(body, again=True) if _kernels.pays(len(body)) else None
         return received or self._read_carefully(body)
 
     def _read_carefully(self, body: bytes) -> Received | None:
@@ -106,7 +110,7 @@ class FrameReader:
         frame = Frame.of(batch.windows, self._streams)
         return Received(batch.site, batch.instance_id, batch.sequence, frame, frame.total())
 
-    def _read(self, body: bytes) -> Received | None:
+    def _read(self, body: bytes, *, again: bool = False) -> Received | None:
         if len(body) > self._room.octets:
             self._room = _Room(len(body), self._limits.points_max)
         walked = _walk(body, self._limits.points_max, self._room)
@@ -123,9 +127,26 @@ class FrameReader:
         signed = _SIGNED[kinds % len(_NAMES)]
         frame = frame_of(walked, of_sketches, of_numbers, signed)
         total = walked.total()
-        if frame is None or total > COUNT_MAX:
+        told = () if again else self._told(walked)
+        if frame is None or total > COUNT_MAX or told is None:
             return None
-        return Received(*identity, frame, total)
+        return Received(*identity, frame, total, told)
+
+    def _told(self, walked: Walked) -> tuple[Told, ...] | None:
+        """Return the points that the walk left alone; None where one of them is refused."""
+        limits, found = self._limits, list[Told]()
+        left = walked.metrics[walked.metrics[:, 2] == columns.LEFT_ALONE]
+        for begin, end in left[:, 4:6].tolist():
+            metric = Metric.FromString(walked.body[begin:end])
+            if not is_now_and_then(metric.name):
+                return None
+            try:
+                found += [
+                    read_told(metric, point, limits.attributes_max) for point in data_points(metric)
+                ]
+            except Refused:
+                return None
+        return tuple(found) if len(found) <= limits.told_max else None
 
     def _identity(self, walked: Walked) -> tuple[str, str, int] | None:
         """Return site, instance and sequence as the resource says them."""
@@ -151,7 +172,10 @@ class FrameReader:
             self._keys = KeyTable()
         offset = self._sites.setdefault(site, len(self._sites)) * len(_NAMES)
         kinds = []
-        for begin, end, field, temporality in walked.metrics.tolist():
+        for begin, end, field, temporality, *_ in walked.metrics.tolist():
+            if field == columns.LEFT_ALONE:
+                kinds.append(offset)  # no row asks for it
+                continue
             kind = _KIND.get(walked.body[begin:end])
             if kind is None or _FIELDS[_NAMES[kind]] != field:
                 return None

@@ -12,6 +12,7 @@ from analytics.otlp.encode import encode_batch
 from analytics.store.interface import Appended, Arrival
 from analytics.streams import Streams
 from analytics.windows import Batch
+from netslo.model import NS_PER_S
 
 _ZSTD_LEVEL = 3
 
@@ -24,8 +25,9 @@ def arrival_of(batch: Batch, streams: Streams) -> Arrival:
         batch.instance_id,
         batch.sequence,
         Frame.of(batch.windows, streams),
-        compressed(encode_batch(batch)),
+        compressed(encode_batch(replace(batch, routes=(), readings=()))),
         ZSTD,
+        batch.told,
     )
 
 
@@ -36,10 +38,12 @@ def compressed(body: bytes) -> bytes:
 
 def without_older(arrival: Arrival, oldest_s: int, streams: Streams) -> tuple[Arrival, Appended]:
     """Return what of an arrival is not older than `oldest_s`, and what became of the rest."""
-    frame = arrival.frame
+    told = tuple(each for each in arrival.told if each.seen_ns >= oldest_s * NS_PER_S)
+    gone = len(arrival.told) - len(told)
+    arrival, frame = replace(arrival, told=told), arrival.frame
     places = frame.window_count(streams.series_of())
     if frame.span()[0] >= oldest_s or not frame.points:
-        return arrival, Appended(duplicate=False, windows=places, expired=0)
+        return arrival, Appended(duplicate=False, windows=places, expired=0, expired_points=gone)
     young = frame.between(oldest_s, frame.span()[1])
     kept = young.window_count(streams.series_of())
     windows = tuple(young.windows(streams))
@@ -50,6 +54,6 @@ def without_older(arrival: Arrival, oldest_s: int, streams: Streams) -> tuple[Ar
             duplicate=False,
             windows=kept,
             expired=places - kept,
-            expired_points=frame.points - young.points,
+            expired_points=frame.points - young.points + gone,
         ),
     )

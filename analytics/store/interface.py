@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from analytics.frame import Frame
+from analytics.readings import Reading, Told
 from analytics.streams import Streams
 from analytics.windows import ALL, Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
 from netslo.errors import NetsloError
 from netslo.model import Path
+from netslo.route import RouteObservation
 
 HOT_S = 10
 WARM_S = 300
@@ -30,7 +32,8 @@ class Arrival:
     """A batch as it came: who it is, what it says, and the octets that say so.
 
     The frame's streams are numbered by the store's own `Streams`; `body` is an OTLP request with
-    these points and no others, compressed as `encoding` says.
+    these windows and no others, compressed as `encoding` says. What it says of routes and capacity
+    is in `told`, and not read from it again.
     """
 
     site: str
@@ -39,6 +42,7 @@ class Arrival:
     frame: Frame
     body: bytes
     encoding: str
+    told: tuple[Told, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Appended:
     duplicate: bool  # seen before: nothing was counted
     windows: int  # windows kept
     expired: int  # windows older than every retention: refused, and never counted
-    expired_points: int = 0  # data points of those
+    expired_points: int = 0  # data points of those, and of routes and capacity as old
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,20 @@ class SloTotals:
     @property
     def budget_events(self) -> Fraction:
         return (1 - Fraction(self.target)) * self.counts.events
+
+
+_P = TypeVar("_P", bound=Told)
+
+
+@dataclass(frozen=True, slots=True)
+class Latest(Generic[_P]):
+    """What was seen last, and when that is so long ago that it says nothing of now; Unix s.
+
+    That is three times the interval at which it was seen before, and a least time for each kind.
+    """
+
+    told: _P
+    stale_s: float
 
 
 class PointHistory(Protocol):
@@ -162,6 +180,25 @@ class WindowStore(Protocol):
 
     def distribution_totals(self) -> Frame:
         """The distributions since the store was made: these never go back, nor expire."""
+
+    def routes(self, path: Path | None = None) -> list[Latest[RouteObservation]]:
+        """The latest route of each flow, of one path or of all, sorted; stale ones as well."""
+
+    def path_changes(
+        self, path: Path | None, start_s: float, end_s: float, at_most: int
+    ) -> list[RouteObservation]:
+        """The newest changes of routes in [start_s, end_s), newest first."""
+
+    def path_change_totals(self) -> dict[Path, int]:
+        """Changes since the store was made, of each path that was traced: these never go back."""
+
+    def readings(
+        self, metric: str, path: Path | None, start_s: float, end_s: float, at_most: int
+    ) -> list[Reading]:
+        """The newest figures of capacity tests in [start_s, end_s), newest first."""
+
+    def latest_readings(self, path: Path | None = None) -> list[Latest[Reading]]:
+        """The latest figure of each kind, of one path or of all, sorted; stale ones as well."""
 
     def history(self) -> PointHistory:
         """Return the state of the store at this moment; the caller closes it."""

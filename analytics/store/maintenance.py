@@ -13,8 +13,15 @@ from analytics.store.connection import Connection
 from analytics.store.interface import WARM_S
 from analytics.store.tiers import DAY, EVER, HOT, TIERS, WARM, Tier
 from analytics.store.watermarks import Watermarks, move_watermark, read_watermarks
+from netslo.model import NS_PER_S
 
 _DELETED_AT_ONCE: Final = 2000  # rows per transaction, so that nobody waits long
+_TIMED: Final = (  # routes and capacity, by when they were seen
+    ("path_changes", "changed_ns"),
+    ("routes", "seen_ns"),
+    ("readings", "measured_ns"),
+    ("latest_readings", "measured_ns"),
+)
 _SKEW_S: Final = 3600  # a batch may hold windows this far ahead of its arrival
 
 
@@ -50,6 +57,8 @@ def expire(store: Connection, retention: Retention, now_s: int) -> None:
         if tier is EVER:
             continue
         _delete_before(store, tier.name, "start_s", _gone_before(tier, moved))
+    for table, column in _TIMED:
+        _delete_before(store, table, column, moved.warm_from_s * NS_PER_S)
     # A batch's identity outlives its windows: sent again, it finds itself or no place in time.
     _delete_before(store, "batches", "received_s", moved.warm_from_s - _SKEW_S)
 
@@ -61,7 +70,7 @@ def _gone_before(tier: Tier, marks: Watermarks) -> int:
     return marks.warm_from_s if tier is WARM else marks.warm_from_s - DAY.row_s + 1
 
 
-def _delete_before(store: Connection, table: str, column: str, limit_s: int) -> None:
+def _delete_before(store: Connection, table: str, column: str, limit: int) -> None:
     key = "rowid" if table != "batches" else "(instance, sequence)"
     columns = "rowid" if table != "batches" else "instance, sequence"
     deleted = _DELETED_AT_ONCE
@@ -70,7 +79,7 @@ def _delete_before(store: Connection, table: str, column: str, limit_s: int) -> 
             deleted = connection.execute(
                 f"DELETE FROM {table} WHERE {key} IN"  # noqa: S608
                 f" (SELECT {columns} FROM {table} WHERE {column} < ? LIMIT ?)",
-                (limit_s, _DELETED_AT_ONCE),
+                (limit, _DELETED_AT_ONCE),
             ).rowcount
 
 

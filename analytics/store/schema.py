@@ -5,6 +5,8 @@ tiers: 10 s windows by series and 5 min (`hot`), 5 min windows (`warm`), days (`
 that ever came (`ever`). A body goes in the transaction that writes its points, so at any time each
 point is either in a body or in all tiers. Totals and `ever` hold what was compacted, and only grow.
 When each site last delivered late outlives its bodies in `late_arrivals`.
+
+Routes and capacity stand in tables of their own, written in the transaction of their batch.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 APPLICATION_ID: Final = 0x6E736C6F  # "nslo", so that a foreign file is told from ours
-VERSION: Final = 4
+VERSION: Final = 5
 
 _TIER = """
 CREATE TABLE {tier} (
@@ -25,6 +27,39 @@ CREATE INDEX {tier}_by_time ON {tier}(start_s);
 _EVER = _TIER.format(tier="ever")
 _LATE = """
 CREATE TABLE late_arrivals (site TEXT PRIMARY KEY, received_s REAL NOT NULL) WITHOUT ROWID;
+"""
+_PATH = "src TEXT NOT NULL, dst TEXT NOT NULL, class TEXT NOT NULL"
+_ROUTE = """
+    protocol TEXT NOT NULL, flow INTEGER NOT NULL,
+    reached INTEGER NOT NULL, path_mtu INTEGER, hops TEXT NOT NULL
+"""
+_READING = """
+    measured_ns INTEGER NOT NULL, metric TEXT NOT NULL,
+    direction TEXT NOT NULL, method TEXT NOT NULL, value REAL NOT NULL,
+    state TEXT NOT NULL, quantile TEXT NOT NULL
+"""
+_ROUTES = f"""
+CREATE TABLE routes (
+    {_PATH}, {_ROUTE}, fingerprint TEXT NOT NULL,
+    seen_ns INTEGER NOT NULL, gap_ns INTEGER NOT NULL,
+    UNIQUE (src, dst, class, protocol, flow)
+);
+CREATE TABLE path_changes (
+    id INTEGER PRIMARY KEY, {_PATH}, {_ROUTE}, changed_ns INTEGER NOT NULL,
+    before_seen_ns INTEGER NOT NULL, before_reached INTEGER NOT NULL, before_hops TEXT NOT NULL
+);
+CREATE INDEX path_changes_by_path ON path_changes(src, dst, class, changed_ns);
+CREATE INDEX path_changes_by_time ON path_changes(changed_ns);
+CREATE TABLE path_change_totals (
+    {_PATH}, changes INTEGER NOT NULL, PRIMARY KEY (src, dst, class)
+) WITHOUT ROWID;
+CREATE TABLE readings (id INTEGER PRIMARY KEY, {_PATH}, {_READING});
+CREATE INDEX readings_by_path ON readings(src, dst, class, measured_ns);
+CREATE INDEX readings_by_time ON readings(measured_ns);
+CREATE TABLE latest_readings (
+    {_PATH}, {_READING}, gap_ns INTEGER NOT NULL,
+    UNIQUE (src, dst, class, metric, direction, method, state, quantile)
+);
 """
 
 SCHEMA: Final = (
@@ -66,7 +101,8 @@ CREATE TABLE totals (
     + _TIER.format(tier="day")
     + _EVER
     + _LATE
+    + _ROUTES
 )
 
 # What an older store lacks, by its version.
-UPGRADES: Final = {2: _EVER + _LATE, 3: _LATE}
+UPGRADES: Final = {2: _EVER + _LATE + _ROUTES, 3: _LATE + _ROUTES, 4: _ROUTES}

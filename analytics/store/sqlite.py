@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Final, Self
 
 from analytics.frame import Frame, concatenated
-from analytics.store import bodies, catalogue, lateness
+from analytics.readings import Reading, Told
+from analytics.store import bodies, catalogue, lateness, readings, routes
 from analytics.store.arrivals import arrival_of, without_older
 from analytics.store.compaction import ROUND_BYTES, ROUND_BYTES_SMALL, compact
 from analytics.store.connection import Connection
@@ -26,6 +27,7 @@ from analytics.store.interface import (
     WARM_S,
     Appended,
     Arrival,
+    Latest,
     SloTotals,
     StoreFull,
 )
@@ -46,7 +48,8 @@ from analytics.windows import (
     SloCounts,
 )
 from netslo.errors import NetsloError
-from netslo.model import Window
+from netslo.model import Path, Window
+from netslo.route import RouteObservation
 
 HOT_RETENTION_S: Final = 48 * 3600
 _EVER: Final = (-(2**62), 2**62)
@@ -142,6 +145,8 @@ class SqliteStore:
                     number = bodies.keep(connection, young, received_s)
                     lateness.note(connection, young.frame, self._streams, received_s)
                     kept.append((number, young.frame))
+                if young.told:
+                    _keep_told(connection, young.told)
                 results.append(result)
         self._kept_streams = known
         for number, frame in kept:
@@ -221,6 +226,30 @@ class SqliteStore:
         frames = [compacted, *self._bodies.frames(fresh)]
         whole = concatenated([frame.only_distributions() for frame in frames])
         return whole.summed(0, EVER_S)
+
+    def routes(self, path: Path | None = None) -> list[Latest[RouteObservation]]:
+        with self._reader.reading() as connection:
+            return routes.read_routes(connection, path)
+
+    def path_changes(
+        self, path: Path | None, start_s: float, end_s: float, at_most: int
+    ) -> list[RouteObservation]:
+        with self._reader.reading() as connection:
+            return routes.read_changes(connection, path, start_s, end_s, at_most)
+
+    def path_change_totals(self) -> dict[Path, int]:
+        with self._reader.reading() as connection:
+            return routes.read_change_totals(connection)
+
+    def readings(
+        self, metric: str, path: Path | None, start_s: float, end_s: float, at_most: int
+    ) -> list[Reading]:
+        with self._reader.reading() as connection:
+            return readings.read_readings(connection, metric, path, start_s, end_s, at_most)
+
+    def latest_readings(self, path: Path | None = None) -> list[Latest[Reading]]:
+        with self._reader.reading() as connection:
+            return readings.read_latest(connection, path)
 
     def history(self) -> History:
         return History(connect(self._file, readonly=True), self._streams)
@@ -306,6 +335,12 @@ class SqliteStore:
                 key = (series, about.slo, era_at(eras[about.slo], at_s)[1])
                 counts = sums.setdefault(key, SloCounts())
                 setattr(counts, about.field, getattr(counts, about.field) + value)
+
+
+def _keep_told(connection: sqlite3.Connection, told: Sequence[Told]) -> None:
+    """Keep what a batch says beside its windows."""
+    routes.keep(connection, [each for each in told if isinstance(each, RouteObservation)])
+    readings.keep(connection, [each for each in told if isinstance(each, Reading)])
 
 
 def _by_path(sums: Mapping[_SloKey, SloCounts]) -> list[SloTotals]:

@@ -12,6 +12,7 @@ from analytics.summary import distribution
 from analytics.whole_numbers import counts_by_number
 from analytics.windows import (
     DIRECTIONS,
+    SET_ASIDE_CAUSES,
     TRANSITION_NAMES,
     WITHHELD_REASONS,
     CountKey,
@@ -65,6 +66,9 @@ def window_figures(window: PathWindow) -> dict[str, Any]:
             if key.metric == REMARKED and count
         },
         "ttl_changes": {d: window.counts[CountKey(TTL_CHANGES, "", d)] for d in DIRECTIONS},
+        "set_aside": {
+            cause: window.counts[CountKey(metrics.SET_ASIDE, cause)] for cause in SET_ASIDE_CAUSES
+        },
         "quality": {quality.value: count for quality, count in window.samples().items()},
         "rtt_quality": None if window.quality is None else window.quality.value,
         **service_figures(window),

@@ -43,6 +43,10 @@ UNSYNCHRONISED: Final = "unsynchronised"  # one of the two clocks does not follo
 IMPRECISE: Final = "imprecise"  # the clocks' error is not below every delay
 WITHHELD_REASONS: Final = (UNSYNCHRONISED, IMPRECISE)
 
+# Why packets that had an outcome are no evidence, and count as unmeasured.
+CAPACITY_TEST: Final = "capacity_test"  # a test of our own loaded what they share
+SET_ASIDE_CAUSES: Final = (CAPACITY_TEST,)
+
 # The parts of an exchange with a service, each with a distribution of its own.
 PHASES: Final = {
     Phase.DNS: metrics.PHASE_DNS,

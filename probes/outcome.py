@@ -28,6 +28,7 @@ NEVER_NS: Final = 1 << 62  # later than any due time
 # One row a due packet, in the order of sending. Spans are nanoseconds and may be negative where
 # two clocks have a part in them; what is not known is UNKNOWN, a span NO_SPAN.
 NO_SPAN: Final = -(1 << 63)
+_MARKS: Final = ("ttl", "reply_ttl", "dscp", "reply_dscp")
 OUTCOME: Final = np.dtype(
     [
         ("due_ns", np.int64),  # monotonic
@@ -52,3 +53,20 @@ OUTCOME: Final = np.dtype(
 )
 
 Outcomes = NDArray[np.void]  # of OUTCOME
+
+
+def set_aside(outcomes: Outcomes) -> tuple[Outcomes, int]:
+    """Return the rows as if none had been measured, and how many had been.
+
+    They stay due: due = answered + lost + unmeasured holds as before.
+    """
+    rows = outcomes.copy()
+    measured = (rows["state"] == State.ANSWERED) | (rows["state"] == State.LOST)
+    rows["state"][measured] = State.UNMEASURED
+    for span in ("rtt_ns", "forward_ns", "backward_ns"):
+        rows[span] = NO_SPAN
+    for unknown in ("order", "reflector_sequence", "far_error", *_MARKS):
+        rows[unknown] = UNKNOWN
+    for count in ("duplicates", "extent", "reordered"):
+        rows[count] = 0
+    return rows, int(measured.sum())

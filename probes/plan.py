@@ -11,6 +11,7 @@ from analytics.windows import SeriesKey
 from netslo.estate import Estate
 from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, SloThreshold
 from probes.address import SocketAddress
+from probes.bandwidth.evidence import SharedLoads
 from probes.session import SessionPlan
 
 FLOWS_MAX: Final = 16  # of one path: its addresses times its source ports
@@ -30,6 +31,7 @@ class PathPlan:
     dscp: int = 0
     source_ports: int = 1
     secret: bytes | None = field(default=None, repr=False)
+    loads: SharedLoads | None = None  # of capacity tests: what they spoil is no evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ def plan_paths(
     thresholds: Mapping[Path, tuple[SloThreshold, ...]],
     endpoints: Mapping[Path, Endpoint],
     keys: Mapping[pathlib.Path, bytes],
+    loads: Mapping[Path, SharedLoads] | None = None,
 ) -> tuple[PathPlan, ...]:
     """Plan every path that starts at one of `sites`, by its far site's first address.
 
@@ -61,6 +64,7 @@ def plan_paths(
         thresholds: What to count good and bad at, by path.
         endpoints: Where a path is probed instead of at its far site.
         keys: The octets of each key file that the estate names for a far site.
+        loads: The capacity tests that a path shares a bottleneck with; None: there are none.
     """
     interval_ns = round(estate.plan.interval_s * NS_PER_S)
     plans: list[PathPlan] = []
@@ -83,6 +87,7 @@ def plan_paths(
                 dscp=estate.classes[path.traffic_class].dscp,
                 source_ports=(estate.plan.source_ports or ports_at(interval_ns)) if stamp else 1,
                 secret=keys[key_file] if stamp and key_file is not None else None,
+                loads=(loads or {}).get(path),
             )
         )
     return tuple(plans)
@@ -115,4 +120,5 @@ def _session(plan: PathPlan, flows: int, port: int) -> SessionPlan:
         dscp=plan.dscp,
         port=port,
         secret=plan.secret,
+        loads=plan.loads,
     )

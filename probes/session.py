@@ -10,6 +10,7 @@ from typing import Final
 
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
 from netslo.model import NS_PER_S, ProbeKind, Quality, SloThreshold, Window
+from probes.bandwidth.evidence import SharedLoads
 from probes.clock import UNKNOWN_CLOCK
 from probes.icmp.sender import Echoed, IcmpSender
 from probes.instant import Instant
@@ -41,10 +42,16 @@ class SessionPlan:
     port: int = 0  # which of the source ports of a path: each may take another way (ECMP)
     secret: bytes | None = field(default=None, repr=False)  # authenticated mode, by this key
     size: int = 0  # octets of a packet that is padded; what it carries anyway is the least
+    loads: SharedLoads | None = None  # of capacity tests: what they spoil is no evidence
 
     def __post_init__(self) -> None:
         if self.secret == b"":
             raise ValueError("the secret is empty")
+
+    @property
+    def spoilt(self) -> Callable[[Window], bool] | None:
+        """Whether a window is no evidence."""
+        return None if self.loads is None else self.loads.spoil
 
     @property
     def hold_ns(self) -> int:
@@ -112,7 +119,9 @@ class Session:
         self._open: dict[Window, WindowLedger] = {}
         self._reordering = ReorderingDetector()
         self._orders = 0  # answers so far
-        self._statistics = WindowStatistics(plan.key, plan.interval_ns, plan.dscp)
+        self._statistics = WindowStatistics(
+            plan.key, plan.interval_ns, plan.dscp, spoilt=plan.spoilt
+        )
         self._on_answer = on_answer
 
     @property

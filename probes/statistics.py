@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.sketch import Sketch
 from analytics.windows import (
+    CAPACITY_TEST,
     DIRECTIONS,
     FORWARD,
     REVERSE,
@@ -26,8 +28,10 @@ from probes.clock import ClockState
 from probes.jitter import InterarrivalJitter, ipdv_ns, packet_delay_variation
 from probes.loss_direction import DirectionTracker
 from probes.marks import TtlTracker, remarked
-from probes.outcome import QUALITIES, Outcomes, State
+from probes.outcome import QUALITIES, Outcomes, State, set_aside
 from probes.slo_counts import count_events
+
+_SET_ASIDE: Final = CountKey(metrics.SET_ASIDE, CAPACITY_TEST)
 
 
 class WindowStatistics:
@@ -37,8 +41,25 @@ class WindowStatistics:
     once, in the later one; what is left when the session is over, `end` returns.
     """
 
-    def __init__(self, key: SeriesKey, interval_ns: int, dscp: int = 0) -> None:
+    def __init__(
+        self,
+        key: SeriesKey,
+        interval_ns: int,
+        dscp: int = 0,
+        *,
+        spoilt: Callable[[Window], bool] | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            key: Of the series.
+            interval_ns: From one due time to the next.
+            dscp: Of the packets.
+            spoilt: Whether a window is no evidence, since a capacity test loaded the path. Its
+                packets then are due and unmeasured, and nothing else is told of them.
+        """
         self._key = key
+        self._spoilt = spoilt
         self._interval_ns = interval_ns
         self._dscp = dscp
         self._jitter = InterarrivalJitter()
@@ -66,9 +87,11 @@ class WindowStatistics:
             clock: This host's.
             unmeasured: Further packets, which have no rows.
         """
+        found = PathWindow(self._key, window)
+        if self._spoilt is not None and self._spoilt(window):
+            outcomes, found.counts[_SET_ASIDE] = set_aside(outcomes)
         state = outcomes["state"]
         answered = outcomes[state == State.ANSWERED]
-        found = PathWindow(self._key, window)
         found.packets = PacketCounts(
             answered=len(answered),
             lost=int((state == State.LOST).sum()),

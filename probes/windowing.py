@@ -38,7 +38,7 @@ class WindowBook:
 
     def put(self, place: int, plan: SessionPlan) -> None:
         """Add a session at the next place, or at that of one which has ended."""
-        statistics = WindowStatistics(plan.key, plan.interval_ns, plan.dscp)
+        statistics = WindowStatistics(plan.key, plan.interval_ns, plan.dscp, spoilt=plan.spoilt)
         self._plans[place : place + 1] = [plan]
         self._statistics[place : place + 1] = [statistics]
         self.ended.discard(place)

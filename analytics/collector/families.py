@@ -39,6 +39,10 @@ def count_families() -> dict[str, CounterMetricFamily]:
             metrics.PROM_TTL_CHANGES,
             "How often the TTL at arrival changed: the path has another length",
         ),
+        metrics.SET_ASIDE: (
+            metrics.PROM_SET_ASIDE,
+            "Packets that count as unmeasured because they are no evidence, by the cause",
+        ),
         metrics.RESULTS: (
             metrics.PROM_RESULTS,
             "Requests to a service, by how they ended; all but ok are lost",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from analytics.streams import Gauge
-from analytics.windows import PHASES, TRANSITION_NAMES, WITHHELD_REASONS
+from analytics.windows import PHASES, SET_ASIDE_CAUSES, TRANSITION_NAMES, WITHHELD_REASONS
 from netslo import metrics
 from netslo.service import ServiceResult
 
@@ -52,6 +52,7 @@ INSTRUMENTS: Final = {
     metrics.WITHHELD_DELAYS: Instrument(SUM, PACKETS),
     metrics.REMARKED: Instrument(SUM, PACKETS),
     metrics.TTL_CHANGES: Instrument(SUM, "{change}"),
+    metrics.SET_ASIDE: Instrument(SUM, PACKETS),
     metrics.SLO_EVENTS: Instrument(SUM, "{event}"),
     metrics.INTERARRIVAL_JITTER: Instrument(GAUGE, SECONDS),
     metrics.DELAY_ERROR: Instrument(GAUGE, SECONDS),
@@ -79,6 +80,7 @@ COUNTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     metrics.WITHHELD_DELAYS: (metrics.ATTR_REASON, WITHHELD_REASONS),
     metrics.REMARKED: (metrics.ATTR_DSCP, tuple(str(dscp) for dscp in range(64))),
     metrics.TTL_CHANGES: ("", ()),
+    metrics.SET_ASIDE: (metrics.ATTR_CAUSE, SET_ASIDE_CAUSES),
     metrics.RESULTS: (metrics.ATTR_RESULT, tuple(result.value for result in ServiceResult)),
 }
 

@@ -14,10 +14,11 @@ from netslo.app.parts.emulator import emulator_part
 from netslo.app.parts.probes import plan_estate, probes_part
 from netslo.app.parts.program import program_part
 from netslo.app.parts.reflectors import reflectors_part, stations_part
-from netslo.config.options import SPOOL_DIR, STORE_FILE
+from netslo.config.options import SPOOL_DIR, STATE_DIR, STORE_FILE
 from netslo.errors import NetsloError
 from netslo.estate import Estate
 from netslo.model import Endpoint, Path
+from probes.bandwidth.state import state_directories
 from probes.reflectors import Station
 from slo.objective import Objective
 from slo.spec import thresholds_by_path
@@ -35,6 +36,10 @@ class Run:
     @property
     def store_file(self) -> pathlib.Path:
         return self.data_dir / STORE_FILE
+
+    def states(self, sites: Sequence[str]) -> dict[str, pathlib.Path]:
+        """Return the state directory of each site."""
+        return state_directories(sites, self.data_dir / STATE_DIR)
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +87,7 @@ class Run:
             NetsloError: a part refuses, and goes on as before.
         """
         thresholds = thresholds_by_path(objectives, estate)
-        plans = plan_estate(estate, sites, thresholds, {})
+        plans = plan_estate(estate, sites, thresholds, {}, self.states(sites))
         refusal = self._part("reflectors").request(("reload", tuple(stations)))
         if refusal is not None:
             raise NetsloError(refusal)
@@ -126,7 +131,7 @@ class Run:
         child = Child(
             "probes",
             probes_part,
-            plan_estate(self.estate, sites, thresholds, endpoints),
+            plan_estate(self.estate, sites, thresholds, endpoints, self.states(sites)),
             tuple(sites),
             f"http://{collector}",
             self.data_dir / SPOOL_DIR,

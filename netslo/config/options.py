@@ -15,6 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DATA_DIR: Final = "netslo-data"  # in the configuration's folder, unless the user says otherwise
 STORE_FILE: Final = "store.sqlite"
 SPOOL_DIR: Final = "spool"
+STATE_DIR: Final = "state"
 
 
 def config_option(function: F) -> F:
@@ -53,7 +54,8 @@ def state_option(function: F) -> F:
     return directory_option(
         "--state",
         "state_dir",
-        "Folder of this site's leases and byte budget, the same one for all of its processes.  "
+        "Folder of this site's leases and byte budget, the same one for all of its processes; "
+        "of several sites, each has one inside.  "
         "[default: $NETSLO_STATE, or /var/lib/netslo, or ~/.local/state/netslo]",
     )(function)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
@@ -103,6 +104,11 @@ class LeaseBook:
             "loading_ns": {str(token): since for token, since in self.loading_ns.items()},
             "loads": [asdict(load) for load in self.loads],
         }
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return the book of a keeper that never leased anything."""
+        return cls(LeaseTable(time.time_ns()))
 
     @classmethod
     def from_json(cls, found: Any, boot: str, now_s: float, wall_ns: int) -> Self:

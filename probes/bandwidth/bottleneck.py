@@ -12,6 +12,11 @@ def link_name(a: str, b: str) -> str:
     return "--".join(sorted((a, b)))
 
 
+def is_link(name: str) -> bool:
+    """Whether a name is that of a link between two sites."""
+    return "--" in name and not {":", "/"} & set(name)
+
+
 def site_name(site: str) -> str:
     """Return the name of a site's own access: `site:leeds`."""
     return f"site:{site}"

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from probes.bandwidth.book import DRAIN_S, LeaseBook, Load, forgetful_table
 from probes.bandwidth.clock import boot_id, now_s
-from probes.bandwidth.lease import Busy, LeaseTable
+from probes.bandwidth.lease import Busy
 from probes.bandwidth.state import LEASES_FILE, NEW, StateDirectory
 
 _DAMAGED: Final = (ValueError, KeyError, TypeError, AttributeError)  # of a file's content
@@ -89,7 +89,7 @@ class FileKeeper:
         """Return the book; if it has gone or is damaged, one that leases nothing for a while."""
         body = self._state.read(LEASES_FILE)
         if body == NEW:
-            return LeaseBook(LeaseTable(time.time_ns()))
+            return LeaseBook.empty()
         try:
             return LeaseBook.from_json(json.loads(body or b""), self._boot, now_s(), time.time_ns())
         except _DAMAGED:

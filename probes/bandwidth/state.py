@@ -8,7 +8,7 @@ import os
 import pathlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -41,6 +41,13 @@ def default_state_directory() -> pathlib.Path:
         return _SYSTEM
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return pathlib.Path(home).expanduser() / "netslo"
+
+
+def state_directories(sites: Collection[str], directory: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Return the state directory of each site of a host: of several, each has one inside."""
+    if len(sites) == 1:
+        return dict.fromkeys(sites, directory)
+    return {site: directory / site for site in sites}
 
 
 class StateDirectory:

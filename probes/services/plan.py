@@ -10,6 +10,7 @@ from analytics.windows import SeriesKey
 from netslo.estate import Estate
 from netslo.model import NS_PER_S, Path, SloThreshold
 from netslo.service import Request
+from probes.bandwidth.evidence import SharedLoads
 from probes.services.tls import read_authorities
 
 
@@ -24,14 +25,22 @@ class ServicePlan:
     thresholds: tuple[SloThreshold, ...] = ()
     dscp: int = 0
     authorities: str | None = field(default=None, repr=False)  # PEM; None: the system's
+    loads: SharedLoads | None = None  # of capacity tests: what they spoil is no evidence
 
 
 def plan_services(
     estate: Estate,
     sites: Collection[str],
     thresholds: Mapping[Path, tuple[SloThreshold, ...]],
+    loads: Mapping[Path, SharedLoads] | None = None,
 ) -> tuple[ServicePlan, ...]:
     """Plan every path to a service that starts at one of `sites`, and read whom to trust.
+
+    Args:
+        estate: Services and classes.
+        sites: Where we stand.
+        thresholds: What to count good and bad at, by path.
+        loads: The capacity tests that a path shares a bottleneck with; None: there are none.
 
     Raises:
         ConfigurationError: a file of certificates is no good.
@@ -54,6 +63,7 @@ def plan_services(
                 thresholds=thresholds.get(path, ()),
                 dscp=estate.classes[path.traffic_class].dscp,
                 authorities=None if file is None else trusted[file],
+                loads=(loads or {}).get(path),
             )
         )
     return tuple(plans)

@@ -63,7 +63,12 @@ class ServiceSession:
         self._schedule = PeriodicSchedule(start.mono_ns + phase_ns, plan.interval_ns, count)
         self._tolerance_ns = late_tolerance_ns(plan.interval_ns)
         self._open: dict[Window, _Open] = {}
-        self._statistics = WindowStatistics(plan.key, plan.interval_ns, plan.dscp)
+        self._statistics = WindowStatistics(
+            plan.key,
+            plan.interval_ns,
+            plan.dscp,
+            spoilt=None if plan.loads is None else plan.loads.spoil,
+        )
         self._orders = 0
 
     @property
@@ -155,6 +160,8 @@ class ServiceSession:
             UNKNOWN_CLOCK,  # no two clocks have a part in any figure
             unmeasured=ledger.unmeasured,
         )
+        if not (found.packets.answered or found.packets.lost):
+            return found  # nothing was measured, or all of it is no evidence
         for result, requests in entry.results.items():
             found.counts[CountKey(metrics.RESULTS, result)] = requests
         for phase, spans_ns in entry.spans_ns.items():

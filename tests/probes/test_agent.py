@@ -1,6 +1,7 @@
 """The agent from socket to collector: what it counted is what arrives, whatever happens."""
 
 import asyncio
+import contextlib
 import dataclasses
 import socket
 import threading
@@ -21,10 +22,15 @@ import probes.flows
 import probes.health
 import probes.names
 from netslo.errors import NetsloError
-from netslo.estate import Estate, ProbingPlan
+from netslo.estate import Estate, Link, ProbingPlan
 from netslo.model import Endpoint, Location, Path, Site, SloThreshold, Tier, TrafficClass
 from probes.address import SocketAddress, resolve_all
 from probes.agent import ProbeAgent
+from probes.bandwidth.bottleneck import names_between
+from probes.bandwidth.evidence import shared_loads
+from probes.bandwidth.granting import KeptLeases
+from probes.bandwidth.keeper import FileKeeper
+from probes.bandwidth.state import StateDirectory
 from probes.plan import plan_paths
 from probes.reflector import ReflectorServer
 
@@ -161,6 +167,36 @@ async def test_every_path_of_every_site_arrives_and_adds_up(reflectors, tmp_path
     assert collector.health >= 3
     for site in NAMES:
         assert not list((tmp_path / site).glob("*.otlp.zst"))
+
+
+async def test_what_a_capacity_test_loads_is_due_and_no_evidence(reflectors, tmp_path):
+    """A shell tests the link of london and leeds, whose agents go by their own state folders."""
+    estate = dataclasses.replace(make_estate(), links=(Link("leeds", "london", 1e9, 0.0),))
+    folders = {site: tmp_path / "state" / site for site in NAMES}
+    leases = KeptLeases(FileKeeper(StateDirectory(folders["london"])))
+    names = names_between("london", "leeds")
+    async with collecting() as collector:
+        loads = shared_loads(estate, folders)
+        agent = make_agent(estate, reflectors, collector.url, tmp_path / "spool", loads=loads)
+        with contextlib.ExitStack() as testing:
+            testing.callback(leases.grant(names, 60, "a shell").release)
+            await run_for(agent, 0.5)
+    packets = collector.packets()
+    for path in estate.paths:
+        measured = packets[path.id, "answered"] + packets[path.id, "lost"]
+        # dundee has no link of its own, so what its packets share is not known.
+        if path.src == "london":
+            assert measured == 0, path
+            assert packets[path.id, "unmeasured"] >= 10, path
+        else:
+            assert packets[path.id, "answered"] >= 10, path
+    found = [(path_of(a), a, point) for _, a, point in collector.points()]
+    told = {path for path, a, point in found if hasattr(point, "zero_count")}
+    assert told == {path.id for path in estate.paths if path.src != "london"}
+    judged = {(path, a["result"]) for path, a, point in found if "slo" in a and point.as_int}
+    assert {result for path, result in judged if path.startswith("london:")} == {"unmeasured"}
+    aside = {path for path, a, point in found if a.get("cause") == "capacity_test"}
+    assert aside == {path.id for path in estate.paths if path.src == "london"}
 
 
 async def test_a_batch_holds_the_windows_of_its_own_site_only(reflectors, tmp_path):

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netslo.config.options import DATA_DIR, SPOOL_DIR, config_option, directory_option
+from netslo.config.options import (
+    DATA_DIR,
+    SPOOL_DIR,
+    config_option,
+    directory_option,
+    state_option,
+)
 from netslo.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,11 +45,13 @@ if TYPE_CHECKING:
     "spool_dir",
     f"Where windows wait for the collector.  [default: DIR/{DATA_DIR}/{SPOOL_DIR}]",
 )
+@state_option
 def probe(
     config_dir: pathlib.Path,
     sites: tuple[str, ...],
     collector_url: str,
     spool_dir: pathlib.Path | None,
+    state_dir: pathlib.Path | None,
 ) -> None:
     """Measure every path that starts at a site, and deliver its windows.
 
@@ -54,14 +62,16 @@ def probe(
     from netslo.app.parts.probes import new_agent, plan_estate
     from netslo.app.service import Service
     from netslo.config.estate_file import load_estate
+    from probes.bandwidth.state import default_state_directory, state_directories
     from slo.spec import load_objectives, thresholds_by_path
 
     def plan() -> tuple[Plan, ...]:
         estate = load_estate(config_dir)
         check_sites(estate, sites)
         thresholds = thresholds_by_path(load_objectives(config_dir, estate), estate)
-        return plan_estate(estate, sites, thresholds, {})
+        return plan_estate(estate, sites, thresholds, {}, states)
 
+    states = state_directories(sites, state_dir or default_state_directory())
     plans = plan()
     check_url(collector_url)
     if spool_dir is None:

@@ -12,6 +12,7 @@ from netslo.estate import Estate
 from netslo.model import Endpoint, Path, ProbeKind, SloThreshold
 from probes.abilities import lacking
 from probes.agent import ProbeAgent
+from probes.bandwidth.evidence import shared_loads
 from probes.plan import PathPlan, plan_paths
 from probes.services.plan import ServicePlan, plan_services
 
@@ -23,18 +24,21 @@ def plan_estate(
     sites: Sequence[str],
     thresholds: Mapping[Path, tuple[SloThreshold, ...]],
     endpoints: Mapping[Path, Endpoint],
+    states: Mapping[str, pathlib.Path] | None = None,
 ) -> tuple[Plan, ...]:
     """Plan every path that starts at one of `sites`, and read the keys and certificates for it.
 
-    A path is probed at its far site's first address, unless `endpoints` gives another.
+    A path is probed at its far site's first address, unless `endpoints` gives another. What
+    bandwidth tests spoil, by the state directories of the sites, is no evidence.
 
     Raises:
         ConfigurationError: a file of keys or certificates is no good.
     """
     far = {path.dst for path in estate.paths if path.src in sites}
     keys = read_keys({file for site, file in estate.key_files.items() if site in far})
-    between = plan_paths(estate, sites, thresholds, endpoints, keys)
-    return (*between, *plan_services(estate, sites, thresholds))
+    loads = shared_loads(estate, states or {})
+    between = plan_paths(estate, sites, thresholds, endpoints, keys, loads)
+    return (*between, *plan_services(estate, sites, thresholds, loads))
 
 
 def new_agent(

@@ -20,7 +20,7 @@ CHANGES_MAX: Final = 5_000  # kept of one path
 STALE_S: Final = 900  # at the least: "every few minutes", three times
 _GAPS: Final = 3  # a route that is not seen for so many times its interval is stale
 _GAP_NS_MAX: Final = 86_400 * NS_PER_S
-_PLACE: Final = ("src", "dst", "class")
+_LAST_S: Final = 2.0**33
 # Of an upsert, told which column has the time. The interval is the last one, but falls by half at
 # most: a trace out of turn makes nothing stale.
 GAP: Final = f"gap_ns = min({_GAP_NS_MAX}, max(excluded.{{at}} - {{at}}, gap_ns / 2))"
@@ -129,8 +129,8 @@ def of_path(path: Path | None) -> tuple[str, tuple[str, ...]]:
 
 
 def nanoseconds(unix_s: float) -> int:
-    """Return a time as rows have it."""
-    return round(unix_s * 1e6) * 1000  # a double holds microseconds of our days
+    """Return a time as rows have it; what no row can have becomes the last one."""
+    return round(min(unix_s, _LAST_S) * 1e6) * 1000  # a double holds microseconds of our days
 
 
 def stale_s(at_ns: int, gap_ns: int, least_s: float) -> float:

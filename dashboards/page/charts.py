@@ -29,6 +29,7 @@ _HEIGHT: Final = 300
 _BARS: Final = 72
 _SLO_NEAR: Final = 20.0  # times the slowest packet: beyond that the line is told, not drawn
 _YOUNG_S: Final = 300.0  # shown at least of a path that is measured since a moment only
+_MARKS_APART: Final = 8.0
 _GAP: Final = 3.0  # points further apart than so many usual steps are not joined
 
 
@@ -228,6 +229,7 @@ class History:
     p99: str
     loss_bars: tuple[Bar, ...]
     limits: tuple[Tick, ...]  # places are of y
+    changes: tuple[Tick, ...]  # of routes
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     loss_most: str
@@ -240,9 +242,21 @@ class History:
 
 
 def history(
-    series: Series, start_s: float, end_s: float, limits_s: Sequence[tuple[str, float]]
+    series: Series,
+    start_s: float,
+    end_s: float,
+    limits_s: Sequence[tuple[str, float]],
+    changes: Sequence[tuple[float, str]] = (),
 ) -> History | None:
-    """Draw a path's figures over time, or since when there are any; None without."""
+    """Draw a path's figures over time, or since when there are any; None without.
+
+    Args:
+        series: The figures.
+        start_s: Where the picture begins at the earliest, Unix seconds.
+        end_s: Where it ends.
+        limits_s: Names and thresholds of latency objectives.
+        changes: When routes changed, and how.
+    """
     known = series.values[:, : P99 + 1]
     if not np.isfinite(known).any():
         return None
@@ -278,6 +292,7 @@ def history(
             if loss > 0
         ),
         limits=tuple(Tick(y.at(limit), f"{name} {_plain_ms(limit)} ms") for name, limit in shown),
+        changes=tuple(_marks([(x.at(at_s), text) for at_s, text in changes if x.holds(at_s)])),
         x_ticks=tuple(Tick(x.at(at_s), text) for at_s, text in _time_ticks(start_s, end_s)),
         y_ticks=tuple(Tick(y.at(tick / 1e3), f"{tick:g}") for tick in ticks),
         loss_most=percent(loss_most),
@@ -331,6 +346,20 @@ def _time_ticks(start_s: float, end_s: float) -> list[tuple[float, str]]:
     return [
         (at_s, time.strftime(form, time.gmtime(at_s)))
         for at_s in range(int(first), int(end_s) + 1, step_s)
+    ]
+
+
+def _marks(places: list[tuple[float, str]]) -> list[Tick]:
+    """Return marks in order, those that would lie on one another as one that counts them."""
+    found: list[tuple[float, list[str]]] = []
+    for place, text in sorted(places):
+        if found and place - found[-1][0] < _MARKS_APART:
+            found[-1][1].append(text)
+        else:
+            found.append((place, [text]))
+    return [
+        Tick(place, texts[0] if len(texts) == 1 else f"{texts[0]}, and {len(texts) - 1} more")
+        for place, texts in found
     ]
 
 

@@ -11,16 +11,27 @@ from analytics.sketch import Sketch
 from analytics.windows import SeriesKey
 from dashboards.page.charts import Distribution, History, distribution, history
 from dashboards.page.figures import PathFigures, Quantile, Snapshot
+from dashboards.page.numbers import clock
 from dashboards.page.source import Source
 from dashboards.page.trail import Series, Trail
 from dashboards.page.views import SPANS, OnePath
+from dashboards.page.ways import (
+    CHANGES_SHOWN,
+    Capacities,
+    Change,
+    Routes,
+    capacities,
+    changes,
+    routes,
+)
 from netslo.metrics import RTT
-from netslo.model import Path
+from netslo.model import NS_PER_S, Path
 from netslo.units import format_duration
 from slo.objective import Indicator, Objective
 from slo.status import SloStatus
 
 _NAMES: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+_MARKS_MAX: Final = 200
 _RESOLUTIONS_S: Final = {"1d": 900, "28d": 6 * 3_600}
 
 
@@ -51,6 +62,10 @@ class PathDetail:
     horizons: tuple[HorizonRow, ...]
     statuses: tuple[tuple[SloStatus, Objective], ...]
     alerts: tuple[Mapping[str, Any], ...]
+    routes: Routes
+    changes: tuple[Change, ...]
+    more_changes: bool
+    capacities: Capacities
 
     @property
     def quantile_names(self) -> tuple[str, ...]:
@@ -65,6 +80,7 @@ def path_detail(source: Source, snapshot: Snapshot, view: OnePath) -> PathDetail
     span_s = SPANS[view.span]
     chosen = next(h for h in HORIZONS if h.length_s == span_s)
     found = _sketch_of(source, chosen, view.path)
+    known = source.changes(view.path, 0.0, CHANGES_SHOWN + 1)
     quantiles = [] if found is None else list(zip(_names(), _quantiles(found), strict=True))
     return PathDetail(
         figures=snapshot.paths[view.path],
@@ -72,14 +88,35 @@ def path_detail(source: Source, snapshot: Snapshot, view: OnePath) -> PathDetail
         span=view.span,
         distribution=None if found is None else distribution(found, quantiles, limits),
         history=history(
-            _series(source, view, snapshot.at_s), snapshot.at_s - span_s, snapshot.at_s, limits
+            _series(source, view, snapshot.at_s),
+            snapshot.at_s - span_s,
+            snapshot.at_s,
+            limits,
+            _marks(source, view.path, snapshot.at_s - span_s),
         ),
         horizons=tuple(_horizon_rows(source, view.path)),
         statuses=tuple(statuses),
         alerts=tuple(
             alert for alert in snapshot.alerts.get("alerts", ()) if is_about(alert, view.path)
         ),
+        routes=routes(source.routes(view.path), snapshot.at_s),
+        changes=changes(known[:CHANGES_SHOWN]),
+        more_changes=len(known) > CHANGES_SHOWN,
+        capacities=capacities(
+            source.capacities(view.path), view.path, snapshot.estate, snapshot.at_s
+        ),
     )
+
+
+def _marks(source: Source, path: Path, start_s: float) -> list[tuple[float, str]]:
+    """Return when routes changed, and of which flow."""
+    return [
+        (
+            each.seen_ns / NS_PER_S,
+            f"{clock(each.seen_ns / NS_PER_S)} {each.route.protocol}, flow {each.route.flow}",
+        )
+        for each in source.changes(path, start_s, _MARKS_MAX)
+    ]
 
 
 def is_about(alert: Mapping[str, Any], path: Path) -> bool:

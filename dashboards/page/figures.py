@@ -130,6 +130,14 @@ class ProbeFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeBeside:
+    """A change of a route at about the time an incident began."""
+
+    path: Path  # that of the incident, or its way back
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """A path that burns, or did, fast enough to page somebody."""
 
@@ -137,6 +145,7 @@ class Incident:
     slos: tuple[str, ...]
     starts_s: float  # when it was first seen
     ends_s: float | None = None
+    change: ChangeBeside | None = None  # of a route, that may explain it
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,21 @@ def clock(unix_s: float | None) -> str:
     return UNKNOWN if unix_s is None else time.strftime("%H:%M:%S", time.gmtime(unix_s))
 
 
+def day_and_clock(unix_s: float | None) -> str:
+    """Write a moment of any day, UTC."""
+    return UNKNOWN if unix_s is None else time.strftime("%d %b %H:%M:%S", time.gmtime(unix_s))
+
+
+def bits(per_second: float | None) -> str:
+    """Write bit/s with a unit in which it has one to three digits before the point."""
+    if per_second is None or not math.isfinite(per_second):
+        return UNKNOWN
+    for size, unit in ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s")):
+        if per_second >= size * 0.9995:
+            return f"{per_second / size:.3g} {unit}"
+    return f"{per_second:.3g} bit/s"
+
+
 def moment(unix_s: float | None) -> str:
     """Write a moment as RFC 3339 has it, UTC."""
     return "" if unix_s is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_s))

@@ -27,8 +27,15 @@ STATIC_TYPES: Final = {
 FRAGMENTS: Final[Mapping[type[View], tuple[str, ...]]] = {
     Overview: ("verdict", "news", "matrix", "map", "paths", "slos", "probes"),
     Listing: ("verdict", "paths"),
-    OnePath: ("verdict", "standing", "distribution", "history", "horizons", "objectives"),
+    OnePath: (
+        *("verdict", "standing", "distribution", "history", "objectives", "horizons"),
+        *("routes", "changes", "capacity"),
+    ),
 }
+_FILTERS: Final = (
+    *("ms", "percent", "objective", "count", "burn", "bits"),
+    *("ago", "clock", "day_and_clock", "moment"),
+)
 _TEMPLATES: Final[Mapping[type[View], str]] = {
     Overview: "overview.html",
     Listing: "listing.html",
@@ -63,10 +70,7 @@ class Renderer:
             spark_height=SPARK_HEIGHT,
             duration=format_duration,
         )
-        named: dict[str, Callable[..., Any]] = {
-            name: getattr(numbers, name)
-            for name in ("ms", "percent", "objective", "count", "burn", "ago", "clock", "moment")
-        }
+        named: dict[str, Callable[..., Any]] = {name: getattr(numbers, name) for name in _FILTERS}
         self._environment.filters.update(named, web_link=numbers.web_link)
 
     def page(self, view: View, snapshot: Snapshot) -> str:

@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +20,13 @@ from analytics.collector.server import Beside
 from analytics.figures import could_be_floor
 from analytics.frame import Frame
 from analytics.horizons import HORIZONS, Horizon
+from analytics.readings import Reading
 from analytics.store import WindowStore
+from analytics.store.interface import Latest
 from analytics.windows import PathWindow, Selector, SeriesKey
 from dashboards.page.figures import (
+    ChangeBeside,
+    Incident,
     IncidentLog,
     PathFigures,
     ProbeFigures,
@@ -32,7 +37,8 @@ from dashboards.page.figures import (
 )
 from dashboards.page.trail import SPAN_S, STEP_S, Trail
 from netslo.metrics import JITTER, RTT
-from netslo.model import Path
+from netslo.model import NS_PER_S, Path
+from netslo.route import RouteObservation
 from slo.burn import Severity
 from slo.judge import Judge
 from slo.ledger import Standing
@@ -46,6 +52,10 @@ MINUTE, NOW = HORIZONS[:2]
 _QS: Final = (0.5, 0.99, 0.999)
 _NAMES: Final = ("0.5", "0.99", "0.999")
 _PATIENCE_S: Final = 0.5
+# A burn rate is seen minutes after what caused it; a trace may come a while behind both.
+_BEFORE_S: Final = 900.0
+_BEHIND_S: Final = 300.0
+_CHANGES_MAX: Final = 20
 
 _log = logging.getLogger(__name__)
 
@@ -154,6 +164,18 @@ class Source:
                 del self._histories[next(iter(self._histories))]
         return found
 
+    def routes(self, path: Path) -> list[Latest[RouteObservation]]:
+        """Return the routes that a path's flows were last seen to take."""
+        return self._store.routes(path)
+
+    def changes(self, path: Path, start_s: float, at_most: int) -> list[RouteObservation]:
+        """Return the newest changes of a path's routes since then, newest first."""
+        return self._store.path_changes(path, start_s, math.inf, at_most)
+
+    def capacities(self, path: Path) -> list[Latest[Reading]]:
+        """Return what the last capacity tests of a path found."""
+        return self._store.latest_readings(path)
+
     def sample(self) -> None:
         """Add a point of every path to the trail: what the last minute was."""
         recent = self.recent(MINUTE)
@@ -204,7 +226,10 @@ class Source:
             statuses=tuple(statuses),
             slos=tuple(_slo_figures(o, statuses) for o in self.objectives),
             alerts=alerts,
-            incidents=self._incidents.update(statuses, now_s, _pages_since(alerts)),
+            incidents=tuple(
+                replace(each, change=self._change_beside(each))
+                for each in self._incidents.update(statuses, now_s, _pages_since(alerts))
+            ),
             probes=self._probes(now_s),
         )
 
@@ -228,6 +253,18 @@ class Source:
             )
             for path in self.estate.measured_paths
         }
+
+    def _change_beside(self, incident: Incident) -> ChangeBeside | None:
+        """Return the change of a route, there or back, nearest to an incident's beginning."""
+        start_s = incident.starts_s
+        found = [
+            ChangeBeside(path, change.seen_ns / NS_PER_S)
+            for path in (incident.path, incident.path.reverse)
+            for change in self._store.path_changes(
+                path, start_s - _BEFORE_S, start_s + _BEHIND_S, _CHANGES_MAX
+            )
+        ]
+        return min(found, key=lambda each: abs(each.at_s - start_s), default=None)
 
     def _floors(self, now_s: float) -> Mapping[str, Mapping[str, float | None]]:
         return {} if self._beside is None else self._beside.noise_floors(now_s)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from some_routes import make_change, make_loaded, make_reading
 
 from analytics.sketch import Sketch
+from analytics.store.interface import Latest
 from dashboards.page import numbers
 from dashboards.page.charts import distribution, history, spark
 from dashboards.page.figures import IncidentLog, PathFigures, Quantile, Snapshot, State, state_of
@@ -18,8 +20,10 @@ from dashboards.page.overview import MATRIX_SITES_MAX, estate_map, matrix
 from dashboards.page.scales import Axis, decimal_ticks, polyline, round_ticks, thinned
 from dashboards.page.trail import Series, Trail
 from dashboards.page.views import Listing, NoSuchView, OnePath, Overview, read_view
-from netslo.estate import Estate, ProbingPlan
+from dashboards.page.ways import capacities, changes
+from netslo.estate import Estate, Link, ProbingPlan
 from netslo.model import Location, Path, Scope, Site, Tier, TrafficClass
+from netslo.route import Hop
 from netslo.service import Service, TcpRequest, Where
 from slo.burn import PAIRS, Severity
 from slo.status import SloStatus
@@ -273,3 +277,77 @@ def test_figures_are_written_for_readers() -> None:
     assert numbers.web_link("https://example.org/a") == "https://example.org/a"
     for bad in ("javascript:alert(1)", "data:text/html,x", "//x", "http://", "http://[", None):
         assert numbers.web_link(bad) is None
+
+
+def hops(*texts):
+    return tuple(map(Hop.parse, texts))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "pairs"),
+    [
+        ("a b c", "a b c", ["a=a", "b=b", "c=c"]),
+        ("a b c", "a d c", ["a=a", "b!d", "c=c"]),
+        ("a c", "a b c", ["a=a", "-!b", "c=c"]),  # nothing of the rest has changed
+        ("a b c", "a c", ["a=a", "b!-", "c=c"]),
+        ("a * c", "a b c", ["a=a", "*=b", "c=c"]),  # an unknown hop may be any
+        ("", "a", ["-!a"]),
+        ("a", "", ["a!-"]),
+    ],
+)
+def test_hops_before_and_after_stand_side_by_side(before, after, pairs) -> None:
+    names = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3", "d": "10.0.0.4", "*": "*"}
+    olds, news = (hops(*(names[each] for each in text.split())) for text in (before, after))
+    seen = make_change(path=A, before=map(str, olds), hops=map(str, news))
+    (change,) = changes([seen])
+    back = {hop: name for name, hop in names.items()}
+
+    def name(side):
+        return "-" if side is None else back[str(side[1])]
+
+    found = [f"{name(s.before)}{'!' if s.differs else '='}{name(s.after)}" for s in change.steps]
+    assert found == pairs
+    for side, sent in (("before", olds), ("after", news)):
+        numbered = [getattr(s, side) for s in change.steps if getattr(s, side) is not None]
+        assert numbered == list(enumerate(sent, 1))
+
+
+def test_capacity_stands_beside_what_the_estate_says_of_the_link() -> None:
+    estate = replace(estate_of({"a": (0, 0), "b": (1, 1)}), links=(Link("b", "a", 2e8, 0.0),))
+    readings = [make_reading(100, 1e8, A), make_loaded(100, 0.05, path=A)]
+    found = capacities([Latest(each, 200.0) for each in readings], A, estate, 150.0)
+    (row,) = found.rows
+    assert (row.of_link, row.loaded_s, row.idle_s, row.stale) == (
+        0.5,
+        (None, 0.05),
+        (None,) * 2,
+        False,
+    )
+    assert capacities([Latest(readings[0], 200.0)], A, estate, 201.0).rows[0].stale
+    without = replace(estate, links=())
+    assert capacities([Latest(readings[0], 200.0)], A, without, 150.0).rows[0].of_link is None
+
+
+def test_marks_of_changes_are_inside_the_picture_and_apart() -> None:
+    times = np.arange(0.0, 3_600.0, 60.0)
+    series = Series(times, np.full((len(times), 3), 0.01))
+    marks = [(at_s, f"at {at_s:g}") for at_s in (-5.0, 1_000.0, 1_001.0, 1_002.0, 3_000.0, 4_000.0)]
+    drawn = history(series, 0.0, 3_600.0, [], marks)
+    assert drawn is not None
+    assert [mark.text for mark in drawn.changes] == ["at 1000, and 2 more", "at 3000"]
+    assert all(drawn.left <= mark.place <= drawn.right for mark in drawn.changes)
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [
+        (None, "-"),
+        (0.0, "0 bit/s"),
+        (999.9, "1 kbit/s"),
+        (64_000.0, "64 kbit/s"),
+        (941.6e6, "942 Mbit/s"),
+        (1e10, "10 Gbit/s"),
+    ],
+)
+def test_bandwidth_is_written_with_few_digits(per_second, text) -> None:
+    assert numbers.bits(per_second) == text

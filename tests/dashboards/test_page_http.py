@@ -10,7 +10,7 @@ import pathlib
 import axe_core_python
 import pytest
 from a_browser import PROGRAM, browser
-from dashboards_page import T0, a_page, bad_and_good, make_estate
+from dashboards_page import T0, a_page, bad_and_good, make_estate, ways
 from some_windows import make_window
 
 from dashboards.page.streams import STREAMS_MAX, Broadcast, TooManyStreams
@@ -49,6 +49,39 @@ async def test_every_page_says_how_it_stands_under_a_strict_policy(tmp_path, add
         assert "burning" in text
         assert " style=" not in text
         assert 'http-equiv="refresh"' in text  # without scripts
+
+
+async def test_a_path_shows_its_routes_their_changes_and_what_they_carry(tmp_path) -> None:
+    now_s = [T0 + 100.0]
+    async with a_page(tmp_path, clock=lambda: now_s[0]) as room:
+        _, _, text = await room.get("/paths/london:leeds/ef")
+        assert "No route of this path was traced yet." in text
+        assert "No change of a route is known." in text
+        assert "The estate says 1 Gbit/s of its link." in text
+        await room.send(*bad_and_good())
+        await room.tell(*ways())
+        now_s[0] += 2
+        now = await asyncio.to_thread(room.source.snapshot)
+        (incident,) = now.incidents
+        assert incident.change is not None
+        assert incident.change.at_s == T0 + 60
+        text = " ".join((await room.get("/paths/london:leeds/ef"))[2].split())
+        for said in (
+            "udp, flow 0",
+            "MPLS label 16001",
+            "not reached",
+            "1,400",
+            "2 of 4 hops differ",
+            "1 of 3 hops differs",
+            "942 Mbit/s",
+            "94 %",
+            "10.2, 12.0",
+            "44.0, 81.0",
+        ):
+            assert said in text, said
+        assert "its route changed at" in (await room.get("/"))[2]
+        _, _, other = await room.get("/paths/leeds:dundee/ef")
+        assert "No route of this path was traced yet." in other
 
 
 async def test_what_is_not_there_is_said_and_escaped(tmp_path) -> None:
@@ -147,6 +180,7 @@ async def test_many_readers_cost_one_rendering_and_their_number_is_bounded() -> 
 async def test_a_browser_finds_nothing_wrong(tmp_path) -> None:
     async with a_page(tmp_path, alerts=hostile_alerts()) as room, browser(tmp_path / "b") as tab:
         await room.send(*bad_and_good())
+        await room.tell(*ways())
         looks = ((360, "light"), (1280, "dark"), (2560, "light"))
         for address, (width, scheme) in zip(("/", *ADDRESSES[:3]), (*looks, looks[0]), strict=True):
             await tab.look(width, scheme=scheme)

@@ -7,11 +7,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
 import aiohttp
+from some_routes import (
+    MPLS,
+    A,
+    B,
+    C,
+    batch_of,
+    make_change,
+    make_loaded,
+    make_reading,
+    make_seen,
+)
 from some_windows import make_batch, make_window
 
 from analytics.collector.server import create_app, serve
 from analytics.otlp import encode_batch
 from analytics.store.sqlite import SqliteStore
+from analytics.windows import Batch
 from dashboards.page.routes import Pages
 from dashboards.page.source import Source
 from netslo.estate import Estate, Link, ProbingPlan
@@ -66,13 +78,20 @@ class Room:
         for window in windows:
             by_site.setdefault(window.key.path.src, []).append(window)
         for contents in by_site.values():
-            body = encode_batch(make_batch(*contents, sequence=self.sequence))
-            self.sequence += 1
-            headers = {"Content-Type": "application/x-protobuf"}
-            async with self.client.post(
-                f"{self.url}/v1/metrics", data=body, headers=headers
-            ) as answer:
-                assert answer.status == 200, await answer.text()
+            await self._post(make_batch(*contents, sequence=self.sequence))
+
+    async def tell(self, *told) -> None:
+        """Send routes and readings of one site."""
+        site = told[0].path.src
+        await self._post(batch_of(*told, sequence=self.sequence, site=site))
+
+    async def _post(self, batch: Batch) -> None:
+        self.sequence += 1
+        headers = {"Content-Type": "application/x-protobuf"}
+        url, body = f"{self.url}/v1/metrics", encode_batch(batch)
+        async with self.client.post(url, data=body, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            assert not await answer.read()  # nothing was refused
 
     async def get(self, path: str, **headers: str):
         async with self.client.get(self.url + path, headers=headers) as answer:
@@ -113,3 +132,17 @@ def bad_and_good():
                 yield make_window(start_s, path, rtts=(0.010, 0.150, 0.190), lost=1)
             else:
                 yield make_window(start_s, path, rtts=[0.010] * 50)
+
+
+def ways():
+    """Return what is told of london:leeds: four flows, two changes of one, and a capacity test."""
+    path, at_s = Path("london", "leeds", "ef"), T0 + 60.0
+    yield make_change(at_s - 90, path, before=(A, C), hops=(A, B, C))
+    yield make_change(at_s, path, before=(A, B, C), hops=(A, MPLS, "*", C))
+    yield make_seen(at_s, path, hops=(A, B, C), flow=1, path_mtu=1400)
+    yield make_seen(at_s, path, hops=(A, "*"), flow=2, reached=False, path_mtu=None)
+    yield make_reading(at_s, 9.42e8, path, method="tcp")
+    yield make_reading(at_s, 5e8, path, direction="reverse")
+    for state, p50, p99 in (("idle", 0.0102, 0.012), ("loaded", 0.044, 0.081)):
+        for quantile, value in (("0.5", p50), ("0.99", p99)):
+            yield make_loaded(at_s, value, state, quantile, path=path, method="tcp")

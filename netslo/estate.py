@@ -88,6 +88,13 @@ class Estate:
                 return link.probe
         return self.probes.get(path.dst, ProbeKind.STAMP)
 
+    def link_capacity(self, path: Path) -> float | None:
+        """What the link between the ends of `path` carries, bit/s; None where none joins them."""
+        for link in self.links:
+            if {link.a, link.b} == {path.src, path.dst}:
+                return link.capacity_bits_per_second
+        return None
+
     def interval_s(self, path: Path) -> float:
         """How often `path` is probed."""
         service = self.services.get(path.dst)

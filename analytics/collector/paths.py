@@ -28,7 +28,7 @@ class CapacityCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples."""
-        return [*_route_families(), *_reading_families().values()]
+        return [*_route_families(), *_reading_families().values(), _capacity_family()]
 
     def collect(self) -> Iterable[Metric]:
         """Return the families."""
@@ -58,15 +58,23 @@ class CapacityCollector(Collector):
 
     def _readings(self) -> Iterable[Metric]:
         families, now_s = _reading_families(), self._clock()
+        capacity, measured = _capacity_family(), set[Path]()
         for latest in self._store.latest_readings():
             reading = latest.told
-            if latest.stale_s >= now_s and self._estate.knows(reading.path):
+            if not self._estate.knows(reading.path):
+                continue
+            measured.add(reading.path)
+            if latest.stale_s >= now_s:
                 more = [reading.direction, reading.method]
                 if reading.metric == metrics.LOADED_RTT:
                     more += [reading.state, reading.quantile]
                 labels = [*self._labels(reading.path, metrics.PROBE_BANDWIDTH), *more]
                 families[reading.metric].add_metric(labels, reading.value)
-        return families.values()
+        for path in sorted(measured):
+            bits_per_s = self._estate.link_capacity(path)
+            if bits_per_s is not None:
+                capacity.add_metric(self._labels(path, metrics.PROBE_BANDWIDTH), bits_per_s)
+        return *families.values(), capacity
 
     def _labels(self, path: Path, probe: str) -> list[str]:
         scope = self._estate.scope(path).value
@@ -90,6 +98,14 @@ def _route_families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetr
             "How often a flow of a path was seen to take another route than before",
             labels=PATH_LABELS,
         ),
+    )
+
+
+def _capacity_family() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        metrics.PROM_LINK_CAPACITY,
+        "What the link between the sites of a measured path carries, by the estate's own word",
+        labels=PATH_LABELS,
     )
 
 

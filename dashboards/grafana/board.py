@@ -179,11 +179,18 @@ def common_annotations(selector: str = "") -> tuple[Json, ...]:
             "Excluded: {{slo}} on {{path}}",
         ),
         _annotation(
-            "Path changes",
+            "Route changes",
             "orange",
+            f"sum by (path) "
+            f"(increase({metrics.PROM_PATH_CHANGES}{{{selector}}}[$__rate_interval])) > 0",
+            "Another route: {{path}}",
+        ),
+        _annotation(
+            "TTL changes",
+            "yellow",
             f"sum by (path, direction) "
             f"(increase({metrics.PROM_TTL_CHANGES}{{{selector}}}[$__rate_interval])) > 0",
-            "Another way: {{path}}, {{direction}}",
+            "Another length: {{path}}, {{direction}}",
         ),
     )
 

@@ -362,19 +362,6 @@ class SiteMap(ModernPanel):
         return {"hideFrom": _HIDE_FROM}
 
 
-class Note(ModernPanel):
-    """A text where a figure would stand, and cannot."""
-
-    kind = "text"
-
-    def __init__(self, title: str, description: str, text: str, **named: Any) -> None:
-        super().__init__(title, description, (), Field(), **named)
-        self.text = text
-
-    def options(self) -> Json:
-        return {"content": self.text, "mode": "markdown"}
-
-
 def panel_link(link: Link) -> Json:
     """Return a link of a whole panel."""
     return {

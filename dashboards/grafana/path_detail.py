@@ -25,7 +25,6 @@ from dashboards.grafana.panels import (
     Heatmap,
     Link,
     ModernPanel,
-    Note,
     Override,
     Query,
     Stat,
@@ -51,7 +50,9 @@ def path_detail(levels: Levels) -> Any:
             Row(10, [(_heatmap(), 12), (_bands(), 12)]),
             Row(8, [(_loss(), 8), (_loss_each_way(), 8), (_bursts(), 8)]),
             Row(8, [(_jitter(), 8), (_variation(), 8), (_due(), 8)], "Variation"),
-            Row(8, [(_delay(), 8), (_clock(), 8), (_bandwidth(), 8)], "Each way"),
+            Row(8, [(_delay(), 12), (_clock(), 12)], "Each way"),
+            Row(8, [(_route_changes(), 8), (_hops(), 8), (_mtu(), 8)], "Routes"),
+            Row(8, [(_bandwidth(), 12), (_loaded(), 12)], "Capacity"),
             Row(8, [(_changes(), 8), (_order(), 8), (_flows(), 8)], "On the way"),
         ],
         variables=[Variable("path", "Path", f"label_values({metrics.PROM_PACKETS}, path)")],
@@ -271,11 +272,72 @@ def _clock() -> ModernPanel:
 
 
 def _bandwidth() -> ModernPanel:
-    return Note(
+    return TimeSeries(
         "Bandwidth",
-        "Not measured yet: no metric says it, and a line at 0 would be a claim.",
-        "Not measured yet. This panel will show the path's capacity in bit/s.",
-        panel_links=_onward(),
+        "As the last test of each direction and method found it; dashed: what the estate says of "
+        "the link, where one joins the two sites.",
+        [
+            Query(
+                f"max by (direction, method) ({metrics.PROM_BANDWIDTH}{{{_PATH}}})",
+                "{{direction}} by {{method}}",
+            ),
+            Query(f"max({metrics.PROM_LINK_CAPACITY}{{{_PATH}}})", "the link"),
+        ],
+        Field("bps", _PLAIN, least=0, no_value="not measured"),
+        overrides=[dashed("the link", color={"fixedColor": "red", "mode": "fixed"})],
+        links=_onward(),
+    )
+
+
+def _loaded() -> ModernPanel:
+    return TimeSeries(
+        "RTT idle and under load",
+        "The round trip before a bandwidth test and while it loads the path: how far queues fill.",
+        [
+            Query(
+                f"max by (state, quantile, direction) ({metrics.PROM_LOADED_RTT}{{{_PATH}}})",
+                "{{state}}, quantile {{quantile}}, {{direction}}",
+            )
+        ],
+        Field("s", _PLAIN, least=0, no_value="not measured"),
+        links=_onward(),
+    )
+
+
+def _hops() -> ModernPanel:
+    return TimeSeries(
+        "Hops",
+        "How many routers each flow of the path meets, its end included. A change of route of "
+        "equal length is in the panel beside.",
+        [
+            Query(
+                f"max by (protocol, flow) ({metrics.PROM_PATH_HOPS}{{{_PATH}}})",
+                "{{protocol}}, flow {{flow}}",
+            )
+        ],
+        Field("none", _PLAIN, decimals=0, least=0, no_value="not traced"),
+        links=_onward(),
+    )
+
+
+def _route_changes() -> ModernPanel:
+    return TimeSeries(
+        "Changes of routes",
+        "Flows that took another route than when they were traced before. The hops before and "
+        "after are in /api/v1/path_changes and on the collector's page.",
+        [Query(f"sum(increase({metrics.PROM_PATH_CHANGES}{{{_PATH}}}[{of.RATE}]))", "changes")],
+        Field("none", (("green", None), ("orange", 1)), least=0, no_value="not traced"),
+        links=_onward(),
+    )
+
+
+def _mtu() -> ModernPanel:
+    return TimeSeries(
+        "Path MTU",
+        "The largest packet that passes unfragmented, of the flows of the path the least.",
+        [Query(f"min({metrics.PROM_PATH_MTU}{{{_PATH}}})", "path MTU")],
+        Field("decbytes", _PLAIN, least=0, no_value="not known"),
+        links=_onward(),
     )
 
 

@@ -126,14 +126,7 @@ def capacities(
     latest: Iterable[Latest[Reading]], path: Path, estate: Estate, now_s: float
 ) -> Capacities:
     """Return the latest figures of one path."""
-    link = next(
-        (
-            each.capacity_bits_per_second
-            for each in estate.links
-            if {each.a, each.b} == {path.src, path.dst}
-        ),
-        None,
-    )
+    link = estate.link_capacity(path)
     tests: dict[tuple[str, str], list[Latest[Reading]]] = {}
     for each in latest:
         tests.setdefault((each.told.direction, each.told.method), []).append(each)

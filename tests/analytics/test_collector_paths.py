@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from a_collector import NOW_S, collector, make_estate
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -20,6 +22,7 @@ from some_windows import PATHS, T0, make_window
 
 from analytics import _kernels
 from analytics.collector.paths import CapacityCollector
+from netslo.estate import Link
 from netslo.model import Path
 
 OFF_ESTATE = Path("london", "paris", "ef")
@@ -178,7 +181,7 @@ async def test_metrics_of_routes_and_capacity(room) -> None:
             make_seen(T0, path=PATHS[1], path_mtu=None),
             make_reading(T0, 5e7, direction="reverse"),
             make_loaded(T0, 0.04),
-        )
+        ),
     )
     trace, test = ("probe", "trace"), ("probe", "bandwidth")
     path, other = ("path", PATHS[0].id), ("path", PATHS[1].id)
@@ -230,3 +233,14 @@ async def test_gauges_go_when_stale_and_the_count_stays(tmp_path) -> None:
         assert [route["stale"] for route in routes["routes"]] == [True]
     async with collector(file, clock=lambda: now_s[0]) as room:  # and through a restart
         assert list((await samples(room)).values()) == [1.0]
+
+
+async def test_what_the_link_carries_stands_beside_what_was_measured(tmp_path) -> None:
+    estate = replace(make_estate(), links=(Link("leeds", "london", 1e9, 0.0),))
+    async with collector(tmp_path / "store.sqlite", estate=estate) as room:
+        await room.post(request_of(make_reading(), make_reading(path=PATHS[1])))
+        await room.post(request_of(make_reading(path=PATHS[2]), site="leeds", sequence=1))
+        text = await room.text("/metrics")
+    lines = [line for line in text.splitlines() if line.startswith("network_path_link_capacity")]
+    assert [line.rpartition(" ")[2] for line in lines] == ["1e+09", "1e+09"]
+    assert ['path="london:leeds/be"' in line for line in lines] == [True, False]

@@ -51,10 +51,10 @@ def make_loaded(at_s: float = T0, value: float = 0.02, state="loaded", quantile=
     return make_reading(at_s, value, **given)
 
 
-def batch_of(*told: Told, windows=(), sequence=0, site="london") -> Batch:
+def batch_of(*told: Told, windows=(), site="london", **named: Any) -> Batch:
     """Return a batch that tells of windows, routes and readings."""
     return replace(
-        make_batch(*windows, sequence=sequence),
+        make_batch(*windows, **named),
         site=site,
         routes=tuple(each for each in told if isinstance(each, RouteObservation)),
         readings=tuple(each for each in told if isinstance(each, Reading)),

@@ -18,10 +18,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from real_prometheus import Server, free_port, prometheus, wait_until
+from some_routes import A, B, C, batch_of, make_change, make_loaded, make_reading, make_seen
 from some_windows import make_batch, sketch_of
 
 from analytics.collector.remote_writer import RemoteWrite
 from analytics.otlp import encode_batch
+from analytics.readings import Told
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import (
     DIRECTIONS,
@@ -134,6 +136,21 @@ def window_of(path: Path, start_s: int, random: np.random.Generator, *, ill: boo
             found.counts[CountKey(metrics.TRANSITIONS, name)] = count
         found.counts[CountKey(metrics.REMARKED, "0")] = 2
     return found
+
+
+def told_of(path: Path, at_s: float, number: int) -> Iterator[Told]:
+    """Tell of a route that changes each time, of one that stays, and of a capacity test."""
+    one, other = (A, C), (A, B, C)
+    before, after = (one, other) if number % 2 else (other, one)
+    if number:
+        yield make_change(at_s, path, before=before, hops=after)
+    else:
+        yield make_seen(at_s, path, hops=after)
+    yield make_seen(at_s, path, hops=other, flow=1)
+    for direction in DIRECTIONS:
+        yield make_reading(at_s, 9.4e8, path, direction=direction)
+        for state, rtt_s in (("idle", 0.012), ("loaded", 0.05)):
+            yield make_loaded(at_s, rtt_s, state, path=path, direction=direction)
 
 
 @dataclass
@@ -255,7 +272,11 @@ def _feed(url: str, estate: Estate, now_s: int, done: threading.Event) -> None:
                 for path in estate.paths
                 if path.src == site
             ]
-            _post(url, encode_batch(make_batch(*windows, sequence=number, instance=site)))
+            batch = make_batch(*windows, sequence=number, instance=site)
+            if site == BURNING.src:
+                told = told_of(BURNING, time.time() - 1, number)
+                batch = batch_of(*told, windows=windows, sequence=number, site=site, instance=site)
+            _post(url, encode_batch(batch))
             _report(health[site], number)
         stranger = window_of(Path("london", "nowhere", "ef"), start_s, random, ill=False)
         _post(url, encode_batch(make_batch(stranger, sequence=number, instance="stranger")))

@@ -74,12 +74,20 @@ class Link:
 class Child:
     """One child process, seen from the parent."""
 
-    def __init__(self, name: str, target: Target, *args: Any) -> None:
+    def __init__(self, name: str, target: Target, *args: Any, parental: bool = False) -> None:
+        """Prepare the process.
+
+        Args:
+            name: What a user knows it by.
+            target: What it does; gets its `Link` and `args`.
+            args: Sent to it.
+            parental: Whether it has children of its own, which it ends itself.
+        """
         context = multiprocessing.get_context("spawn")
         self.name = name
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_main, args=(theirs, os.getpid(), target, args), name=name, daemon=True
+            target=_main, args=(theirs, os.getpid(), target, args), name=name, daemon=not parental
         )
         self._theirs = theirs
 
@@ -128,6 +136,11 @@ class Child:
     @property
     def alive(self) -> bool:
         return self._process.is_alive()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM and do not wait; `stop` does."""
+        if self._process.pid is not None:
+            self._process.terminate()
 
     def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL when it does not obey."""

@@ -20,6 +20,7 @@ from netslo.app.children import Child
 from netslo.app.commands.options import make_directory
 from netslo.app.floors import ProbeFloors
 from netslo.app.incident import Incident, plan_incident
+from netslo.app.lab.real_link import RealLink
 from netslo.app.pages import Pages
 from netslo.app.prometheus import find_programs, start_pair
 from netslo.app.report import final_state, summary
@@ -30,7 +31,8 @@ from netslo.app.watch import Watch
 from netslo.app.webhook import Webhook
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
-from netslo.model import WINDOW_S, Endpoint
+from netslo.model import WINDOW_S, Endpoint, Path
+from probes.emulator.log import Truth
 from slo.policy import accelerated
 from slo.spec import load_objectives
 
@@ -73,6 +75,7 @@ def run_demo(
         Run(estate, objectives, directory) as run,
     ):
         console.print("Starting collector, reflectors, WAN emulator and probes …", style="dim")
+        real_link = _start_real_link(run, console)
         collector = run.start_collector(Endpoint(_LOOPBACK, 0))
         console.print(f"Page at http://{collector}/")
         pages = Pages(collector)
@@ -90,23 +93,31 @@ def run_demo(
         reflectors = run.start_reflectors({site: Endpoint(_LOOPBACK, 0) for site in estate.sites})
         emulator, entrances = run.start_emulator(reflectors, seed)
         started_s = time.time()
-        probes = run.start_probes(tuple(estate.sites), entrances, collector)
+        if real_link is not None:
+            run.measure_real_link(real_link, collector)
+        without = () if real_link is None else (real_link.path,)
+        probes = run.start_probes(tuple(estate.sites), entrances, collector, without)
         with closing(SqliteStore.open(run.store_file, readonly=True)) as store:
             show = Show(
                 run,
-                Watch(store, estate, objectives, started_s, read_floors=ProbeFloors(collector)),
+                Watch(store, run.estate, objectives, started_s, read_floors=ProbeFloors(collector)),
                 Screen(console, f"{TITLE} · http://{collector}"),
                 emulator,
+                real_link,
                 plan_incident(estate, started_s, duration_s),
                 sources,
                 started_s + duration_s,
             )
             show.play()
             console.print("Waiting for the last answers …", style="dim")
+            if real_link is not None:
+                real_link.end()
             probes.stop()
             ended_s = time.time()
+            truth: dict[Path, Truth] = emulator.request(("truth",))
+            if real_link is not None:
+                truth[real_link.path] = real_link.truth()
             show.watch.refresh(ended_s + WINDOW_S)  # ranges end at a boundary: take in the last
-            truth = emulator.request(("truth",))
             state = final_state(show.watch, show.incident, truth, ended_s)
             state["alerts"] = pages.told
             if hook is not None:
@@ -132,6 +143,7 @@ class Show:
     watch: Watch
     screen: Screen
     emulator: Child
+    real_link: RealLink | None
     incident: Incident
     sources: Sequence[Source]
     ends_s: float
@@ -165,6 +177,8 @@ class Show:
         self.emulator.request(("degrade", self.incident.path, change))
         what = "INCIDENT begins: +60 ms each way, 2 % loss" if change else "Incident over"
         self.say(now_s, f"{what} on {self.incident.path}")
+        if self.real_link is not None:
+            self.real_link.set_primary(works=not change)
 
     def _observe(self, now_s: float) -> None:
         if self.incident.observe(self.watch.statuses, now_s):
@@ -173,6 +187,15 @@ class Show:
         for source in self.sources:
             for line in source.news():
                 self.say(now_s, line)
+
+
+def _start_real_link(run: Run, console: Console) -> RealLink | None:
+    """Start it, or say why this demo does without."""
+    found = run.start_real_link()
+    if isinstance(found, RealLink):
+        return found
+    console.print(f"No real link in this demo: {found.reason}", markup=False, highlight=False)
+    return None
 
 
 def _check_writable(file: pathlib.Path) -> None:

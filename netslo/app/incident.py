@@ -60,18 +60,28 @@ class Incident:
 
 
 def plan_incident(estate: Estate, started_s: float, duration_s: float) -> Incident:
-    """Choose the path between the first two national sites, in the first class of the file.
+    """Choose the path between a pair of national sites, in the first class of the file.
 
     It begins after a minute (or a third of a shorter run) and ends at two thirds.
 
     Raises:
-        ValueError: the estate has no two national sites in different regions.
+        ValueError: the estate has no such pair.
+    """
+    src, dst = national_pair(estate)
+    path = Path(src, dst, next(iter(estate.classes)))
+    begin = started_s + min(WARM_UP_S, duration_s / 3)
+    return Incident(path, begin, started_s + duration_s * 2 / 3)
+
+
+def national_pair(estate: Estate) -> tuple[str, str]:
+    """Return the first national site of the file, and the last of those in another region.
+
+    Raises:
+        ValueError: there are no two.
     """
     national = [site for site in estate.sites.values() if site.tier is Tier.NATIONAL]
     pairs = ((a, b) for a in national for b in reversed(national) if a.region != b.region)
     pair = next(pairs, None)
     if pair is None:
         raise ValueError("the demo's incident needs two national sites in different regions")
-    path = Path(pair[0].name, pair[1].name, next(iter(estate.classes)))
-    begin = started_s + min(WARM_UP_S, duration_s / 3)
-    return Incident(path, begin, started_s + duration_s * 2 / 3)
+    return pair[0].name, pair[1].name

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from netslo.app.children import Child, stop_all
+from netslo.app.lab.real_link import RealLink, carried_path, with_its_capacity
 from netslo.app.parts.collector import collector_part
 from netslo.app.parts.emulator import emulator_part
-from netslo.app.parts.probes import plan_estate, probes_part
+from netslo.app.parts.lab import Refusal, lab_part
+from netslo.app.parts.probes import Plan, plan_estate, probes_part
 from netslo.app.parts.program import program_part
 from netslo.app.parts.reflectors import reflectors_part, stations_part
 from netslo.config.options import SPOOL_DIR, STATE_DIR, STORE_FILE
@@ -117,6 +119,22 @@ class Run:
         ports: dict[Path, Endpoint] = self._start(child)
         return child, ports
 
+    def start_real_link(self) -> RealLink | Refusal:
+        """Start the real link, or say why there can be none; others follow, it knows no estate."""
+        child = Child("real link", lab_part, parental=True)
+        answer: Endpoint | Refusal = self._start(child)
+        if isinstance(answer, Refusal):
+            self.children.remove(child)
+            child.stop()
+            return answer
+        self.estate = with_its_capacity(self.estate)
+        return RealLink(carried_path(self.estate), child, answer)
+
+    def measure_real_link(self, link: RealLink, collector: Endpoint) -> None:
+        """Have the real link's path measured, from inside it."""
+        plans = self.plan((link.path.src,), {link.path: link.far})
+        link.measure(plans, collector, self.data_dir / SPOOL_DIR)
+
     def start_program(self, name: str, arguments: Sequence[str], log_file: pathlib.Path) -> Child:
         """Start somebody else's program, which ends with the run."""
         child = Child(name, program_part, tuple(arguments), log_file)
@@ -124,20 +142,31 @@ class Run:
         return child
 
     def start_probes(
-        self, sites: Sequence[str], endpoints: Mapping[Path, Endpoint], collector: Endpoint
+        self,
+        sites: Sequence[str],
+        endpoints: Mapping[Path, Endpoint],
+        collector: Endpoint,
+        without: Collection[Path] = (),
     ) -> Child:
-        """Start probing from `sites`; return the process, which is ended before the others."""
-        thresholds = thresholds_by_path(self.objectives, self.estate)
+        """Start probing from `sites`; return the process, which is ended before the others.
+
+        `without`: paths that somebody else measures.
+        """
         child = Child(
             "probes",
             probes_part,
-            plan_estate(self.estate, sites, thresholds, endpoints, self.states(sites)),
+            tuple(p for p in self.plan(sites, endpoints) if p.key.path not in without),
             tuple(sites),
             f"http://{collector}",
             self.data_dir / SPOOL_DIR,
         )
         self._start(child)
         return child
+
+    def plan(self, sites: Sequence[str], endpoints: Mapping[Path, Endpoint]) -> tuple[Plan, ...]:
+        """Plan every path from `sites`, at the far sites' own addresses or at `endpoints`."""
+        thresholds = thresholds_by_path(self.objectives, self.estate)
+        return plan_estate(self.estate, sites, thresholds, endpoints, self.states(sites))
 
     def check(self) -> None:
         """See that every part still works.

@@ -21,6 +21,7 @@ from netslo.app.commands.options import make_directory
 from netslo.app.floors import ProbeFloors
 from netslo.app.incident import Incident, plan_incident
 from netslo.app.lab.real_link import RealLink
+from netslo.app.lab.report import lab_state
 from netslo.app.pages import Pages
 from netslo.app.prometheus import find_programs, start_pair
 from netslo.app.report import final_state, summary
@@ -74,8 +75,11 @@ def run_demo(
         ExitStack() as stack,
         Run(estate, objectives, directory) as run,
     ):
-        console.print("Starting collector, reflectors, WAN emulator and probes …", style="dim")
-        real_link = _start_real_link(run, console)
+        console.print(
+            "Starting collector, reflectors, WAN emulator, real link and probes …", style="dim"
+        )
+        found = run.start_real_link()
+        real_link = found if isinstance(found, RealLink) else None
         collector = run.start_collector(Endpoint(_LOOPBACK, 0))
         console.print(f"Page at http://{collector}/")
         pages = Pages(collector)
@@ -120,6 +124,7 @@ def run_demo(
             show.watch.refresh(ended_s + WINDOW_S)  # ranges end at a boundary: take in the last
             state = final_state(show.watch, show.incident, truth, ended_s)
             state["alerts"] = pages.told
+            state["lab"] = lab_state(found)
             if hook is not None:
                 state["notices"] = hook.told
     console.print(summary(state))
@@ -177,8 +182,14 @@ class Show:
         self.emulator.request(("degrade", self.incident.path, change))
         what = "INCIDENT begins: +60 ms each way, 2 % loss" if change else "Incident over"
         self.say(now_s, f"{what} on {self.incident.path}")
-        if self.real_link is not None:
-            self.real_link.set_primary(works=not change)
+        if self.real_link is None:
+            return
+        if change:
+            self.real_link.break_primary(now_s)
+            self.say(now_s, f"... and the better branch under {self.real_link.path} fails")
+        else:
+            self.real_link.mend_primary(now_s)
+            self.say(now_s, f"The better branch under {self.real_link.path} works again")
 
     def _observe(self, now_s: float) -> None:
         if self.incident.observe(self.watch.statuses, now_s):
@@ -187,15 +198,6 @@ class Show:
         for source in self.sources:
             for line in source.news():
                 self.say(now_s, line)
-
-
-def _start_real_link(run: Run, console: Console) -> RealLink | None:
-    """Start it, or say why this demo does without."""
-    found = run.start_real_link()
-    if isinstance(found, RealLink):
-        return found
-    console.print(f"No real link in this demo: {found.reason}", markup=False, highlight=False)
-    return None
 
 
 def _check_writable(file: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from analytics.figures import window_figures
 from analytics.summary import exact_distribution
 from analytics.windows import PathWindow
 from netslo.app.incident import Incident
+from netslo.app.lab.report import lab_lines
 from netslo.app.watch import Watch
 from netslo.model import Path
 from netslo.units import format_ms, format_percent
@@ -69,6 +70,7 @@ def summary(state: Mapping[str, Any]) -> RenderableType:
         ),
         Text(_agreement(paths)),
         *(Text(line) for line in _incident_lines(state)),
+        *(Text(line) for line in lab_lines(state)),
     ]
     return Group(Text("\nSummary", style="bold"), *lines, _scope_table(paths))
 

@@ -11,6 +11,7 @@ import time
 from datetime import datetime
 
 import pytest
+from own_networks import lack_of_networks, require_networks
 from processes import complaints
 from real_prometheus import binary
 
@@ -141,12 +142,42 @@ def test_prometheus_and_alertmanager_page_for_it_too(demo) -> None:
     assert path in {each["labels"].get("path") for each in state["alerts"]}  # so says the engine
 
 
+def test_one_path_goes_over_a_real_link_whose_taps_agree(demo) -> None:
+    require_networks()
+    state, output, _ = demo
+    lab = state["lab"]
+    assert (lab["path"], lab["lack"]) == ("london:edinburgh/be", None)
+    path = next(each for each in state["paths"] if each["path"] == lab["path"])
+    # Of the same packets, but for those that had no answer within their time-out.
+    assert abs(path["truth"]["rtt"]["count"] - path["answered"]) <= 2
+    assert 0 < path["rtt"]["quantiles"]["0.5"]["value"] < path["truth"]["rtt"]["max"]
+    assert f"Real link under {lab['path']} (50 Mbit/s or 20 Mbit/s): p50 " in " ".join(
+        output.split()
+    )
+
+
+def test_its_better_branch_fails_with_the_incident(demo) -> None:
+    require_networks()
+    state, output, _ = demo
+    lab, incident = state["lab"], state["incident"]
+    assert lab["primary_failed"] == pytest.approx(incident["started"], abs=2)
+    assert lab["primary_mended"] == pytest.approx(incident["ended"], abs=2)
+    assert f"the better branch under {lab['path']} fails" in output
+
+
+def test_where_there_can_be_no_real_link_it_says_why(demo) -> None:
+    if lack_of_networks() is None:
+        pytest.skip("there is one here")
+    assert demo[0]["lab"]["path"] is None
+    assert f"Real link: not shown: {demo[0]['lab']['lack']}" in " ".join(demo[1].split())
+
+
 def test_json_has_the_stable_shape_and_no_nan(demo) -> None:
     state, _, directory = demo
     text = (directory / "state.json").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
-    assert {"started", "ended", "paths", "slos", "incident"} <= state.keys()
+    assert {"started", "ended", "paths", "slos", "incident", "lab"} <= state.keys()
     assert {"path", "scope", "due", "answered", "lost", "unmeasured", "rtt", "truth"} <= state[
         "paths"
     ][0].keys()

@@ -35,13 +35,15 @@ def with_its_capacity(estate: Estate) -> Estate:
     return replace(estate, links=tuple(links))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RealLink:
-    """The link at work."""
+    """The link at work; Unix seconds."""
 
     path: Path
     child: Child
     far: Endpoint
+    failed_s: float | None = None  # its better branch
+    mended_s: float | None = None
 
     def measure(self, plans: Sequence[Plan], collector: Endpoint, spool_dir: pathlib.Path) -> None:
         """Begin to measure across it, when its far site answers."""
@@ -51,9 +53,15 @@ class RealLink:
             ("measure", own, sites, collector, spool_dir / SPOOL_DIR), START_TIMEOUT_S
         )
 
-    def set_primary(self, *, works: bool) -> None:
-        """Let the better branch fail, or work again."""
-        self.child.request(("primary", works))
+    def break_primary(self, now_s: float) -> None:
+        """Let the better branch fail."""
+        self.failed_s = now_s
+        self.child.request(("primary", False))
+
+    def mend_primary(self, now_s: float) -> None:
+        """Let the better branch work again."""
+        self.mended_s = now_s
+        self.child.request(("primary", True))
 
     def end(self) -> None:
         """Measure no further packet; `truth` waits for what is under way."""

@@ -10,7 +10,7 @@ import time
 
 import child_targets
 import pytest
-from own_networks import held_by, lack_of_networks, who_holds
+from own_networks import have_names, held_by, lack_of_networks, who_holds
 from processes import complaints, is_running, pids_of_group, wait_gone
 
 from netslo.app import children
@@ -111,10 +111,12 @@ def test_a_demo_that_is_ended_early_leaves_no_process_behind(tmp_path, number) -
         assert len(group) >= 5
         networks = set().union(*map(held_by, group))
         assert networks or lack_of_networks()
+        # With the group, nothing is left that holds them.
+        assert who_holds(networks) <= set(group)
+        assert not have_names(networks)
         demo.send_signal(number)
         output, errors = demo.communicate(timeout=60)
     assert not wait_gone(group)
-    assert not who_holds(networks)
     if number != signal.SIGKILL:
         assert demo.returncode == 0
         assert "Summary" in output

@@ -44,15 +44,24 @@ def require_networks(*prefix: str) -> None:
     pytest.skip(f"no network of our own: {reason}")
 
 
-def who_holds(namespaces: set[str]) -> list[str]:
-    """Return what keeps any of these network namespaces (`net:[4026532178]`) alive."""
-    found = []
+def who_holds(namespaces: set[str]) -> set[int]:
+    """Return the processes that keep any of these network namespaces (`net:[4026532178]`) alive.
+
+    They are gone with these: a number that is seen later may be that of another namespace.
+    """
+    found = set()
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             links = [*process.glob("task/*/ns/net"), *process.glob("fd/*")]
-            found += [str(each) for each in links if _link(each) in namespaces]
+            if any(_link(each) in namespaces for each in links):
+                found.add(int(process.name))
+    return found
+
+
+def have_names(namespaces: set[str]) -> bool:
+    """Whether any of them is mounted somewhere, which would keep it alive."""
     mounts = pathlib.Path("/proc/self/mountinfo").read_text()
-    return found + [each for each in namespaces if each in mounts]
+    return any(each in mounts for each in namespaces)
 
 
 def held_by(pid: int) -> set[str]:

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from netslo.errors import ConfigurationError
 from netslo.model import Endpoint
 
 ADDRESSES_MAX: Final = 8  # of one name; a name with more is measured at the first of them
 
 _PORT_MAX = 65535
 _DISCARD_PORT: Final = 9
+_FAMILIES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 _NO_WAY: Final = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 )
@@ -74,6 +76,27 @@ def resolve(endpoint: Endpoint, family: socket.AddressFamily | None = None) -> S
         OSError: the name does not resolve (socket.gaierror), in `family` if one is given.
     """
     return _ask(endpoint, family or socket.AF_UNSPEC)[0]
+
+
+def resolve_target(target: Endpoint, family: socket.AddressFamily | None) -> SocketAddress:
+    """Return the address of what a user wants to measure; blocks while it asks.
+
+    Raises:
+        ConfigurationError: it does not resolve, or nobody may send there.
+    """
+    try:
+        found = resolve(target, family)
+    except OSError as error:
+        kind = "" if family is None else f" to an address of {_FAMILIES[family]}"
+        raise ConfigurationError(
+            f"{target.host} does not resolve{kind}: {error.strerror}"
+        ) from error
+    if is_forbidden(found):
+        raise ConfigurationError(
+            f"{target.host}: expected the address of one host; this is a broadcast address, "
+            "or a route of this host prohibits it"
+        )
+    return found
 
 
 def resolve_all(endpoint: Endpoint) -> tuple[SocketAddress, ...]:

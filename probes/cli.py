@@ -18,6 +18,7 @@ from netslo.model import DSCP_MAX
 from netslo.units import DURATION_S_MAX
 from probes.bandwidth.budget_cli import budget
 from probes.services.cli import COMMANDS
+from probes.trace.cli import trace
 
 if TYPE_CHECKING:
     import pathlib
@@ -117,7 +118,7 @@ def measure() -> None:
     """Measure a target once, from the shell."""
 
 
-for _command in (*COMMANDS, budget):
+for _command in (*COMMANDS, budget, trace):
     measure.add_command(_command)
 
 

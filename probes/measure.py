@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from analytics.windows import PacketCounts, PathWindow, SeriesKey
 from netslo.errors import ConfigurationError
 from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, Window
-from probes.address import SocketAddress, is_forbidden, resolve
+from probes.address import SocketAddress, resolve_target
 from probes.channel import Report
 from probes.engine import Engine
 from probes.engine_thread import EngineThread
@@ -28,7 +28,6 @@ from probes.icmp.socket import open_echo_socket
 from probes.measurement import Flow, Measurement, Measurements
 from probes.session import RECENT, SessionPlan
 
-_FAMILIES: Final = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 _HERE: Final = "here"  # a measurement is of no estate
 
 
@@ -60,7 +59,7 @@ class Measuring:
     """
 
     def __init__(self, plan: MeasurePlan) -> None:
-        found = [_resolve(target, plan.family) for target in plan.targets]
+        found = [resolve_target(target, plan.family) for target in plan.targets]
         stamps = tells_when_packets_leave()
         self.result = Measurements(
             [_measurement(plan, n, at, stamps_leaving=stamps) for n, at in enumerate(found)]
@@ -158,19 +157,3 @@ def _try_echo(address: SocketAddress) -> None:
         raise ConfigurationError(error.strerror or str(error)) from error
     except OSError:
         return  # no route yet, perhaps: what cannot be sent is unmeasured
-
-
-def _resolve(target: Endpoint, family: socket.AddressFamily | None) -> SocketAddress:
-    try:
-        found = resolve(target, family)
-    except OSError as error:
-        kind = "" if family is None else f" to an address of {_FAMILIES[family]}"
-        raise ConfigurationError(
-            f"{target.host} does not resolve{kind}: {error.strerror}"
-        ) from error
-    if is_forbidden(found):
-        raise ConfigurationError(
-            f"{target.host}: expected the address of one host; this is a broadcast address, "
-            "or a route of this host prohibits it"
-        )
-    return found

@@ -112,14 +112,14 @@ def open_reflector_socket(address: SocketAddress) -> socket.socket:
     return sock
 
 
-def read_datagram(sock: socket.socket) -> Datagram | None:
+def read_datagram(sock: socket.socket, size_max: int = PACKET_SIZE_MAX) -> Datagram | None:
     """Read one datagram if there is one.
 
     Raises:
         OSError: an ICMP error for an earlier datagram of ours; the next call goes on.
     """
     try:
-        data, ancillary, flags, address = sock.recvmsg(PACKET_SIZE_MAX, _ANCILLARY_SIZE)
+        data, ancillary, flags, address = sock.recvmsg(size_max, _ANCILLARY_SIZE)
     except BlockingIOError:
         return None
     datagram = Datagram(data, address, bool(flags & _MSG_TRUNC))

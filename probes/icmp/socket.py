@@ -21,6 +21,7 @@ import errno
 import os
 import secrets
 import socket
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Final
@@ -44,6 +45,7 @@ _LOAD_X: Final = 0x01
 _LOAD_OCTET: Final = 0x50  # at X + operand
 _LOAD_TWO: Final = 0x48
 _IF_EQUAL: Final = 0x15
+_IF_ANY_BIT: Final = 0x45
 _RETURN: Final = 0x06  # so many octets of the message; 0: none of it
 _WHOLE: Final = 0xFFFF
 
@@ -166,6 +168,31 @@ def _admit_replies(sock: EchoSocket) -> None:
         (_RETURN, 0, 0, _WHOLE),
         (_RETURN, 0, 0, 0),
     ]
+    _attach(sock, program)
+
+
+def admit_types(sock: socket.socket, types: Collection[int]) -> None:
+    """Have the kernel hand over ICMP messages of these types only, on a raw socket."""
+    header = _LOAD_X_HEADER if sock.family == socket.AF_INET else _LOAD_X
+    program = [(header, 0, 0, 0), (_LOAD_OCTET, 0, 0, 0)]
+    program += [(_IF_EQUAL, len(types) - place, 0, each) for place, each in enumerate(types)]
+    _attach(sock, [*program, (_RETURN, 0, 0, 0), (_RETURN, 0, 0, _WHOLE)])
+
+
+def admit_tcp_flags(sock: socket.socket, flags: int) -> None:
+    """Have the kernel hand over TCP segments with one of these flags only, on a raw socket."""
+    header = _LOAD_X_HEADER if sock.family == socket.AF_INET else _LOAD_X
+    program = [
+        (header, 0, 0, 0),
+        (_LOAD_OCTET, 0, 0, 13),
+        (_IF_ANY_BIT, 1, 0, flags),
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, _WHOLE),
+    ]
+    _attach(sock, program)
+
+
+def _attach(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
     octets = b"".join(_INSTRUCTION.pack(*instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(octets, len(octets))  # alive until the kernel has it
     pointer = _PROGRAM.pack(len(program), ctypes.addressof(buffer))

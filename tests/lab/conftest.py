@@ -1,3 +1,3 @@
-from lab.fixtures import pair, wan
+from lab.fixtures import diamond, pair, wan
 
-__all__ = ["pair", "wan"]
+__all__ = ["diamond", "pair", "wan"]

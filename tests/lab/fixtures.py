@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from . import namespaces
+from . import namespaces, routers
 from . import wan as emulator
 from .link import Link
 from .namespaces import Namespace, Pair, veth
+from .routers import Diamond
 from .wan import Wan
 
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -47,3 +48,11 @@ def wan() -> Iterator[Wan]:
     require(emulator.available())
     with Namespace("a") as a, Namespace("b") as b, Wan(a, b, CALM) as wide_area:
         yield wide_area
+
+
+@pytest.fixture(scope="module")
+def diamond() -> Iterator[Diamond]:
+    """Four routers that share load over two branches, for the tests of a file."""
+    require(namespaces.available())
+    with routers.diamond() as built:
+        yield built

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -47,17 +47,21 @@ ROUTES = st.builds(
     st.booleans(),
 )
 
+busy = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 def route(*hops: str, reached: bool = True) -> Route:
     return Route(0, TraceProtocol.UDP, tuple(map(Hop.parse, hops)), reached)
 
 
+@busy
 @given(HOPS)
 def test_a_hop_is_read_back_from_its_text(hop: Hop) -> None:
     assert len(str(hop)) <= HOP_TEXT_MAX
     assert Hop.parse(str(hop)) == hop
 
 
+@busy
 @given(st.text(max_size=200))
 def test_any_text_is_a_hop_or_refused(text: str) -> None:
     try:
@@ -109,6 +113,7 @@ def test_labels_differ_by_their_value_alone() -> None:
     assert a.fingerprint != route("10.0.0.1 [L=17,E=0,S=1,T=1]").fingerprint
 
 
+@busy
 @given(ROUTES, ROUTES)
 def test_sameness_is_mutual_and_equal_hops_have_one_fingerprint(a: Route, b: Route) -> None:
     assert same_route(a, a)
@@ -119,6 +124,7 @@ def test_sameness_is_mutual_and_equal_hops_have_one_fingerprint(a: Route, b: Rou
     )
 
 
+@busy
 @given(ROUTES, st.data())
 def test_what_was_known_completes_what_is_seen(known: Route, data: st.DataObject) -> None:
     hidden = data.draw(st.sets(st.integers(0, max(0, len(known.hops) - 1))))

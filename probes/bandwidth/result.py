@@ -146,7 +146,7 @@ class DirectionResult:
 
     @property
     def bit_per_s(self) -> float | None:
-        """The figure to publish: goodput of TCP, or capacity for IP packets; None: there is none."""
+        """The figure to publish: TCP's goodput, or capacity for IP packets; None: there is none."""
         if self.method is Method.TRAIN:
             return None if self.capacity is None else self.capacity.bit_per_s
         return None if self.throughput is None else self.throughput.goodput_bit_per_s

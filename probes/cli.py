@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netslo.config.options import file_option, json_option, read_duration
+from netslo.config.options import (
+    file_option,
+    json_option,
+    read_duration,
+    read_rate,
+    state_option,
+)
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import DSCP_MAX
 from netslo.units import DURATION_S_MAX
 from probes.bandwidth.budget_cli import budget
+from probes.bandwidth.cli import bandwidth as bandwidth_command
 from probes.services.cli import COMMANDS
 from probes.trace.cli import trace
 
@@ -34,6 +41,7 @@ _RATE_MAX = 10_000_000
 _FLOOR_S, _FLOOR_RATE = 2.0, 2000.0  # 4,000 packets bound P99.9 on both sides
 _INTERVAL_S_MIN = 0.001
 _INTERVAL_S_FLOOD = 0.00001
+_BANDWIDTH_S_MAX = 120
 _UNDER_WAY_MAX = 1_000_000  # packets that may wait for their answers; about 300 MB
 
 
@@ -69,6 +77,30 @@ _UNDER_WAY_MAX = 1_000_000  # packets that may wait for their answers; about 300
     help="Say so often how many packets were answered, and why others were not, such as 1m.",
 )
 @click.option(
+    "--bandwidth",
+    "bandwidth",
+    metavar="HOST:PORT",
+    multiple=True,
+    help="Answer bandwidth tests here too, by TCP and, at the same port, UDP: off unless asked "
+    "for; may be given several times.",
+)
+@click.option(
+    "--bandwidth-max-seconds",
+    type=click.FloatRange(1, _BANDWIDTH_S_MAX),
+    default=30,
+    show_default=True,
+    help="The longest that one load may take.",
+)
+@click.option(
+    "--bandwidth-max-rate",
+    callback=read_rate,
+    default="10Gbit/s",
+    show_default=True,
+    metavar="RATE",
+    help="The fastest that this side sends, and what bounds the octets of one load.",
+)
+@state_option
+@click.option(
     "--stateless",
     is_flag=True,
     help="Repeat the sender's sequence numbers instead of counting the replies of each session.",
@@ -81,6 +113,10 @@ def reflect(
     burst: int | None,
     summary_s: float | None,
     stateless: bool,
+    bandwidth: tuple[str, ...],
+    bandwidth_max_seconds: float,
+    bandwidth_max_rate: float,
+    state_dir: pathlib.Path | None,
 ) -> None:
     """Answer STAMP test packets (RFC 8762) until stopped.
 
@@ -99,7 +135,22 @@ def reflect(
     limit = RateLimit(rate, burst or max(1, round(rate)))
     endpoints = [_endpoint(text) for text in addresses or _every_address()]
     reflectors = Reflectors(stateful=not stateless, rate_limit=limit)
-    reflect_until_stopped(reflectors, endpoints, key_file, summary_s, say)
+    tests = None
+    if bandwidth:
+        from probes.bandwidth.granting import KeptLeases
+        from probes.bandwidth.keeper import FileKeeper
+        from probes.bandwidth.plan import PORT
+        from probes.bandwidth.server import ServerLimits
+        from probes.bandwidth.serving import BandwidthService
+        from probes.bandwidth.state import StateDirectory, default_state_directory
+
+        state = StateDirectory(state_dir or default_state_directory())
+        tests = BandwidthService(
+            [_endpoint(text, PORT) for text in bandwidth],
+            ServerLimits(seconds=bandwidth_max_seconds, bit_per_s=bandwidth_max_rate),
+            KeptLeases(FileKeeper(state)),
+        )
+    reflect_until_stopped(reflectors, endpoints, key_file, summary_s, say, tests)
 
 
 def _every_address() -> list[str]:
@@ -118,7 +169,7 @@ def measure() -> None:
     """Measure a target once, from the shell."""
 
 
-for _command in (*COMMANDS, budget, trace):
+for _command in (*COMMANDS, bandwidth_command, budget, trace):
     measure.add_command(_command)
 
 

@@ -111,6 +111,10 @@ class Measuring:
             flow.source_port = measured.source_port
         return self.result
 
+    def stop(self) -> None:
+        """Send no more; what is under way is waited for. From any thread."""
+        self._engine.stop()
+
     def _take_in(self, reports: Mapping[str, Report]) -> None:
         self.result.take_in(reports, self._flows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import queue
 import signal
@@ -9,13 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from netslo.config.keys import read_key
 from netslo.errors import NetsloError
 from netslo.model import Endpoint
 from netslo.notify import Notifier
 from probes.reflectors import Reflectors, Station
+
+if TYPE_CHECKING:
+    from probes.bandwidth.serving import BandwidthService
 
 _TICK_S: Final = 0.5
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,6 +31,7 @@ def reflect_until_stopped(
     key_file: pathlib.Path | None,
     summary_s: float | None,
     say: Callable[[str], None],
+    tests: BandwidthService | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; at SIGHUP read the key again.
 
@@ -36,6 +41,7 @@ def reflect_until_stopped(
         key_file: The key, if only authenticated packets are answered.
         summary_s: How often to say what was answered; None: only at the end.
         say: Where lines for a person go.
+        tests: What answers bandwidth tests, if anything does.
 
     Raises:
         NetsloError: it cannot begin.
@@ -47,28 +53,60 @@ def reflect_until_stopped(
             sealed = "" if key_file is None else ", authenticated packets only"
             for endpoint in reflectors.endpoints:
                 say(f"answering STAMP on {endpoint}, UDP{sealed}")
+            if tests is not None:
+                _serve_tests(tests, reflectors, key_file, say)
             notifier.ready(_status(reflectors))
             said_s = time.monotonic()
             while (number := _next(received)) in (None, signal.SIGHUP):
                 reflectors.check()
+                if tests is not None:
+                    tests.check()
                 notifier.beat()
                 if number is not None:
                     _read_again(reflectors, endpoints, key_file, notifier, say)
+                    if tests is not None:
+                        _take_key(tests, key_file)
                 if summary_s is not None and time.monotonic() - said_s >= summary_s:
                     said_s = time.monotonic()
-                    _say_all(reflectors, say)
+                    _say_all(reflectors, say, tests)
                     notifier.status(_status(reflectors))
             notifier.stopping()
         finally:
+            if tests is not None:
+                tests.end()
             reflectors.end()
-    _say_all(reflectors, say)
+    _say_all(reflectors, say, tests)
 
 
-def _say_all(reflectors: Reflectors, say: Callable[[str], None]) -> None:
+def _serve_tests(
+    tests: BandwidthService,
+    reflectors: Reflectors,
+    key_file: pathlib.Path | None,
+    say: Callable[[str], None],
+) -> None:
+    key = None if key_file is None else read_key(key_file)
+    for endpoint in tests.begin(key, reflectors.endpoints):
+        sealed = "" if key is None else ", for holders of the key only"
+        say(f"answering bandwidth tests on {endpoint}, TCP and UDP{sealed}")
+
+
+def _take_key(tests: BandwidthService, key_file: pathlib.Path | None) -> None:
+    """Have tests that begin from now on know the key as it is now, if it is good."""
+    with contextlib.suppress(NetsloError):  # said already
+        tests.take_key(None if key_file is None else read_key(key_file))
+
+
+def _say_all(
+    reflectors: Reflectors, say: Callable[[str], None], tests: BandwidthService | None
+) -> None:
     """Say what was answered so far, and by its cause what was not."""
     say(_status(reflectors))
     for reason, packets in reflectors.discarded.most_common():
         say(f"  {packets}: {reason}")
+    if tests is not None:
+        say(f"{tests.tests} bandwidth tests, {tests.discarded.total()} requests refused")
+        for reason, requests in tests.discarded.most_common():
+            say(f"  {requests}: {reason}")
 
 
 def _read_again(

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from netslo.units import parse_duration
+from netslo.units import parse_duration, parse_rate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,5 +66,15 @@ def read_duration(
     """Read an option's duration, as seconds: the callback of such an option."""
     try:
         return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def read_rate(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> float | None:
+    """Read an option's rate, as bit/s: the callback of such an option."""
+    try:
+        return None if value is None else parse_rate(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error

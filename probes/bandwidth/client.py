@@ -14,6 +14,7 @@ from typing import Final, Self, TypeVar
 
 from netslo.errors import NetsloError
 from probes.address import SocketAddress
+from probes.bandwidth.busy import BusyError
 from probes.bandwidth.control import (
     ANSWER_MAX,
     NONCE_SIZE,
@@ -47,7 +48,7 @@ from probes.bandwidth.control import (
 )
 from probes.bandwidth.lines import Gone, Lines, TooSlow
 from probes.bandwidth.load import Progress, receive_load, send_load, set_congestion
-from probes.bandwidth.plan import BusyError, Direction
+from probes.bandwidth.plan import Direction
 from probes.bandwidth.result import Capacity, Received, Throughput
 from probes.bandwidth.train_io import (
     collect_train,
@@ -96,6 +97,7 @@ class BandwidthClient:
         self._train_number = 0
         self._lines, welcome = self._connect()
         self.stamp_port = welcome.stamp_port
+        self.keeper = welcome.keeper  # of leases at the far end, by its id
 
     def __enter__(self) -> Self:
         return self
@@ -131,8 +133,9 @@ class BandwidthClient:
         trains: int,
         packets: int,
         on_train: Callable[[int], None] = lambda _: None,
+        stop: threading.Event | None = None,
     ) -> Capacity:
-        """Send trains, or have them sent; return what they say.
+        """Send trains, or have them sent; return what they say, or those before `stop` do.
 
         Raises:
             Refused, Unreachable: the far end does not go on.
@@ -141,6 +144,8 @@ class BandwidthClient:
         payload = payload_of(udp)
         found: list[Train] = []
         for place in range(trains):
+            if stop is not None and stop.is_set():
+                break
             if place:
                 time.sleep(_QUEUE_S + random.uniform(*_APART_S))
             one = self._send if direction is Direction.FORWARD else self._fetch

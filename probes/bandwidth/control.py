@@ -26,7 +26,7 @@ REQUEST_MAX: Final = 4096  # octets of a line that a client sends
 ANSWER_MAX: Final = 65_536
 NONCE_SIZE: Final = 16
 OCTETS_MAX: Final = 1 << 50
-_NAMES_MAX: Final = 8
+_NAMES_MAX: Final = 7  # and the server itself: a lease has eight
 
 Nonce = Annotated[str, Field(pattern=r"\A[0-9a-f]{32}\z")]
 Proof = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
@@ -46,7 +46,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
 
     def encode(self) -> bytes:
-        return self.model_dump_json(exclude_none=True).encode() + b"\n"
+        return self.model_dump_json().encode() + b"\n"
 
 
 class Greeting(Message):
@@ -71,6 +71,7 @@ class Welcome(Message):
 
     proof: Proof | None = None
     stamp_port: Port | None = None  # where STAMP packets are answered at this address
+    keeper: Name | None = None  # whose leases its tests go by
 
 
 class Refusal(Message):

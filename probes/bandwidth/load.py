@@ -32,6 +32,7 @@ class Progress:
 
     began_s: float = 0.0  # monotonic; 0: not yet
     octets: int = 0
+    ended: bool = False
     stop: bool = False  # set by whoever has had enough
 
     @property
@@ -107,6 +108,7 @@ def send_load(
             ended_by = "the user"
         with contextlib.suppress(OSError):
             _sample(socks, samples, progress)
+    progress.ended = True
     for sock in socks:
         break_off(sock)
     return throughput(samples, congestion, ended_by)
@@ -142,6 +144,7 @@ def receive_load(
                 last_s = time.monotonic()
                 first_s = first_s or last_s
                 progress.octets = total
+    progress.ended = True
     for sock in socks:
         break_off(sock)
     return Received(total, last_s - first_s)

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
-from netslo.errors import NetsloError
 from netslo.model import Endpoint
 
 PORT: Final = 8862  # of the control channel and, by the same number, of the trains' datagrams
 STREAMS_MAX: Final = 16
-SECONDS_MAX: Final = 300.0
+SECONDS_MAX: Final = 120.0  # of one load: a lease is held for at most 300 s
 
 
 class Direction(StrEnum):
@@ -29,18 +28,6 @@ class Method(StrEnum):
     IPERF3 = "iperf3"
 
 
-class BusyError(NetsloError):
-    """Another test holds the bottleneck."""
-
-    def __init__(self, what: str, retry_after_s: float | None = None) -> None:
-        super().__init__(what)
-        self.retry_after_s = retry_after_s
-
-
-class BudgetExceeded(NetsloError):
-    """The octets that a test may use are more than the budget has left."""
-
-
 class Lease(Protocol):
     """A bottleneck that nobody else tests meanwhile."""
 
@@ -51,26 +38,16 @@ class Lease(Protocol):
 class Leases(Protocol):
     """Who tests which bottleneck. For several threads."""
 
+    @property
+    def id(self) -> str | None:
+        """Which keeper of leases this is; ends with the same id go by the same leases."""
+
     def grant(self, names: tuple[str, ...], seconds: float, holder: str) -> Lease:
         """Let `holder` test these bottlenecks, all or none, until released or for so long.
 
         Raises:
             BusyError: another has one of them.
         """
-
-
-class Budget(Protocol):
-    """The octets that this site may send and receive for tests in a day."""
-
-    def reserve(self, octets: int) -> None:
-        """Take so many.
-
-        Raises:
-            BudgetExceeded: fewer are left.
-        """
-
-    def give_back(self, octets: int) -> None:
-        """Return what was reserved and not used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from typing import Any, Final
 from netslo.errors import NetsloError
 from netslo.model import Endpoint
 from probes.address import SocketAddress, resolve
+from probes.bandwidth.busy import BusyError
 from probes.bandwidth.control import (
     NONCE_SIZE,
     REQUEST_MAX,
@@ -65,7 +66,7 @@ from probes.bandwidth.load import (
     send_load,
     set_congestion,
 )
-from probes.bandwidth.plan import BusyError, Direction, Lease, Leases
+from probes.bandwidth.plan import Direction, Lease, Leases
 from probes.bandwidth.train_io import (
     collect_train,
     drain,
@@ -91,6 +92,7 @@ _LOADS_MAX: Final = 4
 _TRAINS_MAX: Final = 128
 _TEXT_MAX: Final = 200
 
+SERVER: Final = "bandwidth server"  # leased with what a test loads: one test at a time
 CROWDED: Final = "too many connections"
 GARBLED: Final = "garbled request"
 SLOW: Final = "too slow"
@@ -131,6 +133,8 @@ class ServerLimits:
 
 class OneAtATime:
     """Lets one test run at a time, whatever it loads; a lease that is not released ends."""
+
+    id: str | None = None  # it is no keeper that others ask
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -327,7 +331,9 @@ class BandwidthServer:
         if key is not None and not proves(hello.proof, key, "client", nonce, hello.nonce):
             raise _Refused(UNPROVEN, "the key is wrong, or missing (--key-file)")
         proof = None if key is None else prove(key, "server", nonce, hello.nonce)
-        lines.write(Welcome(proof=proof, stamp_port=self._stamp_port), _WRITE_S)
+        keeper = self._leases.id
+        welcome = Welcome(proof=proof, stamp_port=self._stamp_port, keeper=keeper)
+        lines.write(welcome, _WRITE_S)
 
     def _refuse(self, lines: Lines, refused: _Refused) -> None:
         self.count(refused.reason)
@@ -355,7 +361,7 @@ class BandwidthServer:
         Raises:
             BusyError: another one runs.
         """
-        lease = self._leases.grant(names, seconds, holder)
+        lease = self._leases.grant((*names, SERVER), seconds, holder)
         with self._lock:
             self.tests += 1
             self.testing = holder

@@ -203,8 +203,12 @@ class BandwidthClient:
 
     def _data(self, token: str) -> socket.socket:
         lines, _ = self._connect()
-        self._say(lines, Data(token=token))
-        self._hear(lines, Done, _ANSWER_S)
+        try:
+            self._say(lines, Data(token=token))
+            self._hear(lines, Done, _ANSWER_S)
+        except BaseException:
+            lines.sock.close()
+            raise
         lines.sock.settimeout(None)
         return lines.sock
 

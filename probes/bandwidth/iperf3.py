@@ -27,7 +27,6 @@ def run_iperf3(
     direction: Direction,
     streams: int,
     seconds: float,
-    octets_max: int | None,
     congestion: str | None,
     progress: Progress,
 ) -> tuple[Throughput, Received]:
@@ -43,7 +42,6 @@ def run_iperf3(
     command += ["--time", str(max(1, round(seconds))), "--parallel", str(streams)]
     command += ["--reverse"] if direction is Direction.REVERSE else []
     command += [] if congestion is None else ["--congestion", congestion]
-    del octets_max  # it ends by time or by octets, not by the first of both
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         progress.began_s = time.monotonic()
         output = _output(process, seconds + _SLACK_S, progress)

@@ -198,7 +198,6 @@ class BandwidthMeasuring:
                 found.direction,
                 plan.streams,
                 plan.seconds,
-                most,
                 plan.congestion,
                 self.progress,
             )

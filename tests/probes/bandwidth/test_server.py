@@ -169,6 +169,7 @@ def test_a_client_that_dies_frees_the_server() -> None:
         client._lines.sock.shutdown(socket.SHUT_RDWR)
         until(lambda: server.testing is None)
         thread.join(WAIT_S)
+        client.close()
 
 
 def _load_to_the_end(client: BandwidthClient, direction: Direction) -> None:

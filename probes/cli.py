@@ -137,10 +137,10 @@ def reflect(
     reflectors = Reflectors(stateful=not stateless, rate_limit=limit)
     tests = None
     if bandwidth:
+        from probes.bandwidth.admission import ServerLimits
         from probes.bandwidth.granting import KeptLeases
         from probes.bandwidth.keeper import FileKeeper
         from probes.bandwidth.plan import PORT
-        from probes.bandwidth.server import ServerLimits
         from probes.bandwidth.serving import BandwidthService
         from probes.bandwidth.state import StateDirectory, default_state_directory
 

@@ -9,8 +9,9 @@ from typing import Final
 
 from netslo.errors import ConfigurationError
 from netslo.model import Endpoint
+from probes.bandwidth.admission import ServerLimits
 from probes.bandwidth.plan import Leases
-from probes.bandwidth.server import BandwidthServer, ServerLimits
+from probes.bandwidth.server import BandwidthServer
 
 _END_S: Final = 5.0
 

@@ -14,13 +14,14 @@ from click.testing import CliRunner, Result
 
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
+from probes.bandwidth.admission import ServerLimits
 from probes.bandwidth.budget import BudgetExceeded
 from probes.bandwidth.busy import BusyError
 from probes.bandwidth.client import BandwidthClient, Refused, Unreachable
 from probes.bandwidth.granting import KeptLeases
 from probes.bandwidth.keeper import FileKeeper
 from probes.bandwidth.measuring import resolve_target
-from probes.bandwidth.server import BandwidthServer, ServerLimits
+from probes.bandwidth.server import BandwidthServer
 from probes.bandwidth.state import StateDirectory
 from probes.cli import measure
 from probes.reflector import ReflectorServer

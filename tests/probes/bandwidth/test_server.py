@@ -14,13 +14,15 @@ import pytest
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
 from probes.address import SocketAddress
+from probes.bandwidth import admission, far_test
 from probes.bandwidth import server as serving
+from probes.bandwidth.admission import OneAtATime, ServerLimits
 from probes.bandwidth.busy import BusyError
 from probes.bandwidth.client import BandwidthClient, Refused, Unreachable
 from probes.bandwidth.control import Data, Greeting, Hello, Message, Tcp, read_message
 from probes.bandwidth.load import NoSuchCongestionControl, Progress
 from probes.bandwidth.plan import Direction
-from probes.bandwidth.server import BandwidthServer, OneAtATime, ServerLimits
+from probes.bandwidth.server import BandwidthServer
 from probes.bandwidth.serving import BandwidthService
 
 KEY, OTHER_KEY = b"0123456789abcdef", b"fedcba9876543210"
@@ -122,7 +124,7 @@ def test_the_server_sends_no_faster_than_it_may() -> None:
         assert with_limit.octets * 8 / 3.0 < 20e6 * 1.2
         with pytest.raises(Refused, match="carries at most 25000000 octets here"):
             client.load(Direction.REVERSE, 1, 3.0, 26 * MB, None, Progress())
-    assert server.discarded[serving.BEYOND] == 1
+    assert server.discarded[admission.BEYOND] == 1
 
 
 @pytest.mark.parametrize("direction", list(Direction))
@@ -141,7 +143,7 @@ def test_congestion_controls_that_are_not_there_are_said() -> None:
         client.load(Direction.FORWARD, 1, 1.0, MB, "nosuch", Progress())
     with running() as server, begun(server) as client, pytest.raises(Refused, match="nosuch"):
         client.load(Direction.REVERSE, 1, 1.0, MB, "nosuch", Progress())
-    assert server.discarded == {serving.UNABLE: 1}
+    assert server.discarded == {admission.UNABLE: 1}
 
 
 def test_one_test_at_a_time() -> None:
@@ -155,7 +157,7 @@ def test_one_test_at_a_time() -> None:
             assert server.testing == "test"
         until(lambda: server.testing is None)
         begun(server).close()
-    assert server.discarded == {serving.BUSY: 1}
+    assert server.discarded == {admission.BUSY: 1}
 
 
 def test_a_client_that_dies_frees_the_server() -> None:
@@ -200,7 +202,7 @@ def test_a_key_is_proved_by_both_sides() -> None:
             BandwidthClient(address_of(server))
         with pytest.raises(Refused, match="the key is wrong"):
             BandwidthClient(address_of(server), OTHER_KEY)
-        assert server.discarded[serving.UNPROVEN] == 1
+        assert server.discarded[admission.UNPROVEN] == 1
     with running() as server, pytest.raises(Refused, match="does not have the key"):
         BandwidthClient(address_of(server), KEY)
 
@@ -208,13 +210,13 @@ def test_a_key_is_proved_by_both_sides() -> None:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (b"GET / HTTP/1.1\r\n\r\n", serving.GARBLED),
-        (b"\n", serving.GARBLED),
-        (b"\0" * 100_000, serving.GARBLED),
-        (b"[" * 4000 + b"\n", serving.GARBLED),
-        (Hello(nonce="ab" * 16).encode() + b'{"op":"ping"}\n', serving.OUT_OF_TURN),
-        (Hello(nonce="ab" * 16).encode() + b'{"op":"go"}\n', serving.OUT_OF_TURN),
-        (Hello(nonce="ab" * 16).encode() + Data(token="cd" * 16).encode(), serving.STRANGER),
+        (b"GET / HTTP/1.1\r\n\r\n", admission.GARBLED),
+        (b"\n", admission.GARBLED),
+        (b"\0" * 100_000, admission.GARBLED),
+        (b"[" * 4000 + b"\n", admission.GARBLED),
+        (Hello(nonce="ab" * 16).encode() + b'{"op":"ping"}\n', admission.OUT_OF_TURN),
+        (Hello(nonce="ab" * 16).encode() + b'{"op":"go"}\n', admission.OUT_OF_TURN),
+        (Hello(nonce="ab" * 16).encode() + Data(token="cd" * 16).encode(), admission.STRANGER),
     ],
 )
 def test_strangers_are_refused_and_counted(said: bytes, reason: str) -> None:
@@ -230,7 +232,7 @@ def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(serving, "_HANDSHAKE_S", 0.2)
     with running() as server, connected(server) as sock:
         assert "too slow" in str(hears(sock))
-    assert server.discarded == {serving.SLOW: 1}
+    assert server.discarded == {admission.SLOW: 1}
 
 
 def test_more_connections_than_allowed_are_closed_and_counted() -> None:
@@ -242,7 +244,7 @@ def test_more_connections_than_allowed_are_closed_and_counted() -> None:
         for _ in range(4):
             with socket.create_connection((endpoint.host, endpoint.port), timeout=WAIT_S) as sock:
                 assert not hears(sock)
-        assert server.discarded == {serving.CROWDED: 4}
+        assert server.discarded == {admission.CROWDED: 4}
     with running(limits=limits) as server:
         begun(server).close()  # and the places are free again afterwards
 
@@ -267,7 +269,7 @@ def test_requests_out_of_turn_end_the_test(request_line: bytes) -> None:
         assert "refused" in hears(sock)
         assert not hears(sock)
         until(lambda: server.testing is None)
-        assert server.discarded == {serving.OUT_OF_TURN: 1}
+        assert server.discarded == {admission.OUT_OF_TURN: 1}
 
 
 def test_trains_go_to_nobody_who_did_not_send_the_token_from_the_clients_address() -> None:
@@ -295,7 +297,7 @@ def test_trains_go_to_nobody_who_did_not_send_the_token_from_the_clients_address
 def test_a_connection_for_data_must_know_the_token_and_come_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving, "_GATHER_S", 0.2)
+    monkeypatch.setattr(far_test, "_GATHER_S", 0.2)
     with running() as server, welcomed(server) as sock:
         sock.sendall(b'{"op":"begin","seconds":30,"holder":"me"}\n')
         hears(sock)
@@ -320,7 +322,7 @@ def test_limits_of_time_are_kept() -> None:
         beyond = pytest.raises(Refused, match="a test takes at most")
         with BandwidthClient(address_of(server)) as client, beyond:
             client.begin(3600, (), "me")
-    assert server.discarded == {serving.BEYOND: 2}
+    assert server.discarded == {admission.BEYOND: 2}
 
 
 def test_a_test_that_overstays_its_lease_is_ended() -> None:
@@ -331,7 +333,7 @@ def test_a_test_that_overstays_its_lease_is_ended() -> None:
         with pytest.raises(NetsloError):
             client.ping()
         client.close()
-    assert server.discarded == {serving.SLOW: 1}
+    assert server.discarded == {admission.SLOW: 1}
 
 
 @contextmanager

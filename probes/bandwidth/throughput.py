@@ -67,7 +67,7 @@ def throughput(samples: Samples, congestion: str, ended_by: str) -> Throughput:
     rates = tuple(max(0, each) * 8 / measured_s for each in octets)
     return Throughput(
         goodput_bit_per_s=sum(rates),
-        octets=sum(info.bytes_acked for info in end),
+        octets=_acked(samples),
         measured_s=measured_s,
         warm_up_s=samples.times_s[first] - samples.times_s[0],
         by_stream_bit_per_s=rates,
@@ -88,6 +88,14 @@ def throughput(samples: Samples, congestion: str, ended_by: str) -> Throughput:
     )
 
 
+def _acked(samples: Samples) -> int:
+    """Return the octets acknowledged since the first sample, all connections together."""
+    if not samples.infos:
+        return 0
+    pairs = zip(samples.infos[0], samples.infos[-1], strict=True)
+    return max(0, sum(late.bytes_acked - early.bytes_acked for early, late in pairs))
+
+
 def _share(
     before: Sequence[float | None], after: Sequence[float | None], measured_s: float
 ) -> float | None:
@@ -106,7 +114,7 @@ def _nothing(samples: Samples, congestion: str, ended_by: str, why: str) -> Thro
     last = samples.infos[-1] if samples.infos else ()
     return Throughput(
         goodput_bit_per_s=None,
-        octets=sum(info.bytes_acked for info in last),
+        octets=_acked(samples),
         measured_s=0.0,
         warm_up_s=0.0,
         by_stream_bit_per_s=(),

@@ -22,7 +22,7 @@ from slo.ledger import Standing
 from slo.objective import Objective
 from slo.ranges import SpendKey
 from slo.rules.expressions import LATE_MARGIN_S
-from slo.rules.layout import FAST_S, bad_events_min, budget_events_min
+from slo.rules.layout import bad_events_min, budget_events_min, cadence_of
 from slo.targets import Targets, least_share
 
 
@@ -98,7 +98,7 @@ class PairJudge:
             unknown.update(own.keys[row] for row in np.flatnonzero(lacking).tolist())
             for pair in objective.alerts.pairs:
                 short = known[pair.short_s]
-                if pair.long_s <= FAST_S:
+                if cadence_of(pair).blind:
                     short = short & ~backlog[pair.short_s]
                 found.append(self._judge_pair(objective, pair, own, known[pair.long_s], short))
         return Judged(standing.now_s, tuple(found), frozenset(unknown))

@@ -20,10 +20,11 @@ from netslo.units import format_duration
 from slo.burn import BurnPair
 from slo.objective import Objective
 from slo.rules.layout import (
-    FAST_S,
+    CadenceName,
     Span,
     bad_events_min,
     budget_events_min,
+    cadence_of,
     events_due,
     span_of,
 )
@@ -40,9 +41,9 @@ def test_files(
 ) -> dict[str, dict[str, Any]]:
     """Return test files by name, as YAML's plain data, for a rule file beside them.
 
-    Pairs of days have a file of their own, which is evaluated less often.
+    Each cadence has a file of its own; pairs of days are evaluated less often.
     """
-    found: dict[str, list[dict[str, Any]]] = {"fast": [], "slow": []}
+    found: dict[CadenceName, list[dict[str, Any]]] = {name: [] for name in CadenceName}
     seen = set()
     for objective in objectives:
         for pair in _distinct(objective.alerts.pairs):
@@ -51,13 +52,11 @@ def test_files(
             if (alike, measured) in seen:
                 continue  # objectives that differ by name only would say the same again
             seen.add((alike, measured))
-            cadence = "fast" if pair.long_s <= FAST_S else "slow"
-            found[cadence] += _cases(objective, pair, estate)
-    intervals_s = {"fast": 60, "slow": _STEP_S_MAX}
+            found[cadence_of(pair)] += _cases(objective, pair, estate)
     return {
-        cadence: {
+        cadence.value: {
             "rule_files": [rule_file],
-            "evaluation_interval": f"{intervals_s[cadence]}s",
+            "evaluation_interval": f"{_STEP_S_MAX if cadence is CadenceName.SLOW else 60}s",
             "tests": cases,
         }
         for cadence, cases in found.items()

@@ -35,39 +35,42 @@ _BAD: Final = metrics.PROM_SLO_BAD_EVENTS
 _BUDGET: Final = metrics.PROM_SLO_BUDGET_EVENTS
 
 
-def short_burn_rate(window: str, window_s: int, timing: Timing, *, fast: bool) -> str:
+def short_burn_rate(window: str, window_s: int, timing: Timing, *, blind: bool) -> str:
     """Return the burn rate of a short window; nothing where it is unknown.
 
-    A backlog makes it so in a `fast` cadence. The short windows of days would be blind for hours,
-    and what a backlog says is no false news to who looks within days.
+    A backlog makes it so where the cadence is `blind` to it.
     """
     bad, budget = (_difference(metric, window_s, timing) for metric in (_BAD, _BUDGET))
     least = f'{metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{window}"}}'
     rate = f"{bad}\n/ ({budget} >= on (slo) group_left () max by (slo) ({least}))"
-    return f"{rate}\nunless on (src_site)\n  {_has_backlog(window_s, timing)}" if fast else rate
+    return f"{rate}\nunless on (src_site)\n  {_has_backlog(window_s, timing)}" if blind else rate
 
 
 def burn_alert(span: Span, cadence: str, long: str, short: str, timing: Timing) -> str:
-    """Return the burn rate of the long window where the pair fires, or did and is unknown now."""
+    """Return the burn rate of the long window where the pair fires, or did and is unknown now.
+
+    The short window is asked first, since it burns on few paths: the long one is worked out for
+    those alone.
+    """
     pair = f'{{pair="{span.id}"}}'
     threshold = f"{metrics.PROM_SLO_BURN_THRESHOLD}{pair}"
     peers = metrics.PROM_SLO_SITE_PEERS
     bad_min = f"max by (slo) ({metrics.PROM_SLO_BAD_EVENTS_MIN}{pair})"
     least = f'max by (slo) ({metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{long}"}})'
     now = f'{BURN_RATE}{{window="{short}",cadence="{cadence}"}}'
-    bad, budget = (_difference(metric, span.long_s, timing) for metric in (_BAD, _BUDGET))
+    burns = f"({now} > on (slo) group_left () max by (slo) ({threshold}))"
+    bad, budget = (_difference(metric, span.long_s, timing, burns) for metric in (_BAD, _BUDGET))
+    told = f"{BURN_ALERT}{pair}"
     # A path that the collector no longer has is given up; without a collector all are held.
-    kept = f"({_BAD} or on (path, slo) ({BURN_ALERT}{pair} unless on () {peers}))"
+    kept = f"({told} and on (path, slo) {_BAD} or on (path, slo) {told} unless on () {peers})"
     return (
         f"(\n"
         f"  ({bad} >= on (slo) group_left () {bad_min})\n"
         f"  / ({budget} >= on (slo) group_left () {least})\n"
         f"  > on (slo) group_left (severity) max by (slo, severity) ({threshold})\n"
-        f"  and on (path, slo)\n"
-        f"    ({now} > on (slo) group_left () max by (slo) ({threshold}))\n"
         f")\n"
         f"or on (path, slo)\n"
-        f"({BURN_ALERT}{pair} unless on (path, slo) {now} and on (path, slo) {kept})"
+        f"({kept} unless on (path, slo) {now})"
     )
 
 
@@ -120,10 +123,11 @@ def coverage_low(window: str, window_s: int, cadence: str, timing: Timing) -> st
     judged = f'{metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{window="{window}"}}'
     return (
         f"max without (job, instance) (\n"
-        f"  {metrics.PROM_SLO_EVENTS} and on (slo) {judged}\n"
+        f"  {metrics.PROM_SLO_EVENTS}\n"
         f"  unless on (path, slo) {known}\n"
         f"  unless on (path, slo) {metrics.PROM_SLO_EXCLUDED}\n"
         f"  unless on (src_site) {_has_backlog(window_s, timing)}\n"
+        f"  and on (slo) {judged}\n"
         f")"
     )
 
@@ -153,8 +157,11 @@ def _has_backlog(window_s: int, timing: Timing) -> str:
     return f"(time() - max by (src_site) ({metrics.PROM_PROBE_LATE_ARRIVAL}) < {late_s:g})"
 
 
-def _difference(metric: str, window_s: int, timing: Timing) -> str:
+def _difference(metric: str, window_s: int, timing: Timing, where: str = "") -> str:
+    """Return how much a counter grew in a window, on the paths of `where` if that is given."""
     duration = timing.text(window_s)
     if window_s <= INCREASE_S_MAX:
-        return f"increase({metric}[{duration}])"
-    return f"({metric} - {metric} offset {duration})"
+        grown = f"increase({metric}[{duration}])"
+        return f"({grown} and on (path, slo) {where})" if where else grown
+    now = f"({metric} and on (path, slo) {where})" if where else metric
+    return f"({now} - {metric} offset {duration})"

@@ -7,8 +7,9 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
@@ -19,7 +20,8 @@ from slo.budget import MissingData
 from slo.burn import PAIRS, BurnPair, Severity
 from slo.objective import Objective
 
-FAST_S: Final = 6 * 3600  # pairs up to this long are looked at more often
+FAST_S: Final = 3600  # pairs up to this long are looked at most often
+MEDIUM_S: Final = 6 * 3600  # and up to this long more often than the others
 RULES_MAX: Final = 25
 
 
@@ -36,11 +38,35 @@ class Span:
         return f"{format_duration(self.long_s)}/{format_duration(self.short_s)}"
 
 
+class CadenceName(StrEnum):
+    """How often something is looked at; the most often first."""
+
+    FAST = "fast"
+    MEDIUM = "medium"
+    SLOW = "slow"
+
+    @property
+    def blind(self) -> bool:
+        """Whether a backlog makes the short windows of its pairs unknown.
+
+        Those of days would be blind for hours, and what a backlog says is no false news to who
+        looks within days.
+        """
+        return self is not CadenceName.SLOW
+
+
+def cadence_of(pair: BurnPair) -> CadenceName:
+    """Return how often a pair is looked at: the longer its window, the less a minute changes it."""
+    if pair.long_s <= FAST_S:
+        return CadenceName.FAST
+    return CadenceName.MEDIUM if pair.long_s <= MEDIUM_S else CadenceName.SLOW
+
+
 @dataclass(frozen=True, slots=True)
 class Cadence:
     """Spans that are evaluated together, and the severities that come from them."""
 
-    name: str
+    name: CadenceName
     interval_s: float
     spans: tuple[Span, ...]
     severities: tuple[Severity, ...]
@@ -61,6 +87,16 @@ class Timing:
     slow_s: float = 240.0  # below the five minutes that Prometheus looks back
     scale: int = 1
 
+    def interval_s(self, cadence: CadenceName) -> float:
+        """Return the time from one evaluation of a cadence to the next, before scaling."""
+        match cadence:
+            case CadenceName.FAST:
+                return self.fast_s
+            case CadenceName.MEDIUM:
+                return min(2 * self.fast_s, self.slow_s)
+            case CadenceName.SLOW:
+                return self.slow_s
+
     def text(self, seconds: float) -> str:
         """Write a duration as Prometheus reads it, divided by the scale."""
         milliseconds = round(seconds * 1000 / self.scale)
@@ -78,14 +114,14 @@ def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, 
     """
     pairs = [pair for o in objectives for pair in o.alerts.pairs] or list(PAIRS)
     found = []
-    for name, interval_s, fast in (("fast", timing.fast_s, True), ("slow", timing.slow_s, False)):
-        of_this = [pair for pair in pairs if (pair.long_s <= FAST_S) == fast]
+    for name in CadenceName:
+        of_this = [pair for pair in pairs if cadence_of(pair) is name]
         if of_this:
             spans = tuple(sorted({span_of(pair) for pair in of_this}))
             severities = {pair.severity for pair in of_this}
             ordered = tuple(severity for severity in Severity if severity in severities)
-            found.append(Cadence(name, interval_s, spans, ordered))
-    size = sum(len(c.spans) + len(c.shorts_s) + len(c.severities) for c in found)
+            found.append(Cadence(name, timing.interval_s(name), spans, ordered))
+    size = sum(len(c.spans) + len(c.shorts_s) + len(list(told_by(c, found))) for c in found)
     if size + _OTHERS > RULES_MAX:
         every = sorted({span_of(pair) for pair in pairs})
         raise ConfigurationError(
@@ -94,6 +130,23 @@ def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, 
             f"at most {RULES_MAX} are made, so let objectives share their windows"
         )
     return tuple(found)
+
+
+def told_by(
+    cadence: Cadence, among: Sequence[Cadence]
+) -> Iterator[tuple[Severity, tuple[Span, ...]]]:
+    """Yield the severities whose alerts stand in the group of a cadence, and of which spans.
+
+    What is recorded every minute is fresh to a quicker group, so that one rule tells of all pairs
+    of hours. What is recorded every four minutes is only safely seen in its own group.
+    """
+    slow = cadence.name is CadenceName.SLOW
+    for severity in cadence.severities:
+        beside = [
+            c for c in among if severity in c.severities and (c.name is CadenceName.SLOW) == slow
+        ]
+        if beside[0] is cadence:
+            yield severity, tuple(span for c in beside for span in c.spans)
 
 
 _OTHERS: Final = 6  # site's record and page, coverage, probe, collector, watchdog

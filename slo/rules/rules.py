@@ -1,7 +1,7 @@
 """The rule file for Prometheus: recordings and the alerts that stand on them, in one group.
 
-Rules of one group run in order, so that an alert sees what was recorded a moment before. Two
-groups have a cadence each: pairs of hours must be looked at often, pairs of days need not.
+Rules of one group run in order, so that an alert sees what was recorded a moment before. Three
+groups have a cadence each: a pair of an hour must be looked at often, one of days need not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from netslo.units import format_duration
 from slo.burn import Severity
 from slo.objective import Objective
 from slo.rules import expressions, texts
-from slo.rules.layout import RULES_MAX, Cadence, Timing, cadences
+from slo.rules.layout import RULES_MAX, Cadence, Span, Timing, cadences, told_by
 from slo.rules.texts import Links, Texts
 
 Rule = dict[str, Any]
@@ -49,12 +49,13 @@ def rule_file(
     """
     timing, links = timing or Timing(), links or Links()
     groups = []
-    for cadence in cadences(objectives, timing):
+    found = cadences(objectives, timing)
+    for number, cadence in enumerate(found):
         rules = _recordings(cadence, timing)
-        if cadence.name == "fast":
+        if number == 0:  # what looks at all of them goes with the quickest
             rules += _site_rules(links)
-        rules += [_burn_rule(severity, cadence, links) for severity in cadence.severities]
-        if cadence.name == "fast":
+        rules += [_burn_rule(severity, spans, links) for severity, spans in told_by(cadence, found)]
+        if number == 0:
             rules.append(_coverage_rule(cadence, timing, links))
         groups.append(
             {
@@ -79,9 +80,9 @@ def _recordings(cadence: Cadence, timing: Timing) -> list[Rule]:
         {
             "record": expressions.BURN_RATE,
             "expr": expressions.short_burn_rate(
-                format_duration(short_s), short_s, timing, fast=cadence.name == "fast"
+                format_duration(short_s), short_s, timing, blind=cadence.name.blind
             ),
-            "labels": {"window": format_duration(short_s), "cadence": cadence.name},
+            "labels": {"window": format_duration(short_s), "cadence": cadence.name.value},
         }
         for short_s in cadence.shorts_s
     ]
@@ -90,7 +91,7 @@ def _recordings(cadence: Cadence, timing: Timing) -> list[Rule]:
             "record": expressions.BURN_ALERT,
             "expr": expressions.burn_alert(
                 span,
-                cadence.name,
+                cadence.name.value,
                 format_duration(span.long_s),
                 format_duration(span.short_s),
                 timing,
@@ -109,15 +110,15 @@ def _site_rules(links: Links) -> list[Rule]:
     ]
 
 
-def _burn_rule(severity: Severity, cadence: Cadence, links: Links) -> Rule:
+def _burn_rule(severity: Severity, spans: tuple[Span, ...], links: Links) -> Rule:
     alert = BURN_ALERTS[severity]
-    expr = expressions.burning(severity.value, cadence.spans)
+    expr = expressions.burning(severity.value, spans)
     return _alert(alert, expr, 0, severity.value, texts.burn_texts(alert, links))
 
 
 def _coverage_rule(cadence: Cadence, timing: Timing, links: Links) -> Rule:
     short_s = cadence.shorts_s[0]
-    expr = expressions.coverage_low(format_duration(short_s), short_s, cadence.name, timing)
+    expr = expressions.coverage_low(format_duration(short_s), short_s, cadence.name.value, timing)
     said = texts.coverage_texts(Alert.COVERAGE_LOW, links)
     return _alert(
         Alert.COVERAGE_LOW, expr, timing.text(COVERAGE_FOR_S), Severity.TICKET.value, said

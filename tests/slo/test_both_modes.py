@@ -111,17 +111,23 @@ async def test_two_hours_of_backlog_page_nobody_for_what_is_over(tmp_path) -> No
     start_s, back_s = 20 * MINUTE, 140 * MINUTE
 
     def happens(path: Path, at_s: int) -> Counted:
+        if path == OTHER and during(at_s, back_s - 5 * MINUTE, 12):
+            return ALL  # which is no backlog
         return ALL if path.src == "london" and start_s <= at_s < back_s else NONE
 
     def reaches(path: Path, at_s: int) -> int:
         return back_s if path.src == "london" and start_s <= at_s < back_s else at_s + 10
 
-    history = History(LOSS, back_s + 25 * MINUTE, happens, reaches, step_s=MINUTE)
+    # A pair that is looked at every minute is as blind as one of every half a minute.
+    longer = BurnPair(Severity.PAGE, Fraction(1, 100), 2 * HOUR, 5 * MINUTE)
+    objective = replace(LOSS, alerts=AlertPolicy(pairs=(PAGE, longer, TICKET)))
+    history = History(objective, back_s + 25 * MINUTE, happens, reaches, step_s=MINUTE)
     judged = await judge(history, tmp_path)
     check(judged)
     for series in (judged.engine, judged.rules):
-        assert not judged.fired(series, alertname="SLOBurnPage")
-        assert not judged.fired(series, alertname="SLOBurnTicket")
+        assert not judged.fired(series, alertname="SLOBurnPage", src_site="london")
+        assert not judged.fired(series, alertname="SLOBurnTicket", src_site="london")
+        assert judged.fired(series, alertname="SLOBurnPage", path=OTHER.id, pair="2h/5m")
 
 
 @pytest.mark.parametrize(("before", "after"), [("0.999", "0.99"), ("0.99", "0.999")])

@@ -18,6 +18,7 @@ from slo.budget import MissingData
 from slo.burn import PAIRS, BurnPair, Guard, Severity, chance_of_at_least
 from slo.exclusion import Covers, Exclusion
 from slo.policy import AlertPolicy
+from slo.rules import expressions
 from slo.rules.cases import test_files as files_of_cases
 from slo.rules.exposition import ThresholdCollector
 from slo.rules.layout import RULES_MAX, Timing, bad_events_min, budget_events_min, cadences
@@ -81,14 +82,17 @@ class TestRuleFile:
             runbook = ROOT / rule["annotations"]["runbook_url"]
             assert runbook.read_text().startswith(f"# {name}\n")
 
-    def test_alerts_stand_in_the_group_of_what_they_look_at(self, latency) -> None:
-        for group in rule_file([latency])["groups"]:
-            recorded = {rule["labels"].get("pair") for rule in group["rules"] if "record" in rule
-                        and "labels" in rule}  # fmt: skip
-            for rule in group["rules"]:
-                if rule.get("alert") in {Alert.BURN_PAGE, Alert.BURN_TICKET}:
-                    (pairs,) = re.findall(r'pair=~"([^"]+)"', rule["expr"])
-                    assert set(pairs.split("|")) <= recorded
+    def test_alerts_stand_with_what_they_look_at_each_once(self, latency) -> None:
+        found = [
+            (group["name"], rule["alert"], re.findall(r'pair=~"([^"]+)"', rule["expr"]))
+            for group in rule_file([latency])["groups"]
+            for rule in group["rules"]
+            if rule.get("alert") in {Alert.BURN_PAGE, Alert.BURN_TICKET}
+        ]
+        assert found == [
+            ("netslo-fast", "SLOBurnPage", ["1h/5m|6h/30m"]),
+            ("netslo-slow", "SLOBurnTicket", ["1d/2h|3d/6h"]),
+        ]
 
     def test_links_are_those_of_the_user(self, latency) -> None:
         links = Links("https://runbooks.example/", "https://grafana.example/d/slo")
@@ -101,12 +105,36 @@ class TestRuleFile:
     def test_a_custom_pair_makes_its_own_rules_and_too_many_are_refused(self, latency) -> None:
         own = BurnPair(Severity.TICKET, Fraction(1, 100), 1800, 300)
         policy = AlertPolicy(pairs=(*PAIRS, own))
-        (fast, _) = cadences([replace(latency, alerts=policy)], Timing())
-        assert [span.id for span in fast.spans] == ["30m/5m", "1h/5m", "6h/30m"]
+        fast, medium, _ = cadences([replace(latency, alerts=policy)], Timing())
+        assert [span.id for span in fast.spans] == ["30m/5m", "1h/5m"]
         assert fast.severities == (Severity.PAGE, Severity.TICKET)
+        assert [span.id for span in medium.spans] == ["6h/30m"]
         pairs = tuple(BurnPair(Severity.PAGE, Fraction(2, 100), 3600 * n) for n in range(1, 16))
         with pytest.raises(ConfigurationError, match="at most 25 are made"):
             rule_file([replace(latency, alerts=AlertPolicy(pairs=pairs))])
+
+    @pytest.mark.parametrize("pair", PAIRS, ids=["1h", "6h", "1d", "3d"])
+    def test_one_pair_alone_has_its_page_for_sites_and_its_coverage(self, latency, pair) -> None:
+        (group, _) = rule_file([replace(latency, alerts=AlertPolicy(pairs=(pair,)))])["groups"]
+        alerts = {rule["alert"]: rule for rule in group["rules"] if "alert" in rule}
+        assert {Alert.SITE_PAGE, Alert.COVERAGE_LOW} < set(alerts)
+        assert f'window="{pair.short}"' in alerts[Alert.COVERAGE_LOW]["expr"]
+
+    def test_the_longer_the_window_the_less_often_it_is_looked_at(self, latency) -> None:
+        def intervals(timing: Timing | None = None) -> list[str]:
+            return [group["interval"] for group in rule_file([latency], timing)["groups"]]
+
+        assert intervals() == ["30s", "1m", "4m", "30s"]
+        # Never beyond the five minutes that Prometheus looks back.
+        assert intervals(Timing(fast_s=240)) == ["4m", "4m", "4m", "4m"]
+
+    def test_a_backlog_blinds_pairs_of_hours_and_no_others(self, latency) -> None:
+        blind = {
+            rule["labels"]["window"]: metrics.PROM_PROBE_LATE_ARRIVAL in rule["expr"]
+            for rule in rules_of(latency)
+            if rule.get("record") == expressions.BURN_RATE
+        }
+        assert blind == {"5m": True, "30m": True, "2h": False, "6h": False}
 
     def test_durations_are_scaled_for_trials(self) -> None:
         assert Timing().text(3600) == "1h"
@@ -156,7 +184,7 @@ class TestCases:
         good = to_yaml(rule_file([objective]), "rules")
         assert old in good or "hold" in old or "burn_alert" in old
         if "burn_alert" in old:  # cut the two lines that hold an alert
-            wrong = re.sub(r"\n *or on \(path, slo\)\n *\(slo:burn_alert[^\n]*", "", good)
+            wrong = re.sub(r"\n *or on \(path, slo\)\n *\(\(slo:burn_alert[^\n]*", "", good)
         else:
             wrong = good.replace(old, new)
         assert wrong != good

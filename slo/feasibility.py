@@ -222,4 +222,4 @@ def _warn_of_data(objective: Objective, estate: Estate) -> Iterator[str]:
         if deaf:
             yield f"is unmeasured on {deaf} of {len(paths)} paths: only stamp sees one way"
     if objective.indicator is Indicator.BANDWIDTH:
-        yield "is unmeasured until something measures bandwidth: no probe of ours does yet"
+        yield "is unmeasured: bandwidth is tested now and then, and not judged yet"

@@ -53,7 +53,7 @@ def spends_by_slice(
     """
     found: dict[tuple[str, Path], Spend] = {}
     mine = [o for o in objectives if o.slices is not None]
-    # Nothing measures a bandwidth yet, so that no slice of it has a figure.
+    # Tests of bandwidth are not judged yet, so that no slice of it has a figure.
     mine = [o for o in mine if o.indicator is not Indicator.BANDWIDTH]
     for length_s in sorted({o.slices.length_s for o in mine if o.slices is not None}):
         of_length = {o.name: o for o in mine if o.slices and o.slices.length_s == length_s}

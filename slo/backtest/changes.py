@@ -157,7 +157,7 @@ _READERS: Final = {
 def expect_comparable(objective: Objective, changed: Objective) -> str | None:
     """Say why what was counted of one objective cannot be judged by another; None: it can."""
     if objective.indicator is Indicator.BANDWIDTH or changed.indicator is Indicator.BANDWIDTH:
-        return "nothing measures a bandwidth yet"
+        return "no bandwidth is judged yet"
     measured = [(o.measure, o.direction, o.limit is None) for o in (objective, changed)]
     if measured[0] != measured[1]:
         return f"must measure what {objective.name} does, as only that was counted"

@@ -7,6 +7,7 @@ writes them), path_mtu where it is known, and of a change what the route was bef
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -27,6 +28,13 @@ from netslo.route import FLOWS_MAX, HOPS_MAX, Hop, Route, RouteObservation, Trac
 
 _MTU_MIN: Final = 68  # RFC 791
 _MTU_MAX: Final = 2**16  # of a loopback
+_HOPS_KNOWN: Final = 16_384  # routers of a large estate, told of again and again
+
+
+@functools.lru_cache(_HOPS_KNOWN)
+def known_hop(text: str) -> Hop:
+    """Read a hop, once for all who meet it; raises as `Hop.parse` does."""
+    return Hop.parse(text)
 
 
 def write_route(metric: Metric, seen: RouteObservation) -> None:
@@ -132,7 +140,7 @@ def _read_hop(value: Any, key: str) -> Hop:
     if value.WhichOneof("value") != "string_value":
         raise Refused(f"attribute {key} is no list of texts")
     try:
-        return Hop.parse(value.string_value)
+        return known_hop(value.string_value)
     except ValueError as error:
         raise Refused(f"attribute {key}: {_reason(error)}") from None
 

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from analytics.otlp.routes import known_hop
 from analytics.store.interface import Latest
 from netslo.model import NS_PER_S, Path
 from netslo.route import Hop, Route, RouteObservation, TraceProtocol
@@ -161,4 +162,4 @@ def _text(hops: Iterable[Hop]) -> str:
 
 
 def _hops(text: str) -> tuple[Hop, ...]:
-    return tuple(map(Hop.parse, json.loads(text)))
+    return tuple(map(known_hop, json.loads(text)))

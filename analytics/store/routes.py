@@ -43,23 +43,31 @@ _KEEP_CHANGE: Final = (
 
 def keep(connection: sqlite3.Connection, seen: Iterable[RouteObservation]) -> None:
     """Add observations, in the transaction that keeps their batch."""
+    changes: dict[Path, int] = {}
     for each in seen:
         route = _row(each.path, each.route)
         connection.execute(_KEEP, (*route, each.seen_ns, each.route.fingerprint))
         if each.previous is not None:
             before = (each.previous_seen_ns, each.previous.reached, _text(each.previous.hops))
             connection.execute(_KEEP_CHANGE, (*route, each.seen_ns, *before))
-            _count_change(connection, each.path)
+            changes[each.path] = _count_change(connection, each.path)
+    for path, count in changes.items():
+        if count > CHANGES_MAX:
+            keep_newest(connection, "path_changes", "changed_ns", path, CHANGES_MAX)
 
 
-def _count_change(connection: sqlite3.Connection, path: Path) -> None:
-    (changes,) = connection.execute(
+def _count_change(connection: sqlite3.Connection, path: Path) -> int:
+    """Return how many changes of a path there ever were, this one included."""
+    connection.execute(
         "INSERT INTO path_change_totals(src, dst, class, changes) VALUES (?, ?, ?, 1)"
-        " ON CONFLICT (src, dst, class) DO UPDATE SET changes = changes + 1 RETURNING changes",
+        " ON CONFLICT (src, dst, class) DO UPDATE SET changes = changes + 1",
+        place_of(path),
+    )
+    (changes,) = connection.execute(
+        "SELECT changes FROM path_change_totals WHERE src = ? AND dst = ? AND class = ?",
         place_of(path),
     ).fetchone()
-    if changes > CHANGES_MAX:
-        keep_newest(connection, "path_changes", "changed_ns", path, CHANGES_MAX)
+    return int(changes)
 
 
 def keep_newest(

@@ -24,8 +24,13 @@ PALETTE: Final = (
     "#00a3a3", "#b8860b", "#7c8a99", "#d14ea0", "#3d5a80",
 )  # fmt: skip
 SUFFIXES: Final = {
-    **{"cps": " c/s", "ops": " ops/s", "pps": " p/s", "reqps": " req/s"},
-    **{"bps": " bit/s", "Bps": " B/s", "decbytes": " B"},
+    "cps": " c/s",
+    "ops": " ops/s",
+    "pps": " p/s",
+    "reqps": " req/s",
+    "bps": " bit/s",
+    "Bps": " B/s",
+    "decbytes": " B",
 }
 _DURATIONS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 _THOUSANDS: Final = ((1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -6,15 +6,25 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from netslo.estate import Estate
 from slo.forecast.exhaustion import Exhaustion
+from slo.ledger import Standing
 from slo.objective import Objective
 from slo.ranges import SpendKey
 from slo.status import SloStatus, SpendReader, evaluate
+from slo.sweep import Sweep
 
 FRESH_S: Final = 1.0
+
+
+@runtime_checkable
+class StandingKeeper(Protocol):
+    """Knows how all paths stand at once: a collector's `Standings`."""
+
+    def standing(self) -> Standing | None:
+        """Return how all stands; None where that is not known (yet)."""
 
 
 @dataclass(slots=True)
@@ -24,7 +34,7 @@ class Judge:
     A crowd of dashboards costs what one asker costs.
     """
 
-    reader: SpendReader
+    reader: SpendReader | StandingKeeper
     objectives: Sequence[Objective]
     estate: Estate
     clock: Callable[[], float] = time.time  # Unix seconds
@@ -32,18 +42,22 @@ class Judge:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _judged_s: float | None = field(default=None, init=False)
     _statuses: list[SloStatus] = field(default_factory=list, init=False, repr=False)
+    _sweep: Sweep = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._sweep = Sweep(self.objectives, self.estate)
 
     def judge(self) -> tuple[float, list[SloStatus]]:
         """Return when the statuses were worked out, in Unix seconds, and the statuses."""
         with self._lock:
             now_s = self.clock()
             if self._judged_s is None or not 0 <= now_s - self._judged_s < FRESH_S:
-                self._statuses = evaluate(
-                    self.reader,
-                    self.objectives,
-                    self.estate,
-                    now_s,
-                    exhaustions=self.exhaustions(),
-                )
+                self._statuses = self._evaluate(now_s)
                 self._judged_s = now_s
             return self._judged_s, self._statuses
+
+    def _evaluate(self, now_s: float) -> list[SloStatus]:
+        exhaustions = self.exhaustions()
+        if isinstance(self.reader, StandingKeeper):
+            return self._sweep.judge(self.reader.standing(), exhaustions)
+        return evaluate(self.reader, self.objectives, self.estate, now_s, exhaustions=exhaustions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from analytics.collector.following import Follower
@@ -113,19 +113,6 @@ class Standings:
         _log.warning("the clock was set: burn rates and budgets are worked out anew")
         self._between(self._begin_anew)
 
-    def read(
-        self, now_s: float, lengths_s: Collection[int]
-    ) -> Mapping[int, Mapping[SpendKey, Spend]]:
-        """Return what was spent, as `slo.status.evaluate` asks for it; nothing if not known yet.
-
-        A window begins up to a pane later than `now_s` less its length: see `horizon_of`.
-        """
-        del now_s  # the ledger has its own present
-        standing = self.standing()
-        if standing is None:
-            return {length_s: {} for length_s in lengths_s}
-        return {length_s: _Spends(standing, length_s) for length_s in lengths_s}
-
     @property
     def problem(self) -> str | None:
         """Why there are no figures."""
@@ -181,20 +168,3 @@ class Standings:
     def _all(self) -> list[tuple[Ledger, Follower[Ledger]]]:
         with self._lock:
             return [each for each in (self._kept, self._making) if each is not None]
-
-
-class _Spends(Mapping[SpendKey, Spend]):
-    """One window of a standing, row by row as it is asked for."""
-
-    def __init__(self, standing: Standing, length_s: int) -> None:
-        self._standing = standing
-        self._length_s = length_s
-
-    def __getitem__(self, key: SpendKey) -> Spend:
-        return self._standing.spend(self._length_s, self._standing.rows[key])
-
-    def __iter__(self) -> Iterator[SpendKey]:
-        return iter(self._standing.keys)
-
-    def __len__(self) -> int:
-        return len(self._standing.keys)

@@ -19,7 +19,7 @@ from slo.ranges import SpendKey
 
 
 class SpendReader(Protocol):
-    """Knows what was spent over ranges that end now: a `Ranges`, or a collector's `Standings`."""
+    """Knows what was spent over ranges that end now: a `Ranges`."""
 
     def read(
         self, now_s: float, lengths_s: Collection[int]
@@ -27,7 +27,7 @@ class SpendReader(Protocol):
         """Return by length, in seconds, and row what was spent; a row without events may lack."""
 
 
-_NOTHING_KNOWN: Final[Mapping[SpendKey, Exhaustion]] = {}
+NOTHING_KNOWN: Final[Mapping[SpendKey, Exhaustion]] = {}
 WINDOWS: Final = tuple(format_duration(length_s) for length_s in WINDOWS_S)
 
 
@@ -116,7 +116,7 @@ def evaluate(
     estate: Estate,
     now_s: float,
     windows: Iterable[str] = WINDOWS,
-    exhaustions: Mapping[SpendKey, Exhaustion] = _NOTHING_KNOWN,
+    exhaustions: Mapping[SpendKey, Exhaustion] = NOTHING_KNOWN,
 ) -> list[SloStatus]:
     """Judge every objective on every path it covers, in their order, in one pass.
 
@@ -135,7 +135,7 @@ def evaluate(
     Raises:
         ValueError: a window is no multiple of 10 s.
     """
-    reported_s = {text: _read_window(text) for text in windows}
+    reported_s = {text: read_window(text) for text in windows}
     lengths_s = {*reported_s.values(), *(s for o in objectives for s in _lengths_s(o))}
     by_length = reader.read(now_s, lengths_s)
     nothing = Spend()
@@ -157,7 +157,12 @@ def _lengths_s(objective: Objective) -> Iterator[int]:
     yield from objective.alerts.windows_s
 
 
-def _read_window(text: str) -> int:
+def read_window(text: str) -> int:
+    """Return the length of a window such as "1h", in seconds.
+
+    Raises:
+        ValueError: it is no multiple of 10 s.
+    """
     length_s = parse_duration(text)
     if length_s % HOT_S:
         raise ValueError(f"window {text} is no multiple of {HOT_S} s")

@@ -1,7 +1,8 @@
 """The page: what open pages cost the collector, and how soon a browser shows a thousand paths.
 
 The product's collector runs in a process of its own, with a thousand paths and an objective for
-all of them; each site delivers every 10 s, and a Prometheus scrapes every 15 s. Open pages are
+all of them; each site delivers every 10 s, and a Prometheus scrapes every 15 s, unless asked not
+to: a collector that nobody scrapes has little to do, so pages weigh more beside it. Open pages are
 event streams that are read as they come: half of them of the first page, a quarter of the list,
 the rest of a path each. With chromium at hand, a first look at each kind of page is timed from
 the request until it is live, and how long it takes from the delivery of bad windows until the
@@ -223,7 +224,7 @@ async def looks(url: str, feeder: Feeder, estate: Estate) -> None:
             print(f"  bad windows delivered to seen: {time.monotonic() - began_s:6.2f} s")
 
 
-async def measure(paths: int, pages: int, seconds: float) -> None:
+async def measure(paths: int, pages: int, seconds: float, *, scraped: bool) -> None:
     warm_up()  # so that no compiler is measured
     mesh = Mesh(paths, whole=True, classes=CLASSES)
     with collector(mesh.estate) as (url, pid):
@@ -231,8 +232,11 @@ async def measure(paths: int, pages: int, seconds: float) -> None:
         async with aiohttp.ClientSession(connector=connector) as client:
             feeder = Feeder(mesh, client, url)
             await feeder.before()
-            behind = [asyncio.create_task(each) for each in (feeder.run(), feeder.scrape())]
-            print(f"{len(mesh.estate.paths)} paths, {seconds:g} s each:")
+            behind = [asyncio.create_task(feeder.run())]
+            if scraped:
+                behind.append(asyncio.create_task(feeder.scrape()))
+            how = "" if scraped else ", not scraped"
+            print(f"{len(mesh.estate.paths)} paths, {seconds:g} s each{how}:")
             nobody = await costs(pid, seconds)
             print(f"  no open page    {nobody[0]:6.1%} of a core  {nobody[1]:6.0f} MiB")
             for count in (1, pages):
@@ -257,8 +261,10 @@ def main() -> None:
     parser.add_argument("--paths", type=int, default=1000)
     parser.add_argument("--pages", type=int, default=PAGES)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--no-scrapes", action="store_true")
     asked = parser.parse_args()
-    asyncio.run(measure(asked.paths, asked.pages, asked.seconds))
+    scraped = not asked.no_scrapes
+    asyncio.run(measure(asked.paths, asked.pages, asked.seconds, scraped=scraped))
 
 
 if __name__ == "__main__":

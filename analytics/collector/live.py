@@ -9,9 +9,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.collector.following import Follower
 from analytics.frame import Frame
@@ -39,16 +40,58 @@ class _Index:
     packets: dict[str, int] = field(default_factory=dict)
 
 
+class _Columns:
+    """The same by column: the streams of all series at once, -1 where one has none."""
+
+    def __init__(self, index: Mapping[SeriesKey, _Index]) -> None:
+        self.series = tuple(index)
+        self.packets = np.array(
+            [[each.packets.get(name, -1) for name in _OUTCOMES] for each in index.values()],
+            dtype=np.intp,
+        ).reshape(-1, len(_OUTCOMES))
+        self._sketches = [each.sketches for each in index.values()]
+        self._classes: dict[tuple[str, str], NDArray[np.intp]] = {}
+
+    def classes(self, metric: str, direction: str) -> NDArray[np.intp]:
+        """Return the streams of a metric, shape (series, classes), the better ones first."""
+        found = self._classes.get((metric, direction))
+        if found is None:
+            keys = [SketchKey(metric, quality, direction) for quality in (*Quality, None)]
+            rows = [[own.get(key, -1) for key in keys] for own in self._sketches]
+            found = np.array(rows, dtype=np.intp).reshape(-1, len(keys))
+            self._classes[metric, direction] = found
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Recent:
     """All series over one horizon, from `start_s` to `end_s`."""
 
     view: View
     _index: Mapping[SeriesKey, _Index]
+    _columns: _Columns
+
+    @property
+    def series(self) -> tuple[SeriesKey, ...]:
+        """All that are known, also those without a packet due."""
+        return self._columns.series
+
+    def ledger(self) -> NDArray[np.int64]:
+        """Return the packets answered, lost and unmeasured, shape (series, 3)."""
+        return _taken(self.view.counters, self._columns.packets)
+
+    def leading(self, metric: str, direction: str = "") -> NDArray[np.intp]:
+        """Return by series the stream of the class with most values; -1 without any."""
+        classes = self._columns.classes(metric, direction)
+        counts = _taken(self.view.counts(), classes)
+        best = counts.argmax(axis=1)[:, np.newaxis]  # in doubt the better class
+        found = np.take_along_axis(classes, best, axis=1)[:, 0]
+        return np.where(np.take_along_axis(counts, best, axis=1)[:, 0] > 0, found, -1)
 
     def __iter__(self) -> Iterator[SeriesKey]:
         """Yield the series which had packets due."""
-        return (series for series in self._index if self.packets(series).due)
+        due = self.ledger().sum(axis=1).tolist()
+        return (series for series, packets in zip(self.series, due, strict=True) if packets)
 
     def of_path(self, path: Path) -> list[SeriesKey]:
         """Return the series of one path which had packets due, without a look at all others."""
@@ -64,14 +107,8 @@ class Recent:
 
     def streams(self, metric: str, direction: str = "") -> dict[SeriesKey, int]:
         """Return for each series the stream of the class with most values, if it has any."""
-        counts = self.view.counts().tolist()
-        found = {}
-        for series in self._index:
-            there = [n for n in self._classes(series, metric, direction) if n < len(counts)]
-            best = max(there, key=counts.__getitem__, default=None)  # in doubt the better class
-            if best is not None and counts[best]:
-                found[series] = best
-        return found
+        leading = self.leading(metric, direction).tolist()
+        return {series: n for series, n in zip(self.series, leading, strict=True) if n >= 0}
 
     def sketch(self, series: SeriesKey, metric: str, direction: str = "") -> Sketch | None:
         """Return the distribution of the class with most values, of one series."""
@@ -93,6 +130,14 @@ class Recent:
         return int(self.view.counters[stream]) if stream < len(self.view.counters) else 0
 
 
+def _taken(figures: NDArray[Any], streams: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Return the figures of streams, 0 of those that are not there (yet)."""
+    there = (streams >= 0) & (streams < len(figures))
+    found = np.zeros(streams.shape, dtype=np.int64)
+    found[there] = figures[streams[there]]
+    return found
+
+
 class _Recents:
     """The table of the horizons, as a follower keeps it up."""
 
@@ -103,6 +148,7 @@ class _Recents:
         self.index: dict[SeriesKey, _Index] = {}
         self._streams = streams
         self._wanted = np.zeros(0, dtype=np.bool_)  # by stream
+        self._recent_columns: _Columns | None = None  # until there are more streams
 
     @property
     def now_s(self) -> int:
@@ -121,11 +167,18 @@ class _Recents:
     def add(self, frame: Frame) -> None:
         self.sliding.add(frame)
 
+    def recent(self, horizon: Horizon) -> Recent:
+        """Return all series over one horizon; what comes later changes nothing of it."""
+        if self._recent_columns is None:
+            self._recent_columns = _Columns(self.index)
+        return Recent(self.sliding.view(horizon), dict(self.index), self._recent_columns)
+
     def _learn(self) -> None:
         """Find the place of streams that are new."""
         known = len(self._wanted)
         fresh = [self._place(known + n, s) for n, s in enumerate(self._streams.since(known))]
         if fresh:
+            self._recent_columns = None
             self._wanted = np.append(self._wanted, np.array(fresh, dtype=np.bool_))
 
     def _place(self, number: int, stream: Stream) -> bool:
@@ -194,8 +247,7 @@ class Live:
         with self._follower.up_to_date(patience_s) as known:
             if not known:
                 return None
-            recents = self._follower.table
-            return Recent(recents.sliding.view(horizon), dict(recents.index))
+            return self._follower.table.recent(horizon)
 
     def _mend(self) -> bool:
         """Have the table made anew, once; whether it will be."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from analytics.horizons import HORIZONS, Horizon
+from analytics.collector.live import Recent
+from analytics.horizons import HORIZONS
 from analytics.sketch import Sketch
-from analytics.windows import SeriesKey
+from analytics.windows import PacketCounts
 from dashboards.page.charts import Distribution, History, distribution, history
 from dashboards.page.figures import PathFigures, Quantile, Snapshot
 from dashboards.page.numbers import clock
@@ -75,18 +76,20 @@ class PathDetail:
 def path_detail(source: Source, snapshot: Snapshot, view: OnePath) -> PathDetail:
     """Read what is shown of one path; some of it from the store."""
     objectives = {each.name: each for each in source.objectives}
-    statuses = [(s, objectives[s.slo]) for s in snapshot.statuses if s.path == view.path]
+    statuses = [(s, objectives[s.slo]) for s in snapshot.statuses_of(view.path)]
     limits = [(o.name, o.limit) for _, o in statuses if _is_rtt_limit(o) and o.limit]
     span_s = SPANS[view.span]
     chosen = next(h for h in HORIZONS if h.length_s == span_s)
-    found = _sketch_of(source, chosen, view.path)
+    over = source.of_path(chosen, view.path, _over)
     known = source.changes(view.path, 0.0, CHANGES_SHOWN + 1)
-    quantiles = [] if found is None else list(zip(_names(), _quantiles(found), strict=True))
+    quantiles = [] if over is None else list(zip(_names(), over.quantiles, strict=True))
     return PathDetail(
         figures=snapshot.paths[view.path],
         reverse=snapshot.paths.get(view.path.reverse),
         span=view.span,
-        distribution=None if found is None else distribution(found, quantiles, limits),
+        distribution=None
+        if over is None or over.sketch is None
+        else distribution(over.sketch, quantiles, limits),
         history=history(
             _series(source, view, snapshot.at_s),
             snapshot.at_s - span_s,
@@ -133,24 +136,22 @@ def _names() -> list[str]:
     return [name for name, _ in _NAMES]
 
 
-def _series_of(source: Source, horizon: Horizon, path: Path) -> tuple[Any, SeriesKey] | None:
-    """Return the figures of a horizon and which series of the path has most packets there."""
-    recent = source.recent(horizon)
-    if recent is None:
-        return None
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """One path over one horizon: of several probes', the series with most packets."""
+
+    packets: PacketCounts
+    sketch: Sketch | None
+    quantiles: tuple[Quantile, ...]
+
+
+def _over(recent: Recent, path: Path) -> _Over | None:
     own = recent.of_path(path)
     if not own:
         return None
-    return recent, max(own, key=lambda series: recent.packets(series).due)
-
-
-def _sketch_of(source: Source, horizon: Horizon, path: Path) -> Sketch | None:
-    found = _series_of(source, horizon, path)
-    if found is None:
-        return None
-    recent, series = found
-    sketch: Sketch | None = recent.sketch(series, RTT)
-    return sketch
+    series = max(own, key=lambda each: recent.packets(each).due)
+    sketch = recent.sketch(series, RTT)
+    return _Over(recent.packets(series), sketch, _quantiles(sketch))
 
 
 def _quantiles(sketch: Sketch | None) -> tuple[Quantile, ...]:
@@ -162,25 +163,18 @@ def _quantiles(sketch: Sketch | None) -> tuple[Quantile, ...]:
     )
 
 
-def _horizon_rows(source: Source, path: Path) -> list[HorizonRow]:
-    rows = []
+def _horizon_rows(source: Source, path: Path) -> Iterator[HorizonRow]:
     for horizon in HORIZONS:
-        found = _series_of(source, horizon, path)
-        if found is None:
-            continue
-        recent, series = found
-        packets, sketch = recent.packets(series), recent.sketch(series, RTT)
-        rows.append(
-            HorizonRow(
+        over = source.of_path(horizon, path, _over)
+        if over is not None:
+            yield HorizonRow(
                 format_duration(horizon.length_s),
-                0 if sketch is None else sketch.count,
-                packets.answered,
-                packets.lost,
-                packets.unmeasured,
-                _quantiles(sketch),
+                0 if over.sketch is None else over.sketch.count,
+                over.packets.answered,
+                over.packets.lost,
+                over.packets.unmeasured,
+                over.quantiles,
             )
-        )
-    return rows
 
 
 def _series(source: Source, view: OnePath, now_s: float) -> Series:

@@ -5,11 +5,13 @@ Seconds and ratios; a figure that cannot be said is None, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from netslo.estate import Estate
 from netslo.model import Path, Scope
@@ -48,8 +50,7 @@ class State(IntEnum):
         )[self]
 
 
-@dataclass(frozen=True, slots=True)
-class Quantile:
+class Quantile(NamedTuple):
     """A quantile and its 95 % order-statistic interval, seconds."""
 
     value_s: float | None = None
@@ -62,7 +63,10 @@ class Quantile:
         return self.value_s is None or self.high_s is not None
 
 
-@dataclass(frozen=True, slots=True)
+UNKNOWN: Final = Quantile()
+
+
+@dataclass(frozen=True)
 class PathFigures:
     """One path over the last five minutes, and how its objectives stand."""
 
@@ -74,19 +78,19 @@ class PathFigures:
     lost: int = 0
     unmeasured: int = 0
     samples: int = 0  # in the distribution: of the leading class of timestamps
-    p50: Quantile = Quantile()
-    p99: Quantile = Quantile()
-    p999: Quantile = Quantile()
+    p50: Quantile = UNKNOWN
+    p99: Quantile = UNKNOWN
+    p999: Quantile = UNKNOWN
     jitter_s: float | None = None  # p99 of the packet delay variation (RFC 5481)
     budget_remaining_ratio: float | None = None  # of its worst objective
     burn_5m: float | None = None  # of its fastest-burning objective
 
-    @property
+    @cached_property
     def loss_ratio(self) -> float | None:
         measured = self.answered + self.lost
         return self.lost / measured if measured else None
 
-    @property
+    @cached_property
     def trouble(self) -> tuple[float, ...]:
         """A key that sorts the worst first."""
         budget = self.budget_remaining_ratio
@@ -148,7 +152,7 @@ class Incident:
     change: ChangeBeside | None = None  # of a route, that may explain it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """Everything that all pages show at one moment."""
 
@@ -164,11 +168,27 @@ class Snapshot:
     probes: tuple[ProbeFigures, ...]
 
     def count(self, state: State) -> int:
-        return sum(each.state is state for each in self.paths.values())
+        return self._states[state]
 
-    def by_trouble(self) -> list[PathFigures]:
+    def statuses_of(self, path: Path) -> Sequence[SloStatus]:
+        """Return how the objectives of one path stand."""
+        return self._by_path.get(path, ())
+
+    @cached_property
+    def by_trouble(self) -> tuple[PathFigures, ...]:
         """The paths, worst first."""
-        return sorted(self.paths.values(), key=lambda each: (each.trouble, each.path))
+        return tuple(sorted(self.paths.values(), key=lambda each: (each.trouble, each.path)))
+
+    @cached_property
+    def _states(self) -> Counter[State]:
+        return Counter(each.state for each in self.paths.values())
+
+    @cached_property
+    def _by_path(self) -> Mapping[Path, Sequence[SloStatus]]:
+        found: dict[Path, list[SloStatus]] = {}
+        for status in self.statuses:
+            found.setdefault(status.path, []).append(status)
+        return found
 
 
 def state_of(statuses: Iterable[SloStatus], *, measured: bool) -> State:

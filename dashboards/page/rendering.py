@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dashboards.page import numbers
-from dashboards.page.charts import SPARK_HEIGHT, SPARK_WIDTH, spark
+from dashboards.page.charts import SPARK_HEIGHT, SPARK_WIDTH, Spark, boxes, spark
 from dashboards.page.detail import path_detail
 from dashboards.page.figures import Snapshot, State
 from dashboards.page.overview import estate_map, matrix
 from dashboards.page.source import Source
 from dashboards.page.views import SORTS, SPANS, WORST, Listing, OnePath, Overview, View
+from netslo.model import Path
 from netslo.units import format_duration
 
 _HERE: Final = pathlib.Path(__file__).parent
@@ -50,11 +52,21 @@ def static_files() -> tuple[str, dict[str, bytes]]:
     return digest[:12], files
 
 
+@dataclass(slots=True)
+class _Shared:
+    """What was made for one view of a snapshot and stands in others, too."""
+
+    snapshot: Snapshot
+    verdict: str = ""
+    sparks: dict[Path, Spark | None] = field(default_factory=dict)
+
+
 class Renderer:
     """Turns a snapshot into pages. What comes from outside is escaped everywhere."""
 
     def __init__(self, source: Source, version: str) -> None:
         self._source = source
+        self._shared: _Shared | None = None  # of the latest snapshot
         self._environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -71,7 +83,7 @@ class Renderer:
             duration=format_duration,
         )
         named: dict[str, Callable[..., Any]] = {name: getattr(numbers, name) for name in _FILTERS}
-        self._environment.filters.update(named, web_link=numbers.web_link)
+        self._environment.filters.update(named, web_link=numbers.web_link, boxes=boxes)
 
     def page(self, view: View, snapshot: Snapshot) -> str:
         """Return a whole page."""
@@ -82,7 +94,9 @@ class Renderer:
         """Return the parts of a page that change, by the id of their element."""
         context = self._context(view, snapshot)
         return {
-            name: self._environment.get_template(f"parts/{name}.html").render(context)
+            name: self._verdict(context, snapshot)
+            if name == "verdict"
+            else self._part(name, context)
             for name in FRAGMENTS[type(view)]
         } | {"at": numbers.clock(snapshot.at_s)}
 
@@ -95,7 +109,7 @@ class Renderer:
         context: dict[str, Any] = {"now": snapshot, "estate": snapshot.estate, "view": view}
         match view:
             case Overview():
-                worst = snapshot.by_trouble()[:WORST]
+                worst = list(snapshot.by_trouble[:WORST])
                 context |= {"matrix": matrix(snapshot), "map": estate_map(snapshot)}
                 context |= {"rows": worst, "total": len(snapshot.paths)}
             case Listing():
@@ -104,8 +118,29 @@ class Renderer:
             case OnePath():
                 context |= {"detail": path_detail(self._source, snapshot, view), "spans": SPANS}
                 return context
-        context["sparks"] = {
-            each.path: spark(self._source.trail.of(each.path, snapshot.at_s), snapshot.at_s)
-            for each in worst
-        }
+        context["sparks"] = {each.path: self._spark(each.path, snapshot) for each in worst}
         return context
+
+    def _spark(self, path: Path, snapshot: Snapshot) -> Spark | None:
+        """Return a path's line, which several views show; drawn once for each snapshot."""
+        drawn = self._of(snapshot).sparks
+        if path not in drawn:
+            at_s = snapshot.at_s
+            drawn[path] = spark(self._source.trail.of(path, at_s), at_s)
+        return drawn[path]
+
+    def _verdict(self, context: dict[str, Any], snapshot: Snapshot) -> str:
+        made = self._of(snapshot)
+        if not made.verdict:
+            made.verdict = self._part("verdict", context)
+        return made.verdict
+
+    def _of(self, snapshot: Snapshot) -> _Shared:
+        """Return what several views of a snapshot have in common, to be added to."""
+        shared = self._shared
+        if shared is None or shared.snapshot is not snapshot:
+            shared = self._shared = _Shared(snapshot)
+        return shared
+
+    def _part(self, name: str, context: dict[str, Any]) -> str:
+        return self._environment.get_template(f"parts/{name}.html").render(context)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,15 @@ class Axis:
             low, high, value = math.log(low), math.log(high), math.log(value)
         share = (value - low) / (high - low) if high > low else 0.5
         return round(self.start + share * (self.end - self.start), 1)
+
+    def places(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the places of many values, as `at` does; NaN stays NaN. For linear axes."""
+        if self.high <= self.low:
+            share = np.where(np.isnan(values), np.nan, 0.5)
+        else:
+            inside = np.clip(values.astype(np.float64), self.low, self.high)
+            share = (inside - self.low) / (self.high - self.low)
+        return np.round(self.start + share * (self.end - self.start), 1)
 
     def holds(self, value: float) -> bool:
         return self.low <= value <= self.high
@@ -64,17 +77,15 @@ def polyline(points: Iterable[tuple[float, float] | None]) -> str:
 
 
 def thinned(
-    times_s: Sequence[float], values: Sequence[float], start_s: float, end_s: float, most: int
-) -> list[tuple[float, float]]:
-    """Return at most `most` points; of those that fall together the highest stays: no peak goes.
+    times_s: NDArray[np.float64], values: NDArray[Any], start_s: float, end_s: float, most: int
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return times and values of at most `most` points of those from `start_s` to `end_s`.
 
-    A NaN between points stays where its part has no other value.
+    Of those that fall together the highest stays, and of equal ones the first: no peak goes. A
+    NaN between points stays where its part has no other value.
     """
-    width = (end_s - start_s) / most
-    best: dict[int, tuple[float, float]] = {}
-    for at_s, value in zip(times_s, values, strict=True):
-        place = int((at_s - start_s) // width)
-        old = best.get(place)
-        if old is None or math.isnan(old[1]) or value > old[1]:
-            best[place] = (at_s, value)
-    return [best[place] for place in sorted(best)]
+    part = np.floor((times_s - start_s) / ((end_s - start_s) / most))
+    order = np.lexsort((np.where(np.isnan(values), np.inf, -values), part))
+    part = part[order]
+    kept = order[np.append(True, part[1:] != part[:-1])[: len(order)]]
+    return times_s[kept], values[kept]

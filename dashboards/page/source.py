@@ -6,14 +6,14 @@ A companion of the collector's: see `analytics.collector.server.create_app`.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.collector.live import Recent
 from analytics.collector.server import Beside
@@ -23,7 +23,7 @@ from analytics.horizons import HORIZONS, Horizon
 from analytics.readings import Reading
 from analytics.store import WindowStore
 from analytics.store.interface import Latest
-from analytics.windows import PathWindow, Selector, SeriesKey
+from analytics.windows import PathWindow, Selector
 from dashboards.page.figures import (
     ChangeBeside,
     Incident,
@@ -46,11 +46,11 @@ from slo.objective import Objective
 from slo.status import SloStatus
 
 FRESH_S: Final = 1.0
-_LONG_FRESH_S: Final = 10.0  # of figures over a horizon, and of a path's history
+_LONG_FRESH_S: Final = 10.0, 60.0  # of figures over longer horizons, a thirtieth of a pane
 _KEPT_MAX: Final = 256  # histories
 MINUTE, NOW = HORIZONS[:2]
 _QS: Final = (0.5, 0.99, 0.999)
-_NAMES: Final = ("0.5", "0.99", "0.999")
+_FIELDS: Final = (("p50", "0.5"), ("p99", "0.99"), ("p999", "0.999"))
 _PATIENCE_S: Final = 0.5
 # A burn rate is seen minutes after what caused it; a trace may come a while behind both.
 _BEFORE_S: Final = 900.0
@@ -58,6 +58,18 @@ _BEHIND_S: Final = 300.0
 _CHANGES_MAX: Final = 20
 
 _log = logging.getLogger(__name__)
+
+
+Made = TypeVar("Made")
+
+
+@dataclass(slots=True)
+class _Look:
+    """All series over a horizon as they were once, and what was made of single paths since."""
+
+    at_s: float
+    recent: Recent
+    made: dict[Any, Any] = field(default_factory=dict)
 
 
 class Source:
@@ -97,7 +109,7 @@ class Source:
         self._incidents = IncidentLog()
         self._beside: Beside | None = None
         self._snapshot: Snapshot | None = None
-        self._recents: dict[Horizon, tuple[float, Recent]] = {}
+        self._looks: dict[Horizon, _Look] = {}
         self._histories: dict[tuple[Path, int, int], tuple[float, list[PathWindow]]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -137,15 +149,35 @@ class Source:
 
     def recent(self, horizon: Horizon) -> Recent | None:
         """Return all series over a horizon, some seconds old for the longer ones."""
+        look = self._look(horizon)
+        return None if look is None else look.recent
+
+    def of_path(
+        self, horizon: Horizon, path: Path, make: Callable[[Recent, Path], Made]
+    ) -> Made | None:
+        """Return what `make` says of one path over a horizon, made once as long as that is fresh.
+
+        None where nothing is known (yet).
+        """
+        look = self._look(horizon)
+        if look is None:
+            return None
+        key = path, make
+        if key not in look.made:
+            look.made[key] = make(look.recent, path)
+        made: Made = look.made[key]
+        return made
+
+    def _look(self, horizon: Horizon) -> _Look | None:
         now_s = self._clock()
-        fresh_s = FRESH_S if horizon in {MINUTE, NOW} else _LONG_FRESH_S
-        kept = self._recents.get(horizon)
-        if kept is not None and 0 <= now_s - kept[0] < fresh_s:
-            return kept[1]
+        kept = self._looks.get(horizon)
+        if kept is not None and 0 <= now_s - kept.at_s < _fresh_s(horizon):
+            return kept
         found = None if self._beside is None else self._beside.live.read(horizon, _PATIENCE_S)
-        if found is not None:
-            self._recents[horizon] = now_s, found
-        return found
+        if found is None:
+            return None
+        look = self._looks[horizon] = _Look(now_s, found)
+        return look
 
     def history(self, path: Path, span_s: int, resolution_s: int) -> list[PathWindow]:
         """Return the windows of one path over the last `span_s` seconds, from the store."""
@@ -181,16 +213,17 @@ class Source:
         recent = self.recent(MINUTE)
         if recent is None:
             return
-        found = recent.view.quantiles((0.5, 0.99))
-        points: dict[Path, tuple[float, float, float]] = {}
-        streams = recent.streams(RTT)
-        for series in recent:
-            packets = recent.packets(series)
-            measured = packets.answered + packets.lost
-            p50, p99 = found[streams[series]].tolist() if series in streams else (np.nan, np.nan)
-            loss = packets.lost / measured if measured else np.nan
-            points[series.path] = p50, p99, loss
-        self.trail.add(recent.view.end_s, points)
+        streams, ledger = recent.leading(RTT), recent.ledger()
+        found = _rows_of(recent.view.quantiles((0.5, 0.99)), streams)
+        answered, lost = ledger[:, 0], ledger[:, 1]
+        with np.errstate(invalid="ignore"):
+            loss = lost / (answered + lost)
+        points = np.column_stack([found, loss]).tolist()
+        due = ledger.sum(axis=1).tolist()
+        self.trail.add(
+            recent.view.end_s,
+            {s.path: point for s, point, n in zip(recent.series, points, due, strict=True) if n},
+        )
 
     def _run(self) -> None:
         try:
@@ -292,51 +325,71 @@ class _Reader:
     def __init__(self, recent: Recent, floors: Mapping[str, Mapping[str, float | None]]) -> None:
         self._recent = recent
         self._floors = floors
-        self._rtt, self._jitter = recent.streams(RTT), recent.streams(JITTER)
-        self._quantiles = recent.view.quantiles(_QS)
-        self._bounds = [recent.view.intervals(q) for q in _QS]
-        self._counts = recent.view.counts()
 
     def read(self) -> dict[Path, dict[str, Any]]:
         """Return the figures by path; of two probes of one path, those with more packets."""
+        recent, view = self._recent, self._recent.view
+        rtt, jitter = recent.leading(RTT), recent.leading(JITTER)
+        quantiles = view.quantiles(_QS)
+        values = _said(_rows_of(quantiles, rtt))
+        jitters = _said(_rows_of(quantiles, jitter)[:, 1])
+        bounds = [_said(_rows_of(np.column_stack(view.intervals(q)), rtt)) for q in _QS]
+        counts = view.counts()[rtt] if len(view.rows) else np.zeros(len(rtt), dtype=np.int64)
+        samples = np.where(rtt >= 0, counts, 0).tolist()
+        ledger = recent.ledger()
+        packets, due = ledger.tolist(), ledger.sum(axis=1).tolist()
         found: dict[Path, dict[str, Any]] = {}
         most: dict[Path, int] = {}
-        for series in self._recent:
-            due = self._recent.packets(series).due
-            if due > most.get(series.path, -1):
-                most[series.path] = due
-                found[series.path] = self._figures(series)
+        for n, series in enumerate(recent.series):
+            path = series.path
+            if due[n] <= most.get(path, 0):
+                continue
+            most[path] = due[n]
+            answered, lost, unmeasured = packets[n]
+            found[path] = figures = {
+                "probe": series.probe.value,
+                "answered": answered,
+                "lost": lost,
+                "unmeasured": unmeasured,
+                "jitter_s": jitters[n],
+            }
+            if samples[n]:
+                floor = self._floors.get(path.src, {})
+                figures["samples"] = samples[n]
+                for k, (field, name) in enumerate(_FIELDS):
+                    low, high = bounds[k][n]
+                    figures[field] = _quantile(values[n][k], low, high, floor.get(name))
         return found
 
-    def _figures(self, series: SeriesKey) -> dict[str, Any]:
-        packets = self._recent.packets(series)
-        stream, jitter = self._rtt.get(series), self._jitter.get(series)
-        figures: dict[str, Any] = {
-            "probe": series.probe.value,
-            "answered": packets.answered,
-            "lost": packets.lost,
-            "unmeasured": packets.unmeasured,
-            "jitter_s": None if jitter is None else _said(self._quantiles[jitter, 1]),
-        }
-        if stream is None:
-            return figures
-        floor = self._floors.get(series.path.src, {})
-        p50, p99, p999 = (
-            _quantile(self._quantiles[stream, n], low[stream], high[stream], floor.get(name))
-            for n, (name, (low, high)) in enumerate(zip(_NAMES, self._bounds, strict=True))
-        )
-        count = int(self._counts[stream])
-        return {**figures, "samples": count, "p50": p50, "p99": p99, "p999": p999}
 
-
-def _quantile(value: float, low: float, high: float, floor_s: float | None) -> Quantile:
-    value_s, low_s, high_s = _said(value), _said(low), _said(high)
+def _quantile(
+    value_s: float | None, low_s: float | None, high_s: float | None, floor_s: float | None
+) -> Quantile:
     near = high_s is not None and could_be_floor(value_s, floor_s) is True
     return Quantile(value_s, low_s, high_s, near)
 
 
-def _said(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _rows_of(figures: NDArray[np.float64], streams: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the rows of some streams, shape (series, ...); NaN where there is none."""
+    found = np.full((len(streams), *figures.shape[1:]), np.nan)
+    there = streams >= 0
+    found[there] = figures[streams[there]]
+    return found
+
+
+def _said(figures: NDArray[np.float64]) -> list[Any]:
+    """Return figures as they leave: what cannot be said is None."""
+    found = figures.astype(object)
+    found[~np.isfinite(figures)] = None
+    said: list[Any] = found.tolist()
+    return said
+
+
+def _fresh_s(horizon: Horizon) -> float:
+    if horizon in {MINUTE, NOW}:
+        return FRESH_S
+    least_s, most_s = _LONG_FRESH_S
+    return min(most_s, max(least_s, horizon.pane_s / 30))
 
 
 def _pages_since(alerts: Mapping[str, Any]) -> dict[str, float]:

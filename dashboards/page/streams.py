@@ -24,9 +24,9 @@ from dashboards.page.views import View
 
 STREAMS_MAX: Final = 256
 HEARTBEAT_S: Final = 15.0
-LOOK_S: Final = 1.0  # for what was committed
-REFRESH_S: Final = 10.0  # at least so often: silence is news, too
-SHARE: Final = 1 / 100  # of a core, for making views; after REFRESH_S they are made in any case
+LOOK_S: Final = 2.0  # for what was committed
+REFRESH_S: Final = 30.0  # at least so often: silence is news, too
+SHARE: Final = 1 / 200  # of a core, for making views; after REFRESH_S they are made in any case
 NEWS_SHARE: Final = 1 / 20  # when a path has begun to burn, or ceased to
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Channel:
     watchers: int = 0
     version: int = 0
     state: dict[str, str] = field(default_factory=dict)
-    whole: bytes = b""
+    whole: bytes = b""  # made when somebody asks for it
     change: bytes = b""  # from the version before
 
 
@@ -71,6 +71,7 @@ class Broadcast:
         self._boot = secrets.token_hex(4)  # versions of an earlier start mean nothing
         self._streams = 0
         self._pump: asyncio.Task[None] | None = None
+        self._awaited = asyncio.Event()  # a view that was never made
         self._closing = asyncio.Event()
 
     @property
@@ -103,7 +104,8 @@ class Broadcast:
             while not self._closing.is_set():
                 if channel.version and seen != channel.version:
                     follows = seen == channel.version - 1
-                    payload, seen = channel.change if follows else channel.whole, channel.version
+                    payload = channel.change if follows else self._whole(channel)
+                    seen = channel.version
                     yield payload
                     continue
                 try:
@@ -120,6 +122,8 @@ class Broadcast:
             raise TooManyStreams
         channel = self._channels.setdefault(view.key, Channel(view))
         channel.watchers += 1
+        if not channel.version:
+            self._awaited.set()
         self._streams += 1
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._keep_up())
@@ -146,7 +150,10 @@ class Broadcast:
             else:
                 for channel in [each for each in self._channels.values() if not each.version]:
                     await self._refresh(channel)  # somebody waits for it
-            await asyncio.sleep(LOOK_S)
+            self._awaited.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._awaited.wait()
 
     async def _refresh(self, channel: Channel) -> float:
         """Make a view anew; return what that took, seconds of a core."""
@@ -168,10 +175,15 @@ class Broadcast:
             return
         channel.version += 1
         channel.state = state
-        channel.whole = self._encode(channel, state)
+        channel.whole = b""
         channel.change = self._encode(channel, changed)
         async with self._news:
             self._news.notify_all()
+
+    def _whole(self, channel: Channel) -> bytes:
+        if not channel.whole:
+            channel.whole = self._encode(channel, channel.state)
+        return channel.whole
 
     def _encode(self, channel: Channel, fragments: dict[str, str]) -> bytes:
         data = json.dumps(fragments, separators=(",", ":"))  # one line: that is what SSE needs

@@ -57,7 +57,7 @@ class Listing:
         """Return the paths of this page, how many there are in all, and how many pages."""
         found = [
             each
-            for each in snapshot.by_trouble()
+            for each in snapshot.by_trouble
             if self.site in {"", each.path.src, each.path.dst}
             and self.traffic_class in {"", each.path.traffic_class}
         ]

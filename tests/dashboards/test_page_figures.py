@@ -130,12 +130,27 @@ def test_a_line_breaks_where_nothing_is_known_and_a_lonely_point_is_seen() -> No
 
 
 @settings(deadline=None)  # a busy machine is no fault
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.integers(1, 20))
-def test_thinning_loses_no_peak(values, most) -> None:
-    times = [float(n) for n in range(len(values))]
-    kept = thinned(times, values, 0.0, float(len(values)), most)
-    assert len(kept) <= most + 1
-    assert max(value for _, value in kept) == max(values)
+@given(st.lists(st.one_of(st.floats(0, 100), st.just(math.nan)), max_size=200), st.integers(1, 20))
+def test_thinning_keeps_the_highest_of_each_part(values, most) -> None:
+    best: dict[int, tuple[float, float]] = {}
+    for n, value in enumerate(values):
+        part = n // 10
+        if part not in best or math.isnan(best[part][1]) or value > best[part][1]:
+            best[part] = (float(n), value)
+    times = np.arange(len(values), dtype=np.float64)
+    times_s, kept = thinned(times, np.array(values, dtype=np.float64), 0.0, 10.0 * most, most)
+    assert len(kept) == len(best)
+    for at_s, value, (best_s, expected) in zip(times_s, kept, best.values(), strict=True):
+        assert (at_s, value) == (best_s, expected) or math.isnan(value) == math.isnan(expected)
+
+
+@settings(deadline=None)  # a busy machine is no fault
+@given(st.floats(-100, 100), st.floats(0, 50), st.lists(st.floats(-1e4, 1e4)))
+def test_many_places_are_each_the_place_of_one(low, more, values) -> None:
+    axis = Axis(low, low + more, 1.0, 131.0)
+    found = axis.places(np.array(values, dtype=np.float64))
+    assert found.tolist() == pytest.approx([axis.at(value) for value in values], abs=0.11)
+    assert np.isnan(axis.places(np.array([np.nan]))).all()
 
 
 def test_a_trail_keeps_an_hour_in_order_and_what_is_unknown_unknown() -> None:

@@ -123,9 +123,11 @@ def _marks(source: Source, path: Path, start_s: float) -> list[tuple[float, str]
 
 
 def is_about(alert: Mapping[str, Any], path: Path) -> bool:
-    """Whether an alert is about a path, or about its site."""
+    """Whether an alert is about a path, about its site, or about the service it leads to."""
     labels = alert["labels"]
-    return labels.get("path") == path.id or ("path" not in labels and path.src in labels.values())
+    if "path" in labels:
+        return bool(labels["path"] == path.id)
+    return path.src in labels.values() or labels.get("dst_site") == path.dst
 
 
 def _is_rtt_limit(objective: Objective) -> bool:

@@ -24,7 +24,7 @@ from dashboards.page.views import View
 
 STREAMS_MAX: Final = 256
 HEARTBEAT_S: Final = 15.0
-LOOK_S: Final = 2.0  # for what was committed
+LOOK_S: Final = 1.0  # for what was committed
 REFRESH_S: Final = 30.0  # at least so often: silence is news, too
 SHARE: Final = 1 / 200  # of a core, for making views; after REFRESH_S they are made in any case
 NEWS_SHARE: Final = 1 / 20  # when a path has begun to burn, or ceased to

@@ -18,8 +18,8 @@ WARM_UP_S: Final = 60.0
 class Incident:
     """When the path is impaired, and when its burn was first seen; Unix seconds.
 
-    The incident lasts from `starts_s` to `ends_s`; `visible_s` is the first moment at which
-    the evaluation showed the path burning fast enough to page somebody.
+    The incident lasts from `starts_s` to `ends_s`, as planned until it is so; `visible_s` is the
+    first moment at which the evaluation showed the path burning fast enough to page somebody.
     """
 
     path: Path
@@ -32,10 +32,10 @@ class Incident:
     def due_change(self, now_s: float) -> Impairment | bool | None:
         """Return the impairment to apply, None to lift it, False when nothing changes."""
         if not self.active and not self.over and now_s >= self.starts_s:
-            self.active = True
+            self.active, self.starts_s = True, now_s
             return IMPAIRMENT
         if self.active and now_s >= self.ends_s:
-            self.active, self.over = False, True
+            self.active, self.over, self.ends_s = False, True, now_s
             return None
         return False
 

@@ -15,6 +15,7 @@ from analytics.frame import Frame
 from netslo.estate import Estate
 from slo.engine.alertmanager import INTERVAL_S, Alertmanagers
 from slo.engine.book import Alert, AlertBook, Changes
+from slo.engine.certificates import certificates_of
 from slo.engine.observing import Observer, Surroundings
 from slo.engine.seeing import Sight
 from slo.engine.texts import Seen, Texts
@@ -148,6 +149,7 @@ class AlertEngine:
             beside.last_ends(),
             beside.last_late(),
             exclusions,
+            certificates_of(beside.reports(now_s)),
         )
 
     def _read_alerts(self, data: Any) -> list[Alert]:

@@ -9,6 +9,7 @@ from netslo.estate import Estate
 from netslo.model import Path
 from slo.burn import Severity
 from slo.engine.book import Labels, Observation, Observed, labels_of
+from slo.engine.certificates import expiring
 from slo.engine.verdicts import Judged, PairVerdicts, Verdict
 from slo.exclusion import Exclusion, is_excluded
 from slo.objective import Objective
@@ -32,6 +33,7 @@ class Surroundings:
     last_ends_s: Mapping[str, float]  # by source site: where its last window ends
     last_late_s: Mapping[str, float] = field(default_factory=dict)  # when it delivered late
     exclusions: Sequence[Exclusion] = ()
+    certificates_s: Mapping[str, float] = field(default_factory=dict)  # by service: its end
     scale: int = 1  # how much faster than in truth windows go by, in trials
 
 
@@ -60,6 +62,7 @@ class Observer:
         yield from self._coverage(judged, around)
         yield from self._probes(around)
         yield from self._collector(around)
+        yield from expiring(around.certificates_s, self._estate, around.now_s, in_force)
         yield Observation(labels_of(alertname=Alert.WATCHDOG, severity="none"), Observed.TRUE)
 
     def _burning(self, judged: Judged, in_force: Collection[Labels]) -> Iterator[_Burning]:

@@ -12,6 +12,7 @@ from netslo.model import Path
 from netslo.units import format_duration, format_ms, format_percent
 from slo.burn import BurnPair
 from slo.engine.book import Alert
+from slo.engine.certificates import certificate
 from slo.ledger import Standing
 from slo.objective import Objective
 from slo.rules.layout import budget_events_min, events_due, span_of
@@ -54,6 +55,8 @@ class Texts:
                 said = _coverage(labels, look)
             case Name.PROBE_DOWN:
                 said = _probe(alert, labels)
+            case Name.CERTIFICATE:
+                said = certificate(alert, labels)
             case Name.COLLECTOR_DOWN:
                 said = {
                     "summary": "The collector commits no measurements: nothing is judged anywhere",

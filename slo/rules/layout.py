@@ -22,7 +22,7 @@ from slo.objective import Objective
 
 FAST_S: Final = 3600  # pairs up to this long are looked at most often
 MEDIUM_S: Final = 6 * 3600  # and up to this long more often than the others
-RULES_MAX: Final = 25
+RULES_MAX: Final = 27
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -149,7 +149,7 @@ def told_by(
             yield severity, tuple(span for c in beside for span in c.spans)
 
 
-_OTHERS: Final = 6  # site's record and page, coverage, probe, collector, watchdog
+_OTHERS: Final = 8  # site's record and page, coverage, probe, collector, certificates, watchdog
 
 
 def span_of(pair: BurnPair) -> Span:

@@ -14,6 +14,7 @@ from netslo.units import format_duration
 from slo.burn import Severity
 from slo.objective import Objective
 from slo.rules import expressions, texts
+from slo.rules.certificates import certificate_texts, expiring
 from slo.rules.layout import RULES_MAX, Cadence, Span, Timing, cadences, told_by
 from slo.rules.texts import Links, Texts
 
@@ -33,6 +34,7 @@ class Alert(StrEnum):
     COVERAGE_LOW = "SLOCoverageLow"
     PROBE_DOWN = "SLOProbeDown"
     COLLECTOR_DOWN = "SLOCollectorDown"
+    CERTIFICATE = "SLOCertificateExpiry"
     WATCHDOG = "SLOWatchdog"
 
 
@@ -140,6 +142,16 @@ def _health_rules(timing: Timing, links: Links) -> list[Rule]:
             timing.text(COLLECTOR_FOR_S),
             Severity.PAGE.value,
             texts.collector_texts(Alert.COLLECTOR_DOWN, links),
+        ),
+        *(
+            _alert(
+                Alert.CERTIFICATE,
+                expr,
+                0,
+                severity.value,
+                certificate_texts(Alert.CERTIFICATE, links),
+            )
+            for severity, expr in expiring()
         ),
         _alert(
             Alert.WATCHDOG,

@@ -1,5 +1,7 @@
 """The demo is the product's promise: what it measures is what its own network did."""
 
+import contextlib
+import http.client
 import json
 import math
 import pathlib
@@ -7,7 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from datetime import datetime
 
 import pytest
@@ -18,29 +22,73 @@ from real_prometheus import binary
 DURATION_S = 90
 
 
+class Onlooker(threading.Thread):
+    """Has the page open as a browser does, and notes when a path is first said to burn there."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen_s: dict[str, float] = {}  # by path, Unix time
+        self.events = 0
+        self._url = ""
+
+    def open(self, url: str) -> None:
+        self._url = url
+        self.start()
+
+    def run(self) -> None:
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),  # the demo is over
+            urllib.request.urlopen(f"{self._url}events?view=/", timeout=60) as stream,
+        ):
+            for line in stream:
+                if line.startswith(b"data: "):
+                    self.events += 1
+                    self._note(json.loads(line[6:]).get("news", ""))
+
+    def _note(self, news: str) -> None:
+        for path in re.findall(r'<a href="/paths/([^"]+)">[^<]*</a> burns ', news):
+            self.seen_s.setdefault(path, time.time())
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+def onlooker():
+    return Onlooker()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, onlooker):
     """One run of the demo for all tests here: its final state, its output, its folder.
 
-    Prometheus judges it too where it is installed.
+    Prometheus judges it too where it is installed, and somebody looks at its page.
     """
     directory = tmp_path_factory.mktemp("demo")
-    state = directory / "state.json"
+    state, errors = directory / "state.json", directory / "stderr"
     both = all(map(shutil.which, ("prometheus", "prometheus-alertmanager")))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-P", "-m", "netslo", "demo", "--duration", str(DURATION_S)),
-            *("--json", str(state), "--data", str(directory / "data")),
-            *(["--prometheus"] if both else []),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=DURATION_S + 140,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not complaints(done.stderr)
-    return json.loads(state.read_text()), done.stdout, directory
+    command = [
+        *(sys.executable, "-P", "-m", "netslo", "demo", "--duration", str(DURATION_S)),
+        *("--json", str(state), "--data", str(directory / "data")),
+        *(["--prometheus"] if both else []),
+    ]
+    output = []
+    with (
+        errors.open("w") as complained,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complained, text=True) as running,
+    ):
+        too_long = threading.Timer(DURATION_S + 140, running.kill)
+        too_long.start()
+        try:
+            for line in running.stdout:
+                output.append(line)
+                if page := re.match(r"Page at (http://\S+)$", line):
+                    onlooker.open(page[1])
+            running.wait()
+        finally:
+            too_long.cancel()
+            running.kill()
+    said, wrong = "".join(output), errors.read_text()
+    assert running.returncode == 0, said + wrong
+    assert not complaints(wrong)
+    return json.loads(state.read_text()), said, directory
 
 
 pytestmark = [pytest.mark.quiet, pytest.mark.timeout(DURATION_S + 180)]
@@ -103,6 +151,14 @@ def test_the_incident_burns_its_budget_and_nobody_elses(demo) -> None:
     assert hit["burn_rate"]["5m"] > 13.44
     assert "burns its budget" in output
     assert re.search(r"^Page at http://127\.0\.0\.1:\d+/$", output, re.MULTILINE)
+
+
+def test_the_incident_is_on_the_page_within_fifteen_seconds(demo, onlooker) -> None:
+    incident = demo[0]["incident"]
+    assert onlooker.events > 3
+    after_s = onlooker.seen_s[incident["path"]] - incident["started"]
+    print(f"on the page {after_s:.1f} s after its start")
+    assert 0 < after_s <= 15
 
 
 def test_the_engine_pages_for_the_incident_and_for_nobody_without_bad_packets(demo) -> None:

@@ -14,8 +14,10 @@ from contextlib import closing
 
 import click
 import pytest
+import trustme
 from click.testing import CliRunner
 from real_prometheus import alertmanager, run
+from some_services import hanging, server_context, serving
 
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
@@ -69,8 +71,8 @@ def config(tmp_path, monkeypatch) -> Iterator[pathlib.Path]:
     return folder
 
 
-def test_every_command_of_every_runbook_works(config, start) -> None:
-    assert len(RUNBOOKS) == 7
+def test_every_command_of_every_runbook_works(config, start, monkeypatch) -> None:
+    assert len(RUNBOOKS) == 8
     collector = start("collect", "--listen", "127.0.0.1:0", "-c", config)
     reflector = start("reflect", "--listen", "127.0.0.1:0")
     url = collector.wait_for(r"http://(\S+:\d+)")[1]
@@ -80,7 +82,14 @@ def test_every_command_of_every_runbook_works(config, start) -> None:
     assert netslo(["slo", "alertmanager", "-o", "alertmanager.yml"]).exit_code == 0
     faults: list[str] = []
     ran: set[str] = set()
-    with alertmanager(config, config / "alertmanager.yml") as manager:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(config / "authority.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(config / "authority.pem"))
+    with (
+        alertmanager(config, config / "alertmanager.yml") as manager,
+        serving(hanging, server_context(authority, "localhost")) as service,
+    ):
+        names["SERVICE:443"] = f"localhost:{service}"
         names["ALERTMANAGER:9093"] = manager.url.removeprefix("http://")
         names["FILE"] = str(config / "netslo-data" / "store.sqlite")
         for runbook in RUNBOOKS:

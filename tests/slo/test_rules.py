@@ -56,12 +56,12 @@ class TestRuleFile:
         file.write_text(to_yaml(rule_file([latency, loss]), "rules"))
         done = run("promtool", "check", "rules", file)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "16 rules found" in done.stdout
+        assert "18 rules found" in done.stdout
 
     def test_the_rules_are_the_same_for_any_number_of_paths_and_objectives(self, latency) -> None:
         many = [replace(latency, name=f"slo-{n}", target_text="0.95") for n in range(100)]
         assert rule_file(many) == rule_file([latency]) == rule_file([])
-        assert len(rules_of(latency)) <= RULES_MAX == 25
+        assert len(rules_of(latency)) <= RULES_MAX == 27
 
     def test_no_rule_names_an_objective_and_every_metric_exists(self, latency, loss) -> None:
         known = {value for name, value in vars(metrics).items() if name.startswith("PROM_")}

@@ -20,6 +20,7 @@ ON_CALL: Final = "netslo-on-call"
 SLO: Final = "netslo-slo"
 PATH: Final = "netslo-path"
 SITE: Final = "netslo-site"
+SERVICES: Final = "netslo-services"
 HEALTH: Final = "netslo-health"
 CATALOGUE: Final = "netslo-catalogue"
 

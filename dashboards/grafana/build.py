@@ -13,6 +13,7 @@ from dashboards.grafana.on_call import on_call
 from dashboards.grafana.path_detail import path_detail
 from dashboards.grafana.provisioning import MOUNT, datasources, providers
 from dashboards.grafana.runbooks import link_runbooks
+from dashboards.grafana.services import services
 from dashboards.grafana.site import site
 from dashboards.grafana.slo_detail import slo_detail
 from slo.objective import Objective
@@ -33,6 +34,7 @@ def boards(objectives: Sequence[Objective], runbooks: str | None = None) -> list
             slo_detail(levels),
             path_detail(levels),
             site(levels),
+            services(levels),
             health(),
             catalogue(levels),
         )

@@ -28,6 +28,8 @@ BY_PANEL: Final[Mapping[str, Alert]] = {
     "Since the last commit": Alert.COLLECTOR_DOWN,
     "Since the last window": Alert.PROBE_DOWN,
     "Batches waiting": Alert.PROBE_DOWN,
+    "First certificate to end": Alert.CERTIFICATE,
+    "Certificate's time left": Alert.CERTIFICATE,
 }
 _ALERTS: Final = "Alerts"  # the table: each row has its own
 _NAME: Final = "alert"  # its column

@@ -125,7 +125,14 @@ def test_prometheus_reads_every_expression(tmp_path) -> None:
         for target in (part.get("targets", ()) if "type" in part else [part])
         if "expr" in target
     ]
-    macros = {"$__rate_interval": "1m", "$slo": "s", "$path": "p", "$site": "a", "$region": "r"}
+    macros = {
+        "$__rate_interval": "1m",
+        "$slo": "s",
+        "$path": "p",
+        "$site": "a",
+        "$region": "r",
+        "$service": "s",
+    }
     rules = []
     for number, expr in enumerate(found):
         plain = re.sub("|".join(map(re.escape, macros)), lambda m: macros[m[0]], expr)

@@ -12,7 +12,7 @@ import pytest
 from a_browser import PROGRAM, browser
 from click.testing import CliRunner
 from real_prometheus import free_port
-from whole_pipeline import BURNING, SCRAPE_S, pipeline
+from whole_pipeline import BURNING, SCRAPE_S, SHOP_PATH, pipeline
 
 from dashboards.cli import dashboards
 from dashboards.grafana.build import boards
@@ -27,6 +27,7 @@ WANTED = {
     "netslo-path": {"path": [BURNING.id]},
     "netslo-slo": {"slo": ["latency"], "path": [BURNING.id]},
     "netslo-site": {"site": [BURNING.src]},
+    "netslo-services": {"service": [SHOP_PATH.id]},
 }
 PLOTTED = {"geomap", "heatmap", "state-timeline", "timeseries"}
 EMPTY_AT_FIRST = 2  # plots that say instead why they are empty, such as of remote write
@@ -99,12 +100,19 @@ async def test_the_preview_draws_every_board_from_its_own_file(running, tmp_path
     uk = pathlib.Path(__file__).parents[2] / "examples" / "uk"
     page = tmp_path / "preview.html"
     await asyncio.to_thread(netslo, "build", "-c", uk, "-o", tmp_path)
-    chosen = ("--var", f"path={BURNING.id}", "--var", "slo=latency")
+    chosen = (
+        "--var",
+        f"path={BURNING.id}",
+        "--var",
+        "slo=latency",
+        "--var",
+        f"service={SHOP_PATH.id}",
+    )
     said = await asyncio.to_thread(
         netslo, "preview", tmp_path, "-o", page, "--prometheus", running.prometheus.url,
         "--last", "2m", "--scrape-interval", f"{SCRAPE_S}s", *chosen,
     )  # fmt: skip
-    assert said.startswith("6 dashboards, ")
+    assert said.startswith("7 dashboards, ")
     text = await asyncio.to_thread(page.read_text)
     assert "preview, not Grafana" in text
     if PROGRAM is None:

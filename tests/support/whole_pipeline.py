@@ -27,6 +27,7 @@ from analytics.readings import Told
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import (
     DIRECTIONS,
+    PHASES,
     TRANSITION_NAMES,
     CountKey,
     PacketCounts,
@@ -38,7 +39,19 @@ from analytics.windows import (
 from netslo import metrics
 from netslo.app.parts.collector import run_collector
 from netslo.estate import Estate, Link, ProbingPlan
-from netslo.model import Endpoint, Location, Path, Quality, Site, Tier, TrafficClass, Window
+from netslo.model import (
+    Endpoint,
+    Location,
+    Path,
+    ProbeKind,
+    Quality,
+    Scope,
+    Site,
+    Tier,
+    TrafficClass,
+    Window,
+)
+from netslo.service import Phase, Service, TlsRequest, Where
 from probes.flows import FlowFigures
 from probes.health import ProbeHealth
 from slo.exclusion import Covers, Exclusion
@@ -60,6 +73,10 @@ _PLACES = {
 }
 _PACKETS = 60  # of a window
 _BEFORE_S = 3600
+SHOP = Service(
+    "shop", TlsRequest(Where("shop.example", 443), "shop.example"), "be", tuple(_PLACES), 0.5, 5.0
+)
+SHOP_PATH = Path("london", "shop", "be")
 FATES = ("good", "slow", "lost")
 
 
@@ -70,12 +87,18 @@ def make_estate(name: str = "test") -> Estate:
     }
     classes = {"ef": TrafficClass("ef", 46), "be": TrafficClass("be", 0)}
     return Estate(
-        name, "GBP", sites, classes, (Link("london", "leeds", 1e9, 0),), ProbingPlan(0.2, 1)
+        name,
+        "GBP",
+        sites,
+        classes,
+        (Link("london", "leeds", 1e9, 0),),
+        ProbingPlan(0.2, 1),
+        services={SHOP.name: SHOP},
     )
 
 
 def make_objectives(**changes: str) -> tuple[Objective, ...]:
-    """Return one objective of latency and one of loss; `changes` are of both."""
+    """Return an objective of latency, of loss and of a service; `changes` are of all."""
     common = {"service": "net", "selector": PathSelector(), "description": "", **changes}
     latency = Objective(
         name="latency",
@@ -93,7 +116,9 @@ def make_objectives(**changes: str) -> tuple[Objective, ...]:
         target_text="0.999",
         **common,
     )
-    return tuple(replace(o, alerts=accelerated(DEFAULT_POLICY, 60)) for o in (latency, loss))
+    of_services = PathSelector(scopes=frozenset({Scope.SERVICE}))
+    shop = replace(latency, name="shop", display_name="Shop", limit=0.5, selector=of_services)
+    return tuple(replace(o, alerts=accelerated(DEFAULT_POLICY, 60)) for o in (latency, loss, shop))
 
 
 def window_of(path: Path, start_s: int, random: np.random.Generator, *, ill: bool) -> PathWindow:
@@ -153,6 +178,28 @@ def told_of(path: Path, at_s: float, number: int) -> Iterator[Told]:
             yield make_loaded(at_s, rtt_s, state, path=path, direction=direction)
 
 
+def shop_window_of(path: Path, start_s: int, random: np.random.Generator) -> PathWindow:
+    """Return a window of requests to a service, of which one fails."""
+    count = 20
+    phases = {
+        phase: random.lognormal(np.log(mean_s), 0.3, count)
+        for phase, mean_s in zip(Phase, (0.002, 0.01, 0.02, 0.05, 0.01), strict=True)
+    }
+    whole = sum(phases.values())
+    found = PathWindow(
+        SeriesKey(path, ProbeKind.TLS),
+        Window(start_s),
+        PacketCounts(count, 1, 0),
+        {SketchKey(metrics.RTT, Quality.C): sketch_of(whole)},
+        {"shop": SloCounts(count, 1, 0)},
+    )
+    for phase, took_s in phases.items():
+        found.sketches[SketchKey(PHASES[phase], Quality.C)] = sketch_of(took_s)
+    for result, number in (("ok", count), ("certificate_untrusted", 1)):
+        found.counts[CountKey(metrics.RESULTS, result)] = number
+    return found
+
+
 @dataclass
 class Pipeline:
     """Both servers."""
@@ -205,19 +252,26 @@ def _prepare(folder: pathlib.Path, estate: Estate, objectives, now_s: int) -> No
                 for path in estate.paths
                 if path.src == site
             ]
+            windows += [
+                shop_window_of(path, start_s // 10 * 10, random)
+                for start_s in starts
+                for path in estate.service_paths
+                if path.src == site
+            ]
             store.append(make_batch(*windows, instance=f"before-{site}"), now_s - 120)
-    append_to_log(
-        folder / EXCLUSIONS,
-        Exclusion(
-            "x1",
-            now_s // 300 * 300 - 300,
-            now_s // 300 * 300 + 1800,
-            "alice",
-            "CHG-1",
-            now_s - 600,
-            Covers(slos=frozenset({"loss"}), paths=frozenset({BURNING})),
-        ),
-    )
+    for number, (slo, path) in enumerate((("loss", BURNING), ("shop", SHOP_PATH)), 1):
+        append_to_log(
+            folder / EXCLUSIONS,
+            Exclusion(
+                f"x{number}",
+                now_s // 300 * 300 - 300,
+                now_s // 300 * 300 + 1800,
+                "alice",
+                f"CHG-{number}",
+                now_s - 600,
+                Covers(slos=frozenset({slo}), paths=frozenset({path})),
+            ),
+        )
 
 
 @contextmanager
@@ -272,12 +326,17 @@ def _feed(url: str, estate: Estate, now_s: int, done: threading.Event) -> None:
                 for path in estate.paths
                 if path.src == site
             ]
+            windows += [
+                shop_window_of(path, start_s, random)
+                for path in estate.service_paths
+                if path.src == site
+            ]
             batch = make_batch(*windows, sequence=number, instance=site)
             if site == BURNING.src:
                 told = told_of(BURNING, time.time() - 1, number)
                 batch = batch_of(*told, windows=windows, sequence=number, site=site, instance=site)
             _post(url, encode_batch(batch))
-            _report(health[site], number)
+            _report(health[site], site, number)
         stranger = window_of(Path("london", "nowhere", "ef"), start_s, random, ill=False)
         _post(url, encode_batch(make_batch(stranger, sequence=number, instance="stranger")))
         number += 1
@@ -286,7 +345,7 @@ def _feed(url: str, estate: Estate, now_s: int, done: threading.Event) -> None:
         each.shutdown()
 
 
-def _report(health: ProbeHealth, number: int) -> None:
+def _report(health: ProbeHealth, site: str, number: int) -> None:
     health.record_lateness([0.001, 0.002])
     health.set_spool_depth(2, 1)
     health.set_clock_error(0.0002)
@@ -299,6 +358,7 @@ def _report(health: ProbeHealth, number: int) -> None:
             for port in (40000, 40001)
         ]
     )
+    health.note_certificates({f"{site}:shop/be": time.time() + 90 * 86_400})
     health.report()
 
 

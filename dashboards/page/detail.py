@@ -13,6 +13,7 @@ from analytics.windows import PacketCounts
 from dashboards.page.charts import Distribution, History, distribution, history
 from dashboards.page.figures import PathFigures, Quantile, Snapshot
 from dashboards.page.numbers import clock
+from dashboards.page.service import ServiceDetail, service_detail
 from dashboards.page.source import Source
 from dashboards.page.trail import Series, Trail
 from dashboards.page.views import SPANS, OnePath
@@ -67,6 +68,7 @@ class PathDetail:
     changes: tuple[Change, ...]
     more_changes: bool
     capacities: Capacities
+    service: ServiceDetail | None
 
     @property
     def quantile_names(self) -> tuple[str, ...]:
@@ -108,6 +110,7 @@ def path_detail(source: Source, snapshot: Snapshot, view: OnePath) -> PathDetail
         capacities=capacities(
             source.capacities(view.path), view.path, snapshot.estate, snapshot.at_s
         ),
+        service=service_detail(source, view, snapshot.at_s),
     )
 
 

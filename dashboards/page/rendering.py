@@ -31,7 +31,7 @@ FRAGMENTS: Final[Mapping[type[View], tuple[str, ...]]] = {
     Listing: ("verdict", "paths"),
     OnePath: (
         *("verdict", "standing", "distribution", "history", "objectives", "horizons"),
-        *("routes", "changes", "capacity"),
+        *("routes", "changes", "capacity", "service"),
     ),
 }
 _FILTERS: Final = (

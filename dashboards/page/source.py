@@ -23,7 +23,7 @@ from analytics.horizons import HORIZONS, Horizon
 from analytics.readings import Reading
 from analytics.store import WindowStore
 from analytics.store.interface import Latest
-from analytics.windows import PathWindow, Selector
+from analytics.windows import PathWindow, Selector, SeriesKey
 from dashboards.page.figures import (
     ChangeBeside,
     Incident,
@@ -36,8 +36,8 @@ from dashboards.page.figures import (
     state_of,
 )
 from dashboards.page.trail import SPAN_S, STEP_S, Trail
-from netslo.metrics import JITTER, RTT
-from netslo.model import NS_PER_S, Path
+from netslo.metrics import CERTIFICATE_EXPIRY, JITTER, RTT
+from netslo.model import NS_PER_S, Path, ProbeKind
 from netslo.route import RouteObservation
 from slo.burn import Severity
 from slo.judge import Judge
@@ -111,6 +111,7 @@ class Source:
         self._snapshot: Snapshot | None = None
         self._looks: dict[Horizon, _Look] = {}
         self._histories: dict[tuple[Path, int, int], tuple[float, list[PathWindow]]] = {}
+        self._wholes: dict[tuple[Path, int], tuple[float, PathWindow | None]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
@@ -207,6 +208,32 @@ class Source:
     def capacities(self, path: Path) -> list[Latest[Reading]]:
         """Return what the last capacity tests of a path found."""
         return self._store.latest_readings(path)
+
+    def whole(self, path: Path, probe: ProbeKind, span_s: int) -> PathWindow | None:
+        """Return all that the store has of one path over a span as one window; None of nothing.
+
+        Read anew after a hundredth of the span, and ten seconds.
+        """
+        now_s, key = self._clock(), (path, span_s)
+        kept = self._wholes.get(key)
+        if kept is not None and 0 <= now_s - kept[0] < max(10, span_s / 100):
+            return kept[1]
+        start_s, end_s = int(now_s - span_s) // 300 * 300, int(now_s) + 1
+        found = self._store.aggregate(Selector(path=path.id), start_s, end_s)
+        whole = found.get(SeriesKey(path, probe))
+        with self._lock:
+            self._wholes.pop(key, None)
+            self._wholes[key] = now_s, whole
+            while len(self._wholes) > _KEPT_MAX:
+                del self._wholes[next(iter(self._wholes))]
+        return whole
+
+    def certificate_expiry_s(self, path: Path) -> float | None:
+        """Return when the certificate of a service ends, as it was last seen; Unix time."""
+        if self._beside is None:
+            return None
+        reports = self._beside.reports(self._clock())
+        return _least(report.values.get((CERTIFICATE_EXPIRY, path.id)) for report in reports)
 
     def sample(self) -> None:
         """Add a point of every path to the trail: what the last minute was."""

@@ -22,7 +22,7 @@ from dashboards.preview.values import Shown
 from dashboards.preview.variables import Span, choose
 from netslo.errors import ConfigurationError
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0  # a busy machine scrapes seldom
 WANTED = {
     "netslo-path": {"path": [BURNING.id]},
     "netslo-slo": {"slo": ["latency"], "path": [BURNING.id]},
@@ -62,7 +62,7 @@ def running(tmp_path_factory):
         yield found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(PATIENCE_S + 240)
 def test_every_target_of_every_panel_returns_data_with_the_labels_it_names(running) -> None:
     server = Prometheus(running.prometheus.url)
     missing = {name: (uid, *rest) for uid, name, *rest in queries()}
@@ -95,44 +95,52 @@ def test_every_target_of_every_panel_returns_data_with_the_labels_it_names(runni
     assert not missing, {name: expr for name, (_, expr, *_) in missing.items()}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(PATIENCE_S + 240)
 async def test_the_preview_draws_every_board_from_its_own_file(running, tmp_path) -> None:
     uk = pathlib.Path(__file__).parents[2] / "examples" / "uk"
     page = tmp_path / "preview.html"
     await asyncio.to_thread(netslo, "build", "-c", uk, "-o", tmp_path)
-    chosen = (
-        "--var",
-        f"path={BURNING.id}",
-        "--var",
-        "slo=latency",
-        "--var",
-        f"service={SHOP_PATH.id}",
-    )
-    said = await asyncio.to_thread(
-        netslo, "preview", tmp_path, "-o", page, "--prometheus", running.prometheus.url,
-        "--last", "2m", "--scrape-interval", f"{SCRAPE_S}s", *chosen,
-    )  # fmt: skip
-    assert said.startswith("7 dashboards, ")
+    chosen = [f"path={BURNING.id}", "slo=latency", f"service={SHOP_PATH.id}"]
+
+    async def drawn() -> None:
+        said = await asyncio.to_thread(
+            netslo, "preview", tmp_path, "-o", page, "--prometheus", running.prometheus.url,
+            "--last", "2m", "--scrape-interval", f"{SCRAPE_S}s",
+            *(word for each in chosen for word in ("--var", each)),
+        )  # fmt: skip
+        assert said.startswith("7 dashboards, ")
+
+    await drawn()
     text = await asyncio.to_thread(page.read_text)
     assert "preview, not Grafana" in text
     if PROGRAM is None:
         pytest.skip("no chromium; make test installs it as root")
+    ends_s = time.monotonic() + PATIENCE_S
     async with browser(tmp_path / "profile") as tab:
         await tab.look(1600)
         await tab.go(page.as_uri())
-        for board in boards(()):
-            await tab.run(f"location.hash = {board['uid']!r}")
-            await tab.until(f"document.body.dataset.shown === {board['uid']!r}")
-            plots = sum(panel["type"] in PLOTTED for panel in board["panels"])
-            drawn = await tab.run(
-                "document.querySelectorAll('section:not([hidden]) .main-svg').length"
-            )
-            assert drawn >= plots - EMPTY_AT_FIRST, board["uid"]
-            words = await tab.run("document.querySelector('section:not([hidden])').innerText")
-            assert "No data" not in words
-            assert board["title"] in words
+        # A scrape that took too long leaves a moment without data: that is looked at anew.
+        while (empty := await looked_at(tab)) and time.monotonic() < ends_s:
+            await drawn()
+            await tab.go(page.as_uri())
+        assert not empty
         assert tab.complaints == []
         assert all(url.startswith(("file:", "data:")) for url in tab.requests), tab.requests
+
+
+async def looked_at(tab) -> list[str]:
+    """Look at every board; return those of which a panel has no data, or too few are drawn."""
+    empty = []
+    for board in boards(()):
+        await tab.run(f"location.hash = {board['uid']!r}")
+        await tab.until(f"document.body.dataset.shown === {board['uid']!r}")
+        plots = sum(panel["type"] in PLOTTED for panel in board["panels"])
+        drawn = await tab.run("document.querySelectorAll('section:not([hidden]) .main-svg').length")
+        words = await tab.run("document.querySelector('section:not([hidden])').innerText")
+        assert board["title"] in words
+        if "No data" in words or drawn < plots - EMPTY_AT_FIRST:
+            empty.append(board["uid"])
+    return empty
 
 
 def netslo(*arguments) -> str:

@@ -110,7 +110,7 @@ class TestRuleFile:
         assert fast.severities == (Severity.PAGE, Severity.TICKET)
         assert [span.id for span in medium.spans] == ["6h/30m"]
         pairs = tuple(BurnPair(Severity.PAGE, Fraction(2, 100), 3600 * n) for n in range(1, 16))
-        with pytest.raises(ConfigurationError, match="at most 25 are made"):
+        with pytest.raises(ConfigurationError, match="at most 27 are made"):
             rule_file([replace(latency, alerts=AlertPolicy(pairs=pairs))])
 
     @pytest.mark.parametrize("pair", PAIRS, ids=["1h", "6h", "1d", "3d"])

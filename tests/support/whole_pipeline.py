@@ -25,6 +25,7 @@ from analytics.collector.remote_writer import RemoteWrite
 from analytics.otlp import encode_batch
 from analytics.readings import Told
 from analytics.store.sqlite import SqliteStore
+from analytics.warm_up import warm_up
 from analytics.windows import (
     DIRECTIONS,
     PHASES,
@@ -219,6 +220,7 @@ def pipeline(
 ) -> Iterator[Pipeline]:
     """Run all of it; new windows go on coming."""
     estate, objectives = estate or make_estate(), objectives or make_objectives()
+    warm_up()  # so that no compiler takes the time of what is waited for
     began_s = time.time()
     _prepare(folder, estate, objectives, int(began_s))
     with ExitStack() as stack:
@@ -365,5 +367,5 @@ def _report(health: ProbeHealth, site: str, number: int) -> None:
 def _post(url: str, body: bytes) -> None:
     headers = {"Content-Type": "application/x-protobuf"}
     request = urllib.request.Request(f"{url}/v1/metrics", body, headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         assert answer.status == 200

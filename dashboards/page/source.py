@@ -6,6 +6,7 @@ A companion of the collector's: see `analytics.collector.server.create_app`.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -13,11 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analytics.collector.live import Recent
 from analytics.collector.server import Beside
-from analytics.figures import could_be_floor
 from analytics.frame import Frame
 from analytics.horizons import HORIZONS, Horizon
 from analytics.readings import Reading
@@ -30,13 +29,13 @@ from dashboards.page.figures import (
     IncidentLog,
     PathFigures,
     ProbeFigures,
-    Quantile,
     SloFigures,
     Snapshot,
     state_of,
 )
+from dashboards.page.reading import Reader, rows_of
 from dashboards.page.trail import SPAN_S, STEP_S, Trail
-from netslo.metrics import CERTIFICATE_EXPIRY, JITTER, RTT
+from netslo.metrics import CERTIFICATE_EXPIRY, RTT
 from netslo.model import NS_PER_S, Path, ProbeKind
 from netslo.route import RouteObservation
 from slo.burn import Severity
@@ -49,8 +48,6 @@ FRESH_S: Final = 1.0
 _LONG_FRESH_S: Final = 10.0, 60.0  # of figures over longer horizons, a thirtieth of a pane
 _KEPT_MAX: Final = 256  # histories
 MINUTE, NOW = HORIZONS[:2]
-_QS: Final = (0.5, 0.99, 0.999)
-_FIELDS: Final = (("p50", "0.5"), ("p99", "0.99"), ("p999", "0.999"))
 _PATIENCE_S: Final = 0.5
 # A burn rate is seen minutes after what caused it; a trace may come a while behind both.
 _BEFORE_S: Final = 900.0
@@ -241,7 +238,7 @@ class Source:
         if recent is None:
             return
         streams, ledger = recent.leading(RTT), recent.ledger()
-        found = _rows_of(recent.view.quantiles((0.5, 0.99)), streams)
+        found = rows_of(recent.view.quantiles((0.5, 0.99)), streams)
         answered, lost = ledger[:, 0], ledger[:, 1]
         with np.errstate(invalid="ignore"):
             loss = lost / (answered + lost)
@@ -299,7 +296,7 @@ class Source:
         judged: dict[Path, list[SloStatus]] = {}
         for status in statuses:
             judged.setdefault(status.path, []).append(status)
-        measured = {} if recent is None else _Reader(recent, self._floors(now_s)).read()
+        measured = {} if recent is None else Reader(recent, self._floors(now_s)).read()
         return {
             path: PathFigures(
                 path=path,
@@ -344,72 +341,6 @@ class Source:
             )
             for report in (each.to_json() for each in self._beside.reports(now_s))
         )
-
-
-class _Reader:
-    """The figures of all paths over one horizon, worked out at once."""
-
-    def __init__(self, recent: Recent, floors: Mapping[str, Mapping[str, float | None]]) -> None:
-        self._recent = recent
-        self._floors = floors
-
-    def read(self) -> dict[Path, dict[str, Any]]:
-        """Return the figures by path; of two probes of one path, those with more packets."""
-        recent, view = self._recent, self._recent.view
-        rtt, jitter = recent.leading(RTT), recent.leading(JITTER)
-        quantiles = view.quantiles(_QS)
-        values = _said(_rows_of(quantiles, rtt))
-        jitters = _said(_rows_of(quantiles, jitter)[:, 1])
-        bounds = [_said(_rows_of(np.column_stack(view.intervals(q)), rtt)) for q in _QS]
-        counts = view.counts()[rtt] if len(view.rows) else np.zeros(len(rtt), dtype=np.int64)
-        samples = np.where(rtt >= 0, counts, 0).tolist()
-        ledger = recent.ledger()
-        packets, due = ledger.tolist(), ledger.sum(axis=1).tolist()
-        found: dict[Path, dict[str, Any]] = {}
-        most: dict[Path, int] = {}
-        for n, series in enumerate(recent.series):
-            path = series.path
-            if due[n] <= most.get(path, 0):
-                continue
-            most[path] = due[n]
-            answered, lost, unmeasured = packets[n]
-            found[path] = figures = {
-                "probe": series.probe.value,
-                "answered": answered,
-                "lost": lost,
-                "unmeasured": unmeasured,
-                "jitter_s": jitters[n],
-            }
-            if samples[n]:
-                floor = self._floors.get(path.src, {})
-                figures["samples"] = samples[n]
-                for k, (field, name) in enumerate(_FIELDS):
-                    low, high = bounds[k][n]
-                    figures[field] = _quantile(values[n][k], low, high, floor.get(name))
-        return found
-
-
-def _quantile(
-    value_s: float | None, low_s: float | None, high_s: float | None, floor_s: float | None
-) -> Quantile:
-    near = high_s is not None and could_be_floor(value_s, floor_s) is True
-    return Quantile(value_s, low_s, high_s, near)
-
-
-def _rows_of(figures: NDArray[np.float64], streams: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the rows of some streams, shape (series, ...); NaN where there is none."""
-    found = np.full((len(streams), *figures.shape[1:]), np.nan)
-    there = streams >= 0
-    found[there] = figures[streams[there]]
-    return found
-
-
-def _said(figures: NDArray[np.float64]) -> list[Any]:
-    """Return figures as they leave: what cannot be said is None."""
-    found = figures.astype(object)
-    found[~np.isfinite(figures)] = None
-    said: list[Any] = found.tolist()
-    return said
 
 
 def _fresh_s(horizon: Horizon) -> float:

@@ -27,13 +27,12 @@ _LAST_S: Final = 2.0**33
 GAP: Final = f"gap_ns = min({_GAP_NS_MAX}, max(excluded.{{at}} - {{at}}, gap_ns / 2))"
 _ROUTE: Final = "src, dst, class, protocol, flow, reached, path_mtu, hops"
 _KEEP: Final = (
-    f"INSERT INTO routes({_ROUTE}, seen_ns, fingerprint, gap_ns)"  # noqa: S608
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
+    f"INSERT INTO routes({_ROUTE}, seen_ns, gap_ns)"  # noqa: S608
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
     f" ON CONFLICT (src, dst, class, protocol, flow) DO UPDATE SET {GAP.format(at='seen_ns')},"
-    " path_mtu = CASE WHEN excluded.fingerprint = fingerprint"
-    "  THEN coalesce(excluded.path_mtu, path_mtu) ELSE excluded.path_mtu END,"
-    " seen_ns = excluded.seen_ns, fingerprint = excluded.fingerprint,"
-    " reached = excluded.reached, hops = excluded.hops WHERE excluded.seen_ns > seen_ns"
+    " path_mtu = CASE WHEN ? THEN excluded.path_mtu ELSE coalesce(excluded.path_mtu, path_mtu) END,"
+    " seen_ns = excluded.seen_ns, reached = excluded.reached, hops = excluded.hops"
+    " WHERE excluded.seen_ns > seen_ns"
 )
 _KEEP_CHANGE: Final = (
     f"INSERT INTO path_changes({_ROUTE}, changed_ns, before_seen_ns, before_reached, before_hops)"  # noqa: S608
@@ -46,7 +45,8 @@ def keep(connection: sqlite3.Connection, seen: Iterable[RouteObservation]) -> No
     changes: dict[Path, int] = {}
     for each in seen:
         route = _row(each.path, each.route)
-        connection.execute(_KEEP, (*route, each.seen_ns, each.route.fingerprint))
+        # An MTU is not sought in every trace, and holds as long as the route does.
+        connection.execute(_KEEP, (*route, each.seen_ns, each.previous is not None))
         if each.previous is not None:
             before = (each.previous_seen_ns, each.previous.reached, _text(each.previous.hops))
             connection.execute(_KEEP_CHANGE, (*route, each.seen_ns, *before))

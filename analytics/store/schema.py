@@ -40,8 +40,7 @@ _READING = """
 """
 _ROUTES = f"""
 CREATE TABLE routes (
-    {_PATH}, {_ROUTE}, fingerprint TEXT NOT NULL,
-    seen_ns INTEGER NOT NULL, gap_ns INTEGER NOT NULL,
+    {_PATH}, {_ROUTE}, seen_ns INTEGER NOT NULL, gap_ns INTEGER NOT NULL,
     UNIQUE (src, dst, class, protocol, flow)
 );
 CREATE TABLE path_changes (

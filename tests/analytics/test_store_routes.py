@@ -113,9 +113,9 @@ def test_a_path_mtu_holds_while_the_route_does(store) -> None:
         return store.routes()[0].told.route.path_mtu
 
     send(store, make_seen(T0, path_mtu=1400), sequence=0)
-    send(store, make_seen(T0 + 60, path_mtu=None), sequence=1)
+    send(store, make_seen(T0 + 60, hops=(A, "*"), path_mtu=None), sequence=1)
     assert mtu() == 1400
-    send(store, make_seen(T0 + 120, hops=(B, C), path_mtu=None), sequence=2)
+    send(store, make_change(T0 + 120, hops=(B, C), path_mtu=None), sequence=2)
     assert mtu() is None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from rich.console import Console
 
@@ -20,9 +20,11 @@ from netslo.app.children import Child
 from netslo.app.commands.options import make_directory
 from netslo.app.floors import ProbeFloors
 from netslo.app.incident import Incident, plan_incident
-from netslo.app.lab.real_link import RealLink
-from netslo.app.lab.report import lab_state
+from netslo.app.lab.findings import read_findings, spoilt_windows
+from netslo.app.lab.real_link import RealLink, plan_capacity_tests
+from netslo.app.lab.report import change_line, lab_state, no_lab_state
 from netslo.app.pages import Pages
+from netslo.app.parts.lab import Refusal
 from netslo.app.prometheus import find_programs, start_pair
 from netslo.app.report import final_state, summary
 from netslo.app.run import Run
@@ -96,35 +98,31 @@ def run_demo(
             )
         reflectors = run.start_reflectors({site: Endpoint(_LOOPBACK, 0) for site in estate.sites})
         emulator, entrances = run.start_emulator(reflectors, seed)
+        task = None if real_link is None else run.prepare_real_link(real_link, collector)
         started_s = time.time()
-        if real_link is not None:
-            run.measure_real_link(real_link, collector)
+        if real_link is not None and task is not None:
+            real_link.measure(task)
         without = () if real_link is None else (real_link.path,)
         probes = run.start_probes(tuple(estate.sites), entrances, collector, without)
         with closing(SqliteStore.open(run.store_file, readonly=True)) as store:
+            incident = plan_incident(estate, started_s, duration_s)
             show = Show(
                 run,
                 Watch(store, run.estate, objectives, started_s, read_floors=ProbeFloors(collector)),
                 Screen(console, f"{TITLE} · http://{collector}"),
                 emulator,
                 real_link,
-                plan_incident(estate, started_s, duration_s),
+                incident,
                 sources,
                 started_s + duration_s,
+                plan_capacity_tests(incident, started_s),
             )
             show.play()
             console.print("Waiting for the last answers …", style="dim")
-            if real_link is not None:
-                real_link.end()
-            probes.stop()
-            ended_s = time.time()
-            truth: dict[Path, Truth] = emulator.request(("truth",))
-            if real_link is not None:
-                truth[real_link.path] = real_link.truth()
-            show.watch.refresh(ended_s + WINDOW_S)  # ranges end at a boundary: take in the last
-            state = final_state(show.watch, show.incident, truth, ended_s)
+            state = show.reckon(probes)
+            if isinstance(found, Refusal):
+                state["lab"] = no_lab_state(found.reason)
             state["alerts"] = pages.told
-            state["lab"] = lab_state(found)
             if hook is not None:
                 state["notices"] = hook.told
     console.print(summary(state))
@@ -152,6 +150,7 @@ class Show:
     incident: Incident
     sources: Sequence[Source]
     ends_s: float
+    tests_due_s: list[float]  # of the real link's capacity, Unix seconds
     log: list[str] = field(default_factory=list)
 
     def play(self) -> None:
@@ -171,11 +170,34 @@ class Show:
             except KeyboardInterrupt:
                 self.say(time.time(), "Ended early")
 
+    def reckon(self, probes: Child) -> dict[str, Any]:
+        """Let what is under way arrive, and return what was measured beside what was true."""
+        link, watch = self.real_link, self.watch
+        if link is not None:
+            link.end()
+        probes.stop()
+        ended_s = time.time()
+        truth: dict[Path, Truth] = self.emulator.request(("truth",))
+        if link is not None:
+            link.wait()
+            spoilt = spoilt_windows(watch.store, link.path, watch.started_s)
+            truth[link.path] = link.truth(spoilt)
+        watch.refresh(ended_s + WINDOW_S)  # ranges end at a boundary: take in the last
+        state = final_state(watch, self.incident, truth, ended_s)
+        if link is not None:
+            found = read_findings(watch.store, link.path, watch.started_s)
+            state["lab"] = lab_state(link, found)
+        return state
+
     def say(self, now_s: float, line: str) -> None:
         """Put a line in the log under the table."""
         self.log.append(f"{time.strftime('%H:%M:%S', time.localtime(now_s))}  {line}")
 
     def _script(self, now_s: float) -> None:
+        if self.real_link is not None and self.tests_due_s and now_s >= self.tests_due_s[0]:
+            self.tests_due_s.pop(0)
+            self.real_link.test()
+            self.say(now_s, f"Testing the capacity under {self.real_link.path} …")
         change = self.incident.due_change(now_s)
         if change is False:
             return
@@ -195,9 +217,19 @@ class Show:
         if self.incident.observe(self.watch.statuses, now_s):
             after_s = now_s - self.incident.starts_s
             self.say(now_s, f"{self.incident.path} burns its budget: seen after {after_s:.0f} s")
+        if self.real_link is not None and self.real_link.change is None:
+            self._look_for_change(self.real_link, now_s)
         for source in self.sources:
             for line in source.news():
                 self.say(now_s, line)
+
+    def _look_for_change(self, link: RealLink, now_s: float) -> None:
+        """Say once that the failed branch was seen to be left."""
+        if link.failed_s is not None:
+            found = read_findings(self.watch.store, link.path, link.failed_s)
+            link.change = found.first_change(link.failed_s)
+            if link.change is not None:
+                self.say(now_s, change_line(link.change, link.failed_s))
 
 
 def _check_writable(file: pathlib.Path) -> None:

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from netslo.app.children import Child, stop_all
-from netslo.app.lab.real_link import RealLink, carried_path, with_its_capacity
+from netslo.app.lab.network import NEAR
+from netslo.app.lab.real_link import SUBFOLDER, RealLink, carried_path, with_its_capacity
 from netslo.app.parts.collector import collector_part
 from netslo.app.parts.emulator import emulator_part
-from netslo.app.parts.lab import Refusal, lab_part
+from netslo.app.parts.lab import Refusal, Task, lab_part
 from netslo.app.parts.probes import Plan, plan_estate, probes_part
 from netslo.app.parts.program import program_part
 from netslo.app.parts.reflectors import reflectors_part, stations_part
@@ -130,10 +131,22 @@ class Run:
         self.estate = with_its_capacity(self.estate)
         return RealLink(carried_path(self.estate), child, answer)
 
-    def measure_real_link(self, link: RealLink, collector: Endpoint) -> None:
-        """Have the real link's path measured, from inside it."""
-        plans = self.plan((link.path.src,), {link.path: link.far})
-        link.measure(plans, collector, self.data_dir / SPOOL_DIR)
+    def prepare_real_link(self, link: RealLink, collector: Endpoint) -> Task:
+        """Make ready to measure the real link's path from inside it; return what `measure` wants.
+
+        Its leases are its own: what is tested there loads no other path of its sites.
+        """
+        src = link.path.src
+        states = self.data_dir / STATE_DIR / SUBFOLDER
+        thresholds = thresholds_by_path(self.objectives, self.estate)
+        plans = plan_estate(
+            self.estate, (src,), thresholds, {link.path: link.far}, {src: states / NEAR}
+        )
+        own = tuple(plan for plan in plans if plan.key.path == link.path)
+        spool = self.data_dir / SPOOL_DIR / SUBFOLDER
+        task = Task(link.path, own, collector, spool, states)
+        link.prepare(task)
+        return task
 
     def start_program(self, name: str, arguments: Sequence[str], log_file: pathlib.Path) -> Child:
         """Start somebody else's program, which ends with the run."""

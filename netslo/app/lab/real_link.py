@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import pathlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from netslo.app.children import START_TIMEOUT_S, Child
-from netslo.app.incident import national_pair
+from netslo.app.incident import Incident, national_pair
 from netslo.app.lab.network import PRIMARY_BIT_S
 from netslo.estate import Estate
 from netslo.model import Endpoint, Path, Window
+from netslo.route import RouteObservation
 
 if TYPE_CHECKING:
-    from netslo.app.parts.probes import Plan
+    from netslo.app.parts.lab import Task
     from probes.emulator.log import Truth
 
-SPOOL_DIR: Final = "real-link"  # beside those of the sites
+SUBFOLDER: Final = "real-link"  # of spools and states, beside the sites'
+_BEFORE: Final = 0.3  # of the time before the incident has passed when the first test begins
+_WITHIN: Final = 0.3  # of the incident, when the second does
 
 
 def carried_path(estate: Estate) -> Path:
@@ -35,6 +37,13 @@ def with_its_capacity(estate: Estate) -> Estate:
     return replace(estate, links=tuple(links))
 
 
+def plan_capacity_tests(incident: Incident, started_s: float) -> list[float]:
+    """Return when to test: once on an ordinary day, once while the better branch does not work."""
+    ordinary_s = started_s + _BEFORE * (incident.starts_s - started_s)
+    broken_s = incident.starts_s + _WITHIN * (incident.ends_s - incident.starts_s)
+    return [ordinary_s, broken_s]
+
+
 @dataclass(slots=True)
 class RealLink:
     """The link at work; Unix seconds."""
@@ -44,14 +53,20 @@ class RealLink:
     far: Endpoint
     failed_s: float | None = None  # its better branch
     mended_s: float | None = None
+    failures: list[str] = field(default_factory=list)  # of capacity tests
+    change: RouteObservation | None = None  # the first one seen after it failed
 
-    def measure(self, plans: Sequence[Plan], collector: Endpoint, spool_dir: pathlib.Path) -> None:
-        """Begin to measure across it, when its far site answers."""
-        own = tuple(plan for plan in plans if plan.key.path == self.path)
-        sites = (self.path.src,)
-        self.child.request(
-            ("measure", own, sites, collector, spool_dir / SPOOL_DIR), START_TIMEOUT_S
-        )
+    def prepare(self, task: Task) -> None:
+        """Have everything there that `measure` needs."""
+        self.child.request(("prepare", task), START_TIMEOUT_S)
+
+    def measure(self, task: Task) -> None:
+        """Begin to measure across it."""
+        self.child.request(("measure", task))
+
+    def test(self) -> None:
+        """Have its capacity tested."""
+        self.child.request(("test",))
 
     def break_primary(self, now_s: float) -> None:
         """Let the better branch fail."""
@@ -64,8 +79,12 @@ class RealLink:
         self.child.request(("primary", True))
 
     def end(self) -> None:
-        """Measure no further packet; `truth` waits for what is under way."""
-        self.child.request(("end",))
+        """Measure no further packet."""
+        self.failures = self.child.request(("end",))
+
+    def wait(self) -> None:
+        """Wait until what was under way at the end has been delivered."""
+        self.child.request(("wait",))
 
     def truth(self, without: Collection[Window] = ()) -> Truth:
         """Return what the network did to packets which left outside of some windows."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
-from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -18,14 +17,30 @@ from netslo.app.lab.courier import carrying, listen
 from netslo.app.lab.namespaces import Namespaces, NoNamespaces
 from netslo.app.lab.network import FAR, FAR_ADDRESS, FAR_DEVICE, NEAR, NEAR_DEVICE, Network
 from netslo.errors import NetsloError
-from netslo.model import Endpoint
+from netslo.model import Endpoint, Path
 
 if TYPE_CHECKING:
     from netslo.app.lab.taps import Taps
     from netslo.app.parts.probes import Plan
 
 STAMP_PORT: Final = 862
+TESTS_PORT: Final = 8862
+_LOAD_S: Final = 4.0
 _LOOK_S: Final = 0.5  # how soon it is noticed that a process has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to measure across the link, from its near site.
+
+    Folders are used as they are; `states` has leases and budget of either site.
+    """
+
+    path: Path
+    plans: tuple[Plan, ...]
+    collector: Endpoint
+    spool: pathlib.Path
+    states: pathlib.Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +53,15 @@ class Refusal:
 def lab_part(link: Link) -> None:
     """Be the network and what measures it; ready with the far site's reflector or a `Refusal`.
 
-    Answers requests: `("measure", plans, sites, collector, spool folder)`, which begins it;
-    `("primary", whether it works)`; `("end",)`, which lets no further packet become due; and
-    `("truth", windows)`, once all is delivered, with what the network did to the packets that
-    left outside of these windows.
+    Answers requests:
+
+    - `("prepare", task)`: when all is there that measuring needs;
+    - `("measure", task)`: which begins it;
+    - `("primary", whether it works)`;
+    - `("test",)`: which has its capacity tested, behind what is tested already;
+    - `("end",)`: no further packet becomes due; with what went wrong in tests;
+    - `("wait",)`: when all is delivered;
+    - `("truth", windows)`: with what the network did to packets that left outside of these.
 
     Raises:
         NetsloError: one of its processes has ended.
@@ -64,13 +84,15 @@ def lab_part(link: Link) -> None:
 
 @dataclass(slots=True)
 class _Lab:
-    """The network at work. All but `_answer` belongs to the loop."""
+    """The network at work."""
 
     link: Link
     network: Network
     taps: Taps
+    tests: Child = field(init=False)
+    url: str = ""  # of the collector, from the near site
     children: list[Child] = field(default_factory=list)
-    ending: Child | None = None
+    ending: list[Child] = field(default_factory=list)
     exits: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def run(self) -> None:
@@ -84,7 +106,6 @@ class _Lab:
             ):
                 loop.add_reader(tap, read)
                 self.exits.callback(loop.remove_reader, tap)
-            await self._start(FAR, Child("far site of the real link", _reflect))
             self.link.answer_requests(
                 lambda request: asyncio.run_coroutine_threadsafe(
                     self._answer(*request), loop
@@ -101,52 +122,94 @@ class _Lab:
 
     async def _answer(self, what: str, *rest: Any) -> Any:
         match what:
+            case "prepare":
+                await self._prepare(*rest)
             case "measure":
-                await self._measure(*rest)
+                await self._start(
+                    NEAR, Child("near site of the real link", _probe, *rest, self.url)
+                )
             case "primary":
                 works: bool = rest[0]
                 change = self.network.mend_primary if works else self.network.break_primary
                 await asyncio.to_thread(change)
+            case "test":
+                await asyncio.to_thread(self.tests.request, ("test",))
             case "end":
-                self.ending = self.children.pop()
-                self.ending.ask_to_stop()
+                failures = await asyncio.to_thread(self.tests.request, ("failures",))
+                self.ending, self.children[1:] = self.children[1:], []
+                for child in self.ending:
+                    child.ask_to_stop()
+                return failures
+            case "wait":
+                await asyncio.to_thread(stop_all, self.ending)
             case "truth":
-                if self.ending is not None:
-                    await asyncio.to_thread(self.ending.stop)
                 return self.taps.truth(*rest)
         return None
 
-    async def _measure(
-        self, plans: Sequence[Plan], sites: Sequence[str], collector: Endpoint, spool: pathlib.Path
-    ) -> None:
-        await asyncio.to_thread(self.children[0].wait_ready)  # the far site answers
+    async def _prepare(self, task: Task) -> None:
+        """Have the far site answer, and capacity tests begin when they are told to."""
+        far = Child("far site of the real link", _answer_all, task.states / FAR)
+        await self._start(FAR, far)
         way_out = self.network.inside(NEAR, listen)
         host, port = way_out.getsockname()
-        await self.exits.enter_async_context(carrying(way_out, collector))
-        url = f"http://{Endpoint(host, port)}"
-        await self._start(
-            NEAR, Child("near site of the real link", _probe, plans, sites, url, spool)
-        )
+        await self.exits.enter_async_context(carrying(way_out, task.collector))
+        self.url = f"http://{Endpoint(host, port)}"
+        self.tests = Child("tests of the real link", _test, task, self.url)
+        await self._start(NEAR, self.tests)
+        await asyncio.to_thread(far.wait_ready)
+        await asyncio.to_thread(self.tests.wait_ready)
 
     def _stop(self) -> None:
-        for child in self.children:
+        children = self.children + self.ending
+        for child in children:
             child.ask_to_stop()  # all at once: who stops us does not wait for ever
-        stop_all(self.children)
+        stop_all(children)
 
     async def _start(self, place: str, child: Child) -> None:
         self.network.inside(place, child.start)
         self.children.append(child)
 
 
-def _reflect(link: Link) -> None:
-    """Answer test packets at the far site."""
-    from netslo.app.parts.reflectors import reflectors_part
+def _answer_all(link: Link, state_dir: pathlib.Path) -> None:
+    """Answer test packets and bandwidth tests at the far site."""
+    from probes.bandwidth.admission import ServerLimits
+    from probes.bandwidth.granting import KeptLeases
+    from probes.bandwidth.keeper import FileKeeper
+    from probes.bandwidth.serving import BandwidthService
+    from probes.bandwidth.state import StateDirectory
+    from probes.reflectors import Reflectors, Station
 
-    reflectors_part(link, {FAR: Endpoint(FAR_ADDRESS, STAMP_PORT)})
+    stamp = Endpoint(FAR_ADDRESS, STAMP_PORT)
+    reflectors = Reflectors()
+    reflectors.arrange([Station(stamp)])
+    leases = KeptLeases(FileKeeper(StateDirectory(state_dir)))
+    tests = BandwidthService([Endpoint(FAR_ADDRESS, TESTS_PORT)], ServerLimits(), leases)
+    tests.begin(None, [stamp])
+    link.ready()
+    while not link.stopped.wait(_LOOK_S):
+        reflectors.check()
+        tests.check()
+    tests.end()
+    reflectors.end()
 
 
-def _probe(link: Link, *arguments: Any) -> None:
-    """Measure from the near site."""
+def _probe(link: Link, task: Task, collector_url: str) -> None:
+    """Measure from the near site, as a probe of the site does."""
     from netslo.app.parts.probes import probes_part
 
-    probes_part(link, *arguments)
+    probes_part(link, task.plans, (task.path.src,), collector_url, task.spool / "probe")
+
+
+def _test(link: Link, task: Task, collector_url: str) -> None:
+    """Test the capacity from the near site."""
+    from netslo.app.parts.capacity import capacity_part
+    from probes.bandwidth.bottleneck import names_between
+    from probes.bandwidth.plan import BandwidthPlan
+
+    plan = BandwidthPlan(
+        target=Endpoint(FAR_ADDRESS, TESTS_PORT),
+        seconds=_LOAD_S,
+        bottlenecks=names_between(task.path.src, task.path.dst),
+        holder=f"the demo at {task.path.src}",
+    )
+    capacity_part(link, task.path, plan, collector_url, task.spool / "tests", task.states / NEAR)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from netslo.model import Path, ProbeKind, Scope, Site, Tier, TrafficClass
+from netslo.route import TraceProtocol
 from netslo.service import Service
 
 
@@ -22,12 +23,23 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """How the routes of each path between sites are watched."""
+
+    interval_s: float = 300.0
+    protocol: TraceProtocol = TraceProtocol.UDP
+    port: int | None = None  # of the far site; None: the protocol's usual one
+    flows: int = 4
+
+
+@dataclass(frozen=True, slots=True)
 class ProbingPlan:
     """How often each path is probed and when a packet counts as lost; seconds."""
 
     interval_s: float
     timeout_s: float
     source_ports: int | None = None  # which packets of a path take in turn; None: as rate allows
+    trace: TraceSettings | None = None  # None: routes are not watched
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,16 +18,17 @@ from probes.timestamps import enable_timestamps
 _LOOPBACK: Final = SocketAddress(socket.AF_INET, ("127.0.0.1", 0))
 
 
-def lacking(*, echo: bool = False) -> tuple[str, ...]:
+def lacking(*, echo: bool = False, trace: bool = False) -> tuple[str, ...]:
     """Return what is missing, each in one line; nothing if all is there.
 
     Args:
         echo: Whether ICMP will be asked for.
+        trace: Whether routes will be traced.
     """
-    return tuple(_lacking(echo=echo))
+    return tuple(_lacking(echo=echo, trace=trace))
 
 
-def _lacking(*, echo: bool) -> Iterator[str]:
+def _lacking(*, echo: bool, trace: bool) -> Iterator[str]:
     with open_shared_socket(socket.AF_INET, 0) as trial:
         if not enable_timestamps(trial, transmit=True):
             yield (
@@ -49,6 +50,20 @@ def _lacking(*, echo: bool) -> Iterator[str]:
             "no ICMP sockets (net.ipv4.ping_group_range, or CAP_NET_RAW): "
             "what is probed by ICMP is unmeasured"
         )
+    if trace and not may_trace():
+        yield (
+            "no raw sockets (CAP_NET_RAW): routes are traced by UDP only, a packet of a flow at a "
+            "time, and without MPLS labels"
+        )
+
+
+def may_trace() -> bool:
+    """Whether this process may open raw sockets, which traces by TCP and ICMP need."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+    except OSError:
+        return False
+    return True
 
 
 def may_hurry() -> bool:

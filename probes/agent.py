@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from analytics.windows import SeriesKey
 from netslo.model import Endpoint
 from probes.channel import Report
 from probes.engines import MeasuringEngine
@@ -22,6 +23,7 @@ from probes.outbox import Outbox
 from probes.plan import PathPlan
 from probes.services.engine import ServiceEngine
 from probes.services.plan import ServicePlan
+from probes.trace.watch import RouteWatch, WatchPlan
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class ProbeAgent:
         self._flows: FlowSet | None = None  # while it runs
         self._names = Names(self._follow)
         self._asking: ServiceEngine | None = None  # while it runs
+        self._routes: RouteWatch | None = None  # while it runs
         self._heard_s = self._answered_s = time.monotonic()  # of an engine; of that of services
 
     @property
@@ -91,6 +94,8 @@ class ProbeAgent:
         if self._flows is not None:
             self._names.follow(plan.endpoint for plan in self._plans)
             self._flows.arrange(self._plans, self._names.addresses)
+        if self._routes is not None:
+            self._routes.arrange(_watched(self._plans), self._names.addresses)
 
     async def run(self, stop: asyncio.Event, *, on_ready: Callable[[], None] | None = None) -> None:
         """Measure until `stop` is set, then deliver what is left, for a few seconds at most.
@@ -133,10 +138,14 @@ class ProbeAgent:
         asking = ServiceEngine(lambda reports: _post(loop, self._take_answers, reports))
         asking.arrange(self._services)
         self._asking = asking
+        routes = RouteWatch(lambda site, report: self._outboxes[site].take_in_trace(report))
+        routes.arrange(_watched(self._plans), self._names.addresses)
+        self._routes = routes
         tasks.create_task(self._ship(threads, ended))
         for outbox in self._outboxes.values():
             tasks.create_task(outbox.deliverer.run(ended))
         looking = tasks.create_task(self._look_on(flows))
+        tracing = tasks.create_task(routes.run())
         engines: list[MeasuringEngine | ServiceEngine] = [*flows.engines, asking]
         measuring = [
             loop.run_in_executor(threads, partial(engine.run, until_stopped=True))
@@ -150,12 +159,15 @@ class ProbeAgent:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             looking.cancel()
+            tracing.cancel()
+            self._routes = None
             await self._names.close()
             self._flows = None
             self._asking = None
             flows.stop()
             asking.stop()
             await asyncio.wait(measuring)
+            await routes.close()
             ended.set()
             self._arrived.set()
         for engine in measuring:
@@ -164,6 +176,8 @@ class ProbeAgent:
     def _follow(self, endpoint: Endpoint, addresses: Addresses) -> None:
         if self._flows is not None:
             self._flows.redirect(endpoint, addresses)
+        if self._routes is not None:
+            self._routes.redirect(endpoint, addresses)
 
     async def _look_on(self, flows: FlowSet) -> None:
         """Have names asked again whose targets fell silent; keep the figures of flows."""
@@ -206,8 +220,11 @@ class ProbeAgent:
             ending = ended.is_set()  # then nothing arrives any more
             for outbox in self._outboxes.values():
                 windows = outbox.take_windows()
+                if self._routes is not None:
+                    self._routes.look(windows)
                 if windows:
-                    await loop.run_in_executor(threads, outbox.put, windows)
+                    routes = outbox.take_routes()
+                    await loop.run_in_executor(threads, outbox.put, windows, routes)
 
 
 def _apart(
@@ -219,6 +236,11 @@ def _apart(
         tuple(plan for plan in every if isinstance(plan, PathPlan)),
         tuple(plan for plan in every if isinstance(plan, ServicePlan)),
     )
+
+
+def _watched(plans: Iterable[PathPlan]) -> dict[SeriesKey, tuple[WatchPlan, Endpoint]]:
+    """Return the paths whose routes are to be watched."""
+    return {plan.key: (plan.watch, plan.endpoint) for plan in plans if plan.watch is not None}
 
 
 def _post(

@@ -86,6 +86,9 @@ class ProbeHealth:
         self._discarded = meter.create_counter(
             metrics.DISCARDED, "{packet}", "Packets that arrived and could not be used"
         )
+        self._traces = meter.create_counter(
+            metrics.TRACES, "{trace}", "Traces of routes, by what came of them"
+        )
         self._spool_depth: int | None = None
         self._spool_held = 0
         self._clock_error_s: float | None = None
@@ -165,6 +168,10 @@ class ProbeHealth:
     def count_discarded(self, reason: str, packets: int = 1) -> None:
         """Count packets that arrived and could not be used; `reason` is one of a few."""
         self._discarded.add(packets, {_ATTR_REASON: reason})
+
+    def count_trace(self, result: str) -> None:
+        """Count a trace of a path's routes; `result` is one of a few."""
+        self._traces.add(1, {metrics.ATTR_RESULT: result})
 
     def set_notices(self, notices: Sequence[str]) -> None:
         """State what this host cannot do for a measurement."""

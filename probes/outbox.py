@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from analytics.otlp import encode_batch
 from analytics.windows import Batch, PathWindow, SeriesKey
 from netslo.model import Window
+from netslo.route import RouteObservation
 from probes.channel import Report
 from probes.export import Deliverer
 from probes.health import ProbeHealth
 from probes.spool import Spool
+from probes.trace.watch import TraceReport
 
 
 class Outbox:
@@ -30,6 +32,7 @@ class Outbox:
         self.instance_id = str(uuid.uuid4())
         self._sequence = 0
         self._gathered: list[PathWindow] = []
+        self._routes: list[RouteObservation] = []
         self._spool = Spool(spool_dir)
         self.deliverer = Deliverer(self._spool, collector_url)
         self.health = ProbeHealth(site, self.instance_id, collector_url)
@@ -46,6 +49,13 @@ class Outbox:
         for reason, packets in report.discarded.items():
             self.health.count_discarded(reason, packets)
 
+    def take_in_trace(self, report: TraceReport) -> None:
+        """Gather what a trace saw; it leaves with the next windows."""
+        self._routes += report.observations
+        self.health.count_trace(report.result)
+        for reason, packets in report.discarded.items():
+            self.health.count_discarded(reason, packets)
+
     @property
     def depth(self) -> int:
         """Batches that wait for the collector."""
@@ -56,9 +66,14 @@ class Outbox:
         gathered, self._gathered = self._gathered, []
         return tuple(_added_up(gathered))
 
-    def put(self, windows: Iterable[PathWindow]) -> None:
-        """Make one batch of the windows and spool it; blocks until it is on the disk."""
-        batch = Batch(self.site, self.instance_id, self._sequence, tuple(windows))
+    def take_routes(self) -> tuple[RouteObservation, ...]:
+        """Return the observations of routes for `put`; gather anew."""
+        taken, self._routes = self._routes, []
+        return tuple(taken)
+
+    def put(self, windows: Iterable[PathWindow], routes: tuple[RouteObservation, ...] = ()) -> None:
+        """Make one batch of it all and spool it; blocks until it is on the disk."""
+        batch = Batch(self.site, self.instance_id, self._sequence, tuple(windows), routes)
         self._sequence += 1
         payload = encode_batch(batch)
         self.health.set_spool_depth(

@@ -13,6 +13,7 @@ from netslo.model import NS_PER_S, Endpoint, Path, ProbeKind, SloThreshold
 from probes.address import SocketAddress
 from probes.bandwidth.evidence import SharedLoads
 from probes.session import SessionPlan
+from probes.trace.watch import WatchPlan, plan_watch
 
 FLOWS_MAX: Final = 16  # of one path: its addresses times its source ports
 SOURCE_PORTS: Final = 4  # where the rate allows
@@ -32,6 +33,7 @@ class PathPlan:
     source_ports: int = 1
     secret: bytes | None = field(default=None, repr=False)
     loads: SharedLoads | None = None  # of capacity tests: what they spoil is no evidence
+    watch: WatchPlan | None = None  # of its routes; None: they are not traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def plan_paths(
                 source_ports=(estate.plan.source_ports or ports_at(interval_ns)) if stamp else 1,
                 secret=keys[key_file] if stamp and key_file is not None else None,
                 loads=(loads or {}).get(path),
+                watch=plan_watch(estate.plan.trace, path, estate.classes[path.traffic_class].dscp),
             )
         )
     return tuple(plans)

@@ -169,6 +169,11 @@ def health_families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
             "Packets that arrived and could not be used",
             labels=[*_PROBE_LABELS, *LABELS[metrics.DISCARDED]],
         ),
+        metrics.TRACES: CounterMetricFamily(
+            metrics.PROM_PROBE_TRACES,
+            "Traces of routes, by whether every flow reached the far site",
+            labels=[*_PROBE_LABELS, *LABELS[metrics.TRACES]],
+        ),
         metrics.LACKS: GaugeMetricFamily(
             metrics.PROM_PROBE_LACKS,
             "What the probe's host lacks for a better measurement; always 1",

@@ -24,6 +24,7 @@ from netslo.metrics import (
     LACKS,
     NOISE_FLOOR,
     SPOOL_BATCHES,
+    TRACES,
 )
 
 HEALTH_STALE_S: Final = 600.0
@@ -33,6 +34,7 @@ FLOWS_MAX: Final = 256
 QUANTILES: Final = ("0.5", "0.9", "0.99", "0.999")  # of a noise floor
 LABELS: Final = {  # of an instrument, beside the probe's own
     DISCARDED: ("reason",),
+    TRACES: ("result",),
     LACKS: ("notice",),
     NOISE_FLOOR: (ATTR_QUANTILE,),
     FLOW_RTT: ("path", "flow"),

@@ -57,6 +57,7 @@ _HEALTH: Final = frozenset(
         metrics.SPOOL_BATCHES,
         metrics.SPOOL_HELD,
         metrics.DISCARDED,
+        metrics.TRACES,
         metrics.CLOCK_ERROR,
         metrics.LACKS,
         metrics.FLOW_RTT,

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from netslo.config.fields import Duration, Model, Name, Rate
 from netslo.config.services_file import ServiceModel, new_service, service_problems
 from netslo.config.validation import problem_at, validate, values
 from netslo.config.yaml_lines import Document, load_documents
 from netslo.errors import ConfigurationError, Problem
-from netslo.estate import Estate, Link, ProbingPlan
+from netslo.estate import Estate, Link, ProbingPlan, TraceSettings
 from netslo.model import DSCP_MAX, Endpoint, Location, ProbeKind, Site, Tier, TrafficClass
+from netslo.route import FLOWS_MAX, TraceProtocol
 
 FILE_NAME: Final = "estate.yaml"
 INTERVAL_S_MIN: Final = 0.001
 SITES_MAX: Final = 1000
 SERVICES_MAX: Final = 1000
 SOURCE_PORTS_MAX: Final = 16
+TRACE_INTERVAL_S_MIN: Final = 10.0
 _PORT_MAX: Final = 65_535
 _WANTS_PORT: Final = "must be HOST:PORT or [IPv6]:PORT, with a port from 1 to 65535"
+_TRACE: Final = TraceSettings()  # unless the file says otherwise
 _KINDS: Final = (ProbeKind.STAMP.value, ProbeKind.ICMP.value)
 
 
@@ -45,6 +48,15 @@ def _authentication(value: object) -> object:
         return {"key_file": None}
     if not isinstance(value, dict):
         raise ValueError("must be {key_file: FILE} or none")  # noqa: TRY004 - Pydantic's protocol
+    return value
+
+
+def _tracing(value: object) -> object:
+    """Let `off` stand for none; YAML 1.1 reads that word as false."""
+    if value in (False, "off"):
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("must be {interval: 5m} or off")  # noqa: TRY004 - Pydantic's protocol
     return value
 
 
@@ -77,10 +89,24 @@ class _Class(Model):
     dscp: int = Field(ge=0, le=DSCP_MAX)
 
 
+class _Trace(Model):
+    interval: Duration = Field(default=_TRACE.interval_s, ge=TRACE_INTERVAL_S_MIN, le=86_400)
+    protocol: Annotated[TraceProtocol, Field(strict=False)] = TraceProtocol.UDP
+    port: Annotated[int, Field(ge=1, le=_PORT_MAX)] | None = None
+    flows: int = Field(default=_TRACE.flows, ge=1, le=FLOWS_MAX)
+
+    @model_validator(mode="after")
+    def _has_ports(self) -> Self:
+        if self.port is not None and self.protocol is TraceProtocol.ICMP:
+            raise ValueError("must have no port: ICMP has none")
+        return self
+
+
 class _Probing(Model):
     interval: Duration = Field(ge=INTERVAL_S_MIN)
     timeout: Duration = Field(le=60.0)
     source_ports: Annotated[int, Field(ge=1, le=SOURCE_PORTS_MAX)] | None = None
+    trace: Annotated[_Trace | None, BeforeValidator(_tracing)] = _Trace()
 
 
 class _Authentication(Model):
@@ -176,7 +202,10 @@ def _estate(content: _File, directory: pathlib.Path) -> Estate:
             for link in content.links
         ),
         plan=ProbingPlan(
-            content.probing.interval, content.probing.timeout, content.probing.source_ports
+            content.probing.interval,
+            content.probing.timeout,
+            content.probing.source_ports,
+            _trace_settings(content.probing.trace),
         ),
         probes={site.name: site.probe for site in content.sites},
         key_files=dict(_key_files(content, directory)),
@@ -185,6 +214,12 @@ def _estate(content: _File, directory: pathlib.Path) -> Estate:
             for each in content.services
         },
     )
+
+
+def _trace_settings(content: _Trace | None) -> TraceSettings | None:
+    if content is None:
+        return None
+    return TraceSettings(content.interval, content.protocol, content.port, content.flows)
 
 
 def _key_files(content: _File, directory: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:

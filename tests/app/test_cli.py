@@ -248,7 +248,9 @@ def test_estate_show_prints_what_the_file_says(netslo) -> None:
     shown = json.loads(netslo("estate", "show", "-c", "examples/uk", "--json").stdout)
     assert len(shown["sites"]) == 9
     assert len(shown["paths"]) == 144
-    assert "london" in netslo("estate", "show", "-c", "examples/uk").stdout
+    said = netslo("estate", "show", "-c", "examples/uk").stdout
+    assert "london" in said
+    assert "Routes: 4 flows of each path by UDP, every 5m and when something changes" in said
 
 
 def test_estate_check_lists_problems_as_json(netslo, tmp_path) -> None:

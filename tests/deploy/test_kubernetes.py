@@ -185,6 +185,7 @@ def test_policies_let_through_what_must_and_nothing_else() -> None:
 
     needed = {
         ("site", "site", "UDP", 8620),
+        ("site", "site", "UDP", 33434),  # traces of routes
         ("site", "collector", "TCP", 4318),
         ("prometheus", "collector", "TCP", 4318),
         ("prometheus", "alertmanager", "TCP", 9093),

@@ -6,7 +6,9 @@ import pytest
 
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
+from netslo.estate import TraceSettings
 from netslo.model import Endpoint, Path, Scope
+from netslo.route import TraceProtocol
 
 UK = pathlib.Path(__file__).parents[2] / "examples" / "uk"
 
@@ -97,6 +99,26 @@ FAULTS = {
         "source_ports",
         "at most 16",
     ),
+    "routes traced too often": (
+        ("timeout: 1s", "trace: {interval: 1s}\n  timeout: 1s"),
+        "probing.trace.interval",
+        "at least 10",
+    ),
+    "traces by a protocol that is none": (
+        ("timeout: 1s", "trace: {protocol: gre}\n  timeout: 1s"),
+        "probing.trace.protocol",
+        "'icmp', 'udp' or 'tcp'",
+    ),
+    "traces neither on nor off": (
+        ("timeout: 1s", "trace: often\n  timeout: 1s"),
+        "probing.trace",
+        "must be {interval: 5m} or off",
+    ),
+    "a port of ICMP": (
+        ("timeout: 1s", "trace: {protocol: icmp, port: 7}\n  timeout: 1s"),
+        "probing.trace",
+        "ICMP has none",
+    ),
     "a kind of probe that is none": (
         ('addresses: ["127.0.0.1:18624"]', 'addresses: ["127.0.0.1:18624"]\n    probe: ping'),
         "sites.4.probe",
@@ -182,9 +204,27 @@ def test_a_plan_says_ports_kinds_and_keys(changed, tmp_path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("off", None),
+        ('"off"', None),
+        ("{interval: 1m}", TraceSettings(60.0)),
+        (
+            "{interval: 30s, protocol: tcp, port: 8443, flows: 16}",
+            TraceSettings(30.0, TraceProtocol.TCP, 8443, 16),
+        ),
+    ],
+)
+def test_a_plan_says_how_routes_are_traced(changed, text, expected) -> None:
+    estate = changed(("timeout: 1s", f"trace: {text}\n  timeout: 1s"))
+    assert estate.plan.trace == expected
+
+
 def test_a_plan_that_says_nothing_of_ports_kinds_and_keys_has_none() -> None:
     uk = load_estate(UK)
     assert uk.plan.source_ports is None
+    assert uk.plan.trace == TraceSettings(300.0, TraceProtocol.UDP, None, 4)
     assert uk.key_files == {}
     assert {uk.probe_kind(path) for path in uk.paths} == {"stamp"}
 

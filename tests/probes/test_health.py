@@ -49,6 +49,7 @@ async def test_every_instrument_reaches_prometheus(tmp_path) -> None:
         health.note_certificates({"s": 1_900_000_000.0})
         health.count_discarded("bad length", 3)
         health.count_discarded("bad length")
+        health.count_trace("reached")
 
     async with collector(tmp_path / "store.sqlite") as room:
         health = await asyncio.to_thread(report, room.url, fill)
@@ -66,6 +67,7 @@ async def test_every_instrument_reaches_prometheus(tmp_path) -> None:
             metrics.PROM_PROBE_NOISE_FLOOR: ({**probe, "quantile": "0.99"}, 2e-6),
             metrics.PROM_PROBE_CERTIFICATE: ({**probe, "path": "s"}, 1_900_000_000.0),
             metrics.PROM_PROBE_DISCARDED: ({**probe, "reason": "bad length"}, 4.0),
+            metrics.PROM_PROBE_TRACES: ({**probe, "result": "reached"}, 1.0),
         }
 
 

@@ -14,11 +14,12 @@ import click
 from netslo.config.options import config_option, json_option
 from netslo.model import Endpoint, ProbeKind
 from netslo.service import where_of
+from netslo.units import format_duration
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from netslo.estate import Estate
+    from netslo.estate import Estate, TraceSettings
     from netslo.service import Service
 
 
@@ -77,6 +78,7 @@ def _as_json(found: Estate) -> dict[str, Any]:
             "interval": found.plan.interval_s,
             "timeout": found.plan.timeout_s,
             "source_ports": found.plan.source_ports,
+            "trace": None if found.plan.trace is None else _trace(found.plan.trace),
         },
         "sites": [
             {
@@ -105,6 +107,15 @@ def _as_json(found: Estate) -> dict[str, Any]:
             for p in found.measured_paths
         ],
         "services": [_service(service) for service in found.services.values()],
+    }
+
+
+def _trace(settings: TraceSettings) -> dict[str, Any]:
+    return {
+        "interval": settings.interval_s,
+        "protocol": settings.protocol.value,
+        "port": settings.port,
+        "flows": settings.flows,
     }
 
 
@@ -164,8 +175,22 @@ def _print_tables(found: Estate) -> None:
         f"lost after {found.plan.timeout_s:g} s",
         highlight=False,
     )
+    console.print(_routes(found), highlight=False)
     if found.services:
         console.print("", _service_table(found))
+
+
+def _routes(found: Estate) -> str:
+    """Say how routes are watched."""
+    trace = found.plan.trace
+    if trace is None:
+        return "Routes: not traced"
+    port = "" if trace.port is None else f" port {trace.port}"
+    flows = f"{trace.flows} flow{'s' * (trace.flows != 1)}"
+    return (
+        f"Routes: {flows} of each path by {trace.protocol.upper()}{port}, "
+        f"every {format_duration(trace.interval_s)} and when something changes"
+    )
 
 
 def _service_table(found: Estate) -> Table:

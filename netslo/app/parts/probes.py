@@ -49,7 +49,10 @@ def new_agent(
     say: Callable[[str], None],
 ) -> ProbeAgent:
     """Return an agent, having said what this host lacks."""
-    notices = lacking(echo=any(plan.key.probe is ProbeKind.ICMP for plan in plans))
+    notices = lacking(
+        echo=any(plan.key.probe is ProbeKind.ICMP for plan in plans),
+        trace=any(isinstance(plan, PathPlan) and plan.watch is not None for plan in plans),
+    )
     for notice in notices:
         say(f"this host has {notice}")
     return ProbeAgent(sites, plans, collector_url, spool_dir, notices=notices)

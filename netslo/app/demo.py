@@ -21,7 +21,7 @@ from netslo.app.commands.options import make_directory
 from netslo.app.floors import ProbeFloors
 from netslo.app.incident import Incident, plan_incident
 from netslo.app.lab.findings import read_findings, spoilt_windows
-from netslo.app.lab.real_link import RealLink, plan_capacity_tests
+from netslo.app.lab.real_link import RealLink, plan_capacity_tests, untraced
 from netslo.app.lab.report import change_line, lab_state, no_lab_state
 from netslo.app.pages import Pages
 from netslo.app.parts.lab import Refusal
@@ -65,7 +65,7 @@ def run_demo(
         _check_writable(json_file)
     programs = find_programs() if with_prometheus else None
     with resources.as_file(resources.files("netslo.app") / "uk") as directory:
-        estate = load_estate(directory)
+        estate = untraced(load_estate(directory))
         objectives = tuple(
             replace(o, alerts=accelerated(o.alerts, FASTER))
             for o in load_objectives(directory, estate)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from netslo.app.children import Child, stop_all
 from netslo.app.lab.network import NEAR
-from netslo.app.lab.real_link import SUBFOLDER, RealLink, carried_path, with_its_capacity
+from netslo.app.lab.real_link import SUBFOLDER, RealLink, carried_path, traced, with_its_capacity
 from netslo.app.parts.collector import collector_part
 from netslo.app.parts.emulator import emulator_part
 from netslo.app.parts.lab import Refusal, Task, lab_part
@@ -138,10 +138,9 @@ class Run:
         """
         src = link.path.src
         states = self.data_dir / STATE_DIR / SUBFOLDER
-        thresholds = thresholds_by_path(self.objectives, self.estate)
-        plans = plan_estate(
-            self.estate, (src,), thresholds, {link.path: link.far}, {src: states / NEAR}
-        )
+        estate = traced(self.estate)
+        thresholds = thresholds_by_path(self.objectives, estate)
+        plans = plan_estate(estate, (src,), thresholds, {link.path: link.far}, {src: states / NEAR})
         own = tuple(plan for plan in plans if plan.key.path == link.path)
         spool = self.data_dir / SPOOL_DIR / SUBFOLDER
         task = Task(link.path, own, collector, spool, states)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from netslo.app.children import START_TIMEOUT_S, Child
 from netslo.app.incident import Incident, national_pair
 from netslo.app.lab.network import PRIMARY_BIT_S
-from netslo.estate import Estate
+from netslo.estate import Estate, TraceSettings
 from netslo.model import Endpoint, Path, Window
 from netslo.route import RouteObservation
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from probes.emulator.log import Truth
 
 SUBFOLDER: Final = "real-link"  # of spools and states, beside the sites'
+_TRACE_S: Final = 5.0
 _BEFORE: Final = 0.3  # of the time before the incident has passed when the first test begins
 _WITHIN: Final = 0.3  # of the incident, when the second does
 
@@ -35,6 +36,16 @@ def with_its_capacity(estate: Estate) -> Estate:
         for link in estate.links
     )
     return replace(estate, links=tuple(links))
+
+
+def traced(estate: Estate) -> Estate:
+    """Return the estate with routes watched every few seconds, where real ones take minutes."""
+    return replace(estate, plan=replace(estate.plan, trace=TraceSettings(_TRACE_S, flows=1)))
+
+
+def untraced(estate: Estate) -> Estate:
+    """Return the estate without: over the emulator, every site is one hop away."""
+    return replace(estate, plan=replace(estate.plan, trace=None))
 
 
 def plan_capacity_tests(incident: Incident, started_s: float) -> list[float]:

@@ -40,6 +40,7 @@ lock:  ## Resolve the dependencies again (needs uv)
 	uv pip compile -q --upgrade pyproject.toml --all-extras --group build $(LOCK) -o requirements/runtime.txt
 	uv pip compile -q pyproject.toml --extra probe -c requirements/runtime.txt $(LOCK) -o requirements/probe.txt
 	uv pip compile -q pyproject.toml --extra probe --extra compiled -c requirements/runtime.txt $(LOCK) -o requirements/compiled.txt
+	uv pip compile -q pyproject.toml --extra probe --extra compiled --extra analytics --extra dashboards -c requirements/runtime.txt $(LOCK) -o requirements/collector.txt
 	uv pip compile -q --upgrade pyproject.toml --all-extras --group dev -c requirements/runtime.txt $(LOCK) -o requirements/dev.txt
 	uv pip compile -q --upgrade pyproject.toml --all-extras --group bench -c requirements/runtime.txt $(LOCK) -o requirements/bench.txt
 LOCK := --universal --python-version 3.11 --generate-hashes \

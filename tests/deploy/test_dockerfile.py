@@ -86,15 +86,21 @@ def test_only_locks_are_installed_from() -> None:
                     assert locked(lock)
 
 
-@pytest.mark.parametrize("name", ["probe", "compiled"])
+@pytest.mark.parametrize("name", ["probe", "compiled", "collector"])
 def test_a_small_lock_is_part_of_the_whole(name) -> None:
     whole, part = locked("runtime"), locked(name)
     assert part.items() <= whole.items()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [*extras["dependencies"], *extras["optional-dependencies"]["probe"]]
-    if name == "compiled":
+    if name != "probe":
         asked += extras["optional-dependencies"]["compiled"]
+    if name == "collector":
+        asked += extras["optional-dependencies"]["analytics"]
+        asked += extras["optional-dependencies"]["dashboards"]
     for requirement in asked:
         assert re.match(r"[A-Za-z0-9-]+", requirement)[0].lower() in part
-    assert not {"pyarrow", "grafanalib", "prometheus-client", "hatchling"} & set(part)
+    assert not {"plotly", "hatchling"} & set(part)
+    if name == "collector":
+        return
+    assert not {"pyarrow", "grafanalib", "prometheus-client"} & set(part)
     assert ("numba" in part) == (name == "compiled")

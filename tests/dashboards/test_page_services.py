@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import pathlib
 import re
 from dataclasses import replace
 
+import axe_core_python
 import numpy as np
 import pytest
+from a_browser import PROGRAM, browser
 from dashboards_page import T0, a_page, make_estate, make_objective
 from some_windows import make_window
 from whole_pipeline import SHOP, shop_window_of
@@ -19,6 +22,7 @@ from slo.objective import PathSelector
 SHOP_PATH = Path("london", "shop", "ef")
 ADDRESS = f"/paths/{SHOP_PATH}"
 DAY_S = 86_400
+AXE = pathlib.Path(axe_core_python.__file__).parent / "axe.min.js"
 
 
 def a_house(folder):
@@ -91,6 +95,25 @@ async def test_a_service_without_requests_or_certificate_says_so(tmp_path) -> No
         assert "No request was made." in said
         assert "Nothing was answered." in said
         assert "certificate" not in said
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no chromium; make test installs it as root")
+@pytest.mark.timeout(400)
+async def test_a_browser_finds_nothing_wrong_on_a_phone_and_in_the_dark(tmp_path) -> None:
+    async with a_house(tmp_path) as room, browser(tmp_path / "b") as tab:
+        await room.send(*windows())
+        await report(room, london=T0 + 5 * DAY_S)
+        for width, scheme in ((360, "light"), (1280, "dark")):
+            await tab.look(width, scheme=scheme)
+            await tab.go(room.url + ADDRESS)
+            await tab.until("document.getElementById('live').textContent.startsWith('live')")
+            assert await tab.run("document.documentElement.scrollWidth") <= width
+            await tab.run(f"{await asyncio.to_thread(AXE.read_text)};0")
+            found = await tab.run(
+                "axe.run().then(r => r.violations.map(v => [v.id, v.impact, v.nodes[0].html]))"
+            )
+            assert not [each for each in found if each[1] in {"serious", "critical"}], found
+        assert tab.complaints == []
 
 
 async def test_the_page_of_another_path_has_no_such_part(tmp_path) -> None:

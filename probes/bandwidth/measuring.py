@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from netslo.errors import ConfigurationError, NetsloError
-from netslo.model import Endpoint
+from netslo.model import NS_PER_S, Endpoint
 from probes.address import SocketAddress, resolve
 from probes.bandwidth.client import BandwidthClient, Refused, Unreachable
 from probes.bandwidth.iperf3 import run_iperf3
@@ -213,9 +213,14 @@ class BandwidthMeasuring:
         """Run a load, with round trips beside it where there is a companion."""
         if companion is None or found.loaded is None:
             load()
+        else:
+            with Beside(companion, found.loaded, self.progress):
+                load()
+        if self.progress.begun:
+            past_s = time.monotonic() - self.progress.began_s
+            found.load_began_ns = time.time_ns() - round(past_s * NS_PER_S)
+        if companion is None:
             return
-        with Beside(companion, found.loaded, self.progress):
-            load()
         self.result.octets_used += _beside_octets(self.plan)
 
     def _idle(self, found: DirectionResult) -> Companion | None:

@@ -142,6 +142,7 @@ class DirectionResult:
     loaded: LoadedLatency | None = None
     began_ns: int = 0  # Unix time from which the path was loaded
     ended_ns: int = 0
+    load_began_ns: int = 0  # Unix time of the first octet of TCP; 0: there was none
     failure: str | None = None  # why there is nothing
 
     @property
@@ -172,6 +173,7 @@ class DirectionResult:
             **{name: None if part is None else part.to_json() for name, part in parts.items()},
             "received": None if self.received is None else asdict(self.received),
             "began": self.began_ns / 1e9,
+            "load_began": self.load_began_ns / 1e9 if self.load_began_ns else None,
             "ended": self.ended_ns / 1e9,
         }
 

@@ -21,7 +21,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .namespaces import End, Namespace, execute, shape, veth
+from .namespaces import End, Namespace, shape, veth
+from .wan_log import FORWARD, UDP, Rows, rtt_of, select
 
 FRAME: Final = 1514  # octets of a full frame, as the token bucket counts them
 SEGMENT: Final = 1448  # octets of TCP payload in it, with timestamps, over IPv4
@@ -112,11 +113,17 @@ class Tap:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._sock.close()
 
-    def times(self) -> dict[tuple[int, int, int], int]:
-        """Return when each packet passed, Unix ns, by UDP ports and sequence number; and forget."""
-        found: dict[tuple[int, int, int], int] = {}
+    def seen(self) -> dict[tuple[int, int, int], tuple[int, int]]:
+        """Return of each packet when it passed (Unix ns) and its frame's octets; and forget.
+
+        By UDP source port, destination port and sequence number.
+        """
+        found: dict[tuple[int, int, int], tuple[int, int]] = {}
         while True:
             try:
                 frame, ancillary, _, _ = self._sock.recvmsg(2048, 256)
@@ -126,15 +133,16 @@ class Tap:
             seconds, ns = struct.unpack("@qq", stamp)
             source, destination = struct.unpack_from("!HH", frame, 34)
             (sequence,) = struct.unpack_from("!I", frame, 42)
-            found.setdefault((source, destination, sequence), seconds * 10**9 + ns)
+            key = (source, destination, sequence)
+            found.setdefault(key, (seconds * 10**9 + ns, len(frame)))
 
 
 @dataclass(frozen=True, slots=True)
 class Crossed:
-    """What taps saw of STAMP sessions that crossed, in the order in which they began."""
+    """The packets of one STAMP session that crossed the queue."""
 
-    queue_s: list[NDArray[np.float64]]  # of each session: T_out - T_in at the queue, by packet
-    octets: int  # frames of all requests that came to the router
+    queue_s: NDArray[np.float64]  # T_out - T_in of each
+    rate_bit_s: float  # of their frames, while they came
 
 
 class Taps:
@@ -149,24 +157,27 @@ class Taps:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._before.__exit__()
-        self._behind.__exit__()
+        self._before.close()
+        self._behind.close()
 
-    def read(self) -> list[NDArray[np.float64]]:
-        """Return for each session, in their order, how long its packets took across the queue, s.
-
-        Of requests forward, of replies in reverse.
-        """
-        before, behind = self._before.times(), self._behind.times()
-        sessions: dict[int, list[float]] = {}
-        for key, time_ns in sorted(before.items(), key=lambda item: item[1]):
+    def read(self) -> list[Crossed]:
+        """Return each session, in their order: its requests forward, its replies in reverse."""
+        before, behind = self._before.seen(), self._behind.seen()
+        sessions: dict[int, list[tuple[int, int, int]]] = {}
+        for key, (time_ns, octets) in sorted(before.items(), key=lambda item: item[1][0]):
             source, destination, _ = key
             is_reply = source == STAMP_PORT
             if is_reply is not self._reverse or key not in behind:
                 continue
             port = destination if is_reply else source
-            sessions.setdefault(port, []).append((behind[key] - time_ns) / 1e9)
-        return [np.array(each) for each in sessions.values()]
+            row = (time_ns, behind[key][0] - time_ns, octets)
+            sessions.setdefault(port, []).append(row)
+        return [_crossed(np.array(rows)) for rows in sessions.values()]
+
+
+def _crossed(rows: NDArray[np.int64]) -> Crossed:
+    span_s = (rows[-1, 0] - rows[0, 0]) / 1e9
+    return Crossed(rows[:, 1] / 1e9, float(rows[:-1, 2].sum() * 8 / span_s) if span_s else 0.0)
 
 
 class Counters:
@@ -200,6 +211,20 @@ class Counters:
                     name, _, figures = line.strip().partition(":")
                     if name == self._end.device:
                         self._rows.append((now_s, int(figures.split()[8])))
+
+
+def stamp_rtts_s(log: Rows) -> list[NDArray[np.float64]]:
+    """Return the round trips of each STAMP session in an emulator's log, in their order, seconds.
+
+    What the far end took to answer is not in them.
+    """
+    requests = select(log, destination_port=STAMP_PORT, protocol=UDP, direction=FORWARD)
+    ports, first = np.unique(requests["source_port"], return_index=True)
+    found = []
+    for port in ports[np.argsort(first)].tolist():
+        flow = {"source_port": port, "destination_port": STAMP_PORT, "protocol": UDP}
+        found.append(rtt_of(log, reply_key="sender_sequence", **flow)[1] / 1e9)
+    return found
 
 
 _CROSS: Final = """
@@ -236,14 +261,3 @@ def cross_traffic(link: Bottleneck, share: float, seconds: float = 600.0) -> Ite
     finally:
         process.terminate()
         process.wait()
-
-
-__all__ = [
-    "Bottleneck",
-    "Counters",
-    "Tap",
-    "Taps",
-    "bottleneck",
-    "cross_traffic",
-    "execute",
-]

@@ -15,7 +15,6 @@ _TEXT_MAX: Final = 200
 LOADS_MAX: Final = 4
 IDLE_S: Final = 30.0  # between a client's requests
 
-SERVER: Final = "bandwidth server"  # leased with what a test loads: one test at a time
 CROWDED: Final = "too many connections"
 GARBLED: Final = "garbled request"
 SLOW: Final = "too slow"

@@ -26,7 +26,7 @@ REQUEST_MAX: Final = 4096  # octets of a line that a client sends
 ANSWER_MAX: Final = 65_536
 NONCE_SIZE: Final = 16
 OCTETS_MAX: Final = 1 << 50
-_NAMES_MAX: Final = 7  # and the server itself: a lease has eight
+_NAMES_MAX: Final = 7  # a lease has eight: the keeper's own access is one
 
 Nonce = Annotated[str, Field(pattern=r"\A[0-9a-f]{32}\z")]
 Proof = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]

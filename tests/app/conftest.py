@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pathlib
+import queue
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -31,25 +32,37 @@ class Service:
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+        # Lines that come together are told apart by a reader, which may wait; a file cannot say
+        # whether it holds another one.
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
-    def wait_for(self, pattern: str, timeout_s: float = 60.0) -> re.Match[str]:
-        """Return the match in the first line of standard output that has `pattern`."""
-        deadline = time.monotonic() + timeout_s
+    def _read(self) -> None:
         assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def wait_for(self, pattern: str, timeout_s: float = 200.0) -> re.Match[str]:
+        """Return the match in the next line of standard output that has `pattern`."""
+        deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
-            if select.select([self.process.stdout], [], [], left)[0]:
-                line = self.process.stdout.readline()
-                if not line:
-                    break
-                if match := re.search(pattern, line):
-                    return match
+            try:
+                line = self._lines.get(timeout=left)
+            except queue.Empty:
+                break
+            if not line:
+                break
+            if match := re.search(pattern, line):
+                return match
         raise AssertionError(f"no line with {pattern!r}; stderr: {self.log.read_text()[-2000:]}")
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout_s: float = 30.0) -> int:
+    def stop(self, timeout_s: float = 120.0) -> int:
         """End it as a service manager does; return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -58,6 +71,7 @@ class Service:
     def close(self) -> None:
         if self.process.poll() is None:
             self.kill()
+        self._reader.join(60)
         if self.process.stdout is not None:
             self.process.stdout.close()
         self._file.close()

@@ -1,17 +1,18 @@
 """Child processes of a run: heard, asked, ended, and never left behind."""
 
+import contextlib
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import child_targets
 import pytest
 from own_networks import have_names, held_by, lack_of_networks, who_holds
 from processes import complaints, is_running, pids_of_group, wait_gone
+from real_prometheus import wait_until
 
 from netslo.app import children
 from netslo.app.children import Child, stop_all
@@ -39,12 +40,12 @@ def test_a_child_says_when_it_is_ready_and_ends_when_it_is_told(begin) -> None:
     assert not child.alive
 
 
-def test_a_child_with_an_event_loop_ends_as_well(begin) -> None:
+def test_a_child_with_an_event_loop_ends_as_well(begin, monkeypatch) -> None:
+    monkeypatch.setattr(children, "STOP_TIMEOUT_S", 60.0)
     child = begin(child_targets.use_asyncio)
     assert child.wait_ready() == "loop"
-    began = time.monotonic()
     child.stop()
-    assert time.monotonic() - began < children.STOP_TIMEOUT_S
+    assert child._process.exitcode == 0  # it was not killed
 
 
 def test_a_child_answers(begin) -> None:
@@ -93,6 +94,15 @@ def test_children_die_with_a_parent_that_is_killed() -> None:
     assert not wait_gone([child_pid])
 
 
+def _networks(group: int) -> set[str]:
+    found: set[str] = set()
+    for pid in pids_of_group(group):
+        with contextlib.suppress(OSError):  # it has ended
+            found |= held_by(pid)
+    return found
+
+
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_ended_early_leaves_no_process_behind(tmp_path, number) -> None:
     demo = subprocess.Popen(
@@ -106,16 +116,15 @@ def test_a_demo_that_is_ended_early_leaves_no_process_behind(tmp_path, number) -
     with demo:
         assert demo.stdout is not None
         next(line for line in demo.stdout if "of 144 paths" in line)
-        time.sleep(1)
-        group = pids_of_group(demo.pid)
-        assert len(group) >= 5
-        networks = set().union(*map(held_by, group))
-        assert networks or lack_of_networks()
+        wait_until(lambda: len(pids_of_group(demo.pid)) >= 5, "its parts")
+        networks = set() if lack_of_networks() else wait_until(lambda: _networks(demo.pid), "nets")
         # With the group, nothing is left that holds them.
-        assert who_holds(networks) <= set(group)
+        holders = who_holds(networks)
+        group = pids_of_group(demo.pid)
+        assert holders <= set(group)
         assert not have_names(networks)
         demo.send_signal(number)
-        output, errors = demo.communicate(timeout=60)
+        output, errors = demo.communicate(timeout=200)
     assert not wait_gone(group)
     if number != signal.SIGKILL:
         assert demo.returncode == 0

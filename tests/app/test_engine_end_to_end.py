@@ -19,7 +19,7 @@ from slo.rules.alertmanager import Receivers, Waits, configuration
 from slo.rules.yaml_text import to_yaml
 from slo.spec import load_objectives
 
-pytestmark = [pytest.mark.waits, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.waits, pytest.mark.timeout(600)]
 
 SITES = ("leeds", "london", "york")
 SITE = """\
@@ -142,7 +142,7 @@ def pages(hook: Webhook, status: str = "firing") -> list[tuple[str, str]]:
 
 
 def test_a_fault_pages_once_through_kill_and_restart_until_it_is_over(start, config) -> None:
-    """Twenty seconds of a fault, which began a minute ago: so it is over soon."""
+    """A fault that began a minute ago and goes on until somebody is told."""
     with Webhook() as hook, pipeline(config, hook) as manager:
         collector, url = begin(start, config, "127.0.0.1:0", manager)
         wait_until(lambda: manager.get("/api/v2/alerts"), "the heartbeat is told")
@@ -150,9 +150,13 @@ def test_a_fault_pages_once_through_kill_and_restart_until_it_is_over(start, con
         fault_s = probes.delivered_s + 50
         probes.deliver({}, until_s=fault_s)
         assert not pages(hook)
-        probes.deliver({ONE: 25}, until_s=fault_s + 20)
-        probes.deliver({})
-        wait_until(lambda: pages(hook), "the page", 60, 0.2)
+
+        def paged() -> bool:
+            probes.deliver({ONE: 25})
+            return bool(pages(hook))
+
+        wait_until(paged, "the page", 120, 0.2)
+        ended_s = probes.delivered_s
         assert pages(hook) == [("SLOBurnPage", ONE.id)]
         (told,) = [each for each in hook.told if each["receiver"] == "noc"]
         assert told["labels"]["pair"] == "2m/1m"
@@ -166,8 +170,8 @@ def test_a_fault_pages_once_through_kill_and_restart_until_it_is_over(start, con
             probes.deliver({})
             return bool(pages(hook, "resolved"))
 
-        wait_until(over, "it is over", 120, 0.5)
-        assert time.time() > fault_s + 60  # no sooner than the short window can say so
+        wait_until(over, "it is over", 240, 0.5)
+        assert time.time() > ended_s + 50  # no sooner than the short window can say so
         (ended,) = [e for e in hook.told if e["status"] == "resolved" and e["receiver"] == "noc"]
         assert ended["startsAt"] == told["startsAt"]
         assert pages(hook) == [("SLOBurnPage", ONE.id)]

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from netslo.app import asking
 from netslo.app.floors import EVERY_S, ProbeFloors, read_floors
 from netslo.model import Endpoint
 
@@ -39,7 +40,8 @@ def test_what_is_no_answer_is_a_value_error(answer) -> None:
         read_floors(answer)
 
 
-def test_a_collector_is_asked_now_and_then_and_may_be_gone() -> None:
+def test_a_collector_is_asked_now_and_then_and_may_be_gone(monkeypatch) -> None:
+    monkeypatch.setattr(asking, "_TIMEOUT_S", 60.0)
     answers = [answer_of(probe("london", 1, {"0.5": 1e-6})), b"<html>"]
     asked: list[str] = []
 

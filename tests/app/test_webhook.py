@@ -25,12 +25,12 @@ def alert(status="firing", severity="page", summary="it burns", **labels):
 
 def tell(hook, *alerts, receiver="noc"):
     body = json.dumps({"receiver": receiver, "alerts": alerts}).encode()
-    with urllib.request.urlopen(hook.url, data=body, timeout=10) as answer:
+    with urllib.request.urlopen(hook.url, data=body, timeout=60) as answer:
         assert answer.status == 200
 
 
 def read(hook, path=""):
-    with urllib.request.urlopen(hook.url + path, timeout=10) as answer:
+    with urllib.request.urlopen(hook.url + path, timeout=60) as answer:
         return answer.headers, answer.read().decode()
 
 
@@ -68,7 +68,7 @@ def test_what_is_told_moves_no_cursor() -> None:
 def test_what_is_no_notice_is_refused(body) -> None:
     with Webhook() as hook:
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(hook.url, data=body, timeout=10)
+            urllib.request.urlopen(hook.url, data=body, timeout=60)
         assert caught.value.code == 400
         caught.value.close()
         assert not list(hook.news())
@@ -104,6 +104,6 @@ def test_the_command_prints_what_comes(start) -> None:
     service = start("webhook", "--listen", "127.0.0.1:0")
     url = service.wait_for(r"listening on (http://\S+)")[1]
     body = json.dumps({"receiver": "noc", "alerts": [alert()]}).encode()
-    urllib.request.urlopen(url, data=body, timeout=10).close()
+    urllib.request.urlopen(url, data=body, timeout=60).close()
     service.wait_for("netslo webhook: Alertmanager to noc: PAGE SLOBurnPage: it burns")
     assert service.stop() == 0

@@ -18,7 +18,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_gone(pids: list[int], timeout_s: float = 10.0) -> list[int]:
+def wait_gone(pids: list[int], timeout_s: float = 60.0) -> list[int]:
     """Return which of the processes are still there after a while."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and any(map(is_running, pids)):

@@ -12,7 +12,7 @@ from analytics.windows import Selector
 from netslo.estate import Estate
 from netslo.model import Path
 from netslo.units import format_duration
-from slo.exclusion import Exclusion
+from slo.exclusion import Exclusion, one_line
 from slo.exclusion_log import format_time, to_json
 from slo.explain import missing_text, promise
 from slo.feasibility import counted_name
@@ -117,7 +117,7 @@ def _exclusion_lines(found: Account, event: str) -> list[str]:
         f"  excluded   {events:,} {event}s, {bad:,} of them bad, by",
         *(
             f"    {e.id}: {format_time(e.start_s)} to {format_time(e.end_s)}, "
-            f"{e.kind.value}, {e.author}: {e.reason}"
+            f"{e.kind.value}, {one_line(e.author)}: {one_line(e.reason)}"
             for e in found.exclusions
         ),
     ]

@@ -47,7 +47,7 @@ class Exclusion:
     Times are Unix seconds, UTC, in whole 5 min; [start_s, end_s) is half-open.
 
     Raises:
-        ValueError: a field is not what it must be, in words for the author of the exclusion.
+        ValueError: fields are not what they must be, in words for the author of the exclusion.
     """
 
     id: str
@@ -59,17 +59,18 @@ class Exclusion:
     covers: Covers = field(default_factory=Covers)
 
     def __post_init__(self) -> None:
-        if not self.id:
-            raise ValueError("id must not be empty")
+        faults = [] if self.id else ["id must not be empty"]
         for name, value in (("start", self.start_s), ("end", self.end_s)):
             if value < 0 or value % STEP_S:
-                raise ValueError(f"{name} must be a time in whole {STEP_S // 60} minutes")
+                faults.append(f"{name} must be a time in whole {STEP_S // 60} minutes")
         if self.end_s <= self.start_s:
-            raise ValueError("end must be later than start")
+            faults.append("end must be later than start")
         if not self.author.strip() or len(self.author) > AUTHOR_LENGTH_MAX:
-            raise ValueError(f"author must say who, in at most {AUTHOR_LENGTH_MAX} characters")
+            faults.append(f"author must say who, in at most {AUTHOR_LENGTH_MAX} characters")
         if not self.reason.strip() or len(self.reason) > REASON_LENGTH_MAX:
-            raise ValueError(f"reason must say why, in at most {REASON_LENGTH_MAX} characters")
+            faults.append(f"reason must say why, in at most {REASON_LENGTH_MAX} characters")
+        if faults:
+            raise ValueError("; ".join(faults))
 
     @property
     def kind(self) -> ExclusionKind:
@@ -84,6 +85,11 @@ class Exclusion:
     @property
     def interval(self) -> Interval:
         return self.start_s, self.end_s
+
+
+def one_line(text: str) -> str:
+    """Return text without what would break a line, or move a terminal's cursor."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from netslo.config.validation import problem_at
@@ -12,11 +12,17 @@ from netslo.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One node of a document, and the list to which all places of it report."""
+    """One node of a document, and the list to which all places of it report.
+
+    `left_out` are fields of the document at fault already. What is reported of one of them, or of
+    what is around it, follows from that alone, and goes to `follow_ups` as well.
+    """
 
     document: Document
     problems: list[Problem]
     location: Location = ()
+    left_out: frozenset[Location] = frozenset()
+    follow_ups: list[Problem] = field(default_factory=list)
 
     def at(self, *keys: str | int) -> Self:
         """Return the place reached from here by `keys`."""
@@ -53,4 +59,7 @@ class Place:
 
         `value` is "" where something is missing.
         """
-        self.problems.append(problem_at(self.document, self.location, value, expected))
+        problem = problem_at(self.document, self.location, value, expected)
+        self.problems.append(problem)
+        if any(place[: len(self.location)] == self.location for place in self.left_out):
+            self.follow_ups.append(problem)

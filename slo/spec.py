@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from netslo.config.validation import validate_known
@@ -56,7 +56,7 @@ def load_specification(directory: pathlib.Path, estate: Estate) -> Specification
     objectives = reader.resolve(estate)
     if reader.problems:
         # What several SLOs refer to is at fault once.
-        raise ConfigurationError(sorted(dict.fromkeys(reader.problems), key=_position))
+        raise ConfigurationError(sorted(dict.fromkeys(reader.told), key=_position))
     if not objectives:
         reader.notes.append(f"{folder}: no SLO documents, so nothing is promised")
     return Specification(
@@ -87,7 +87,7 @@ def load_changed(
         and (document.kind, document.metadata.name) not in own
     ]
     objectives = reader.resolve(estate)
-    problems = reader.problems + around.problems
+    problems = reader.told + around.told
     if problems:
         raise ConfigurationError(sorted(dict.fromkeys(problems), key=_position))
     return objectives
@@ -103,7 +103,7 @@ def load_openslo(files: Iterable[pathlib.Path]) -> tuple[openslo.AnyDocument, ..
     for file in files:
         reader.read(file)
     if reader.problems:
-        raise ConfigurationError(sorted(reader.problems, key=_position))
+        raise ConfigurationError(sorted(reader.told, key=_position))
     return tuple(document for document, _ in reader.documents)
 
 
@@ -126,6 +126,7 @@ class _Reader:
     """Collects documents by kind, then resolves what refers to what."""
 
     problems: list[Problem] = field(default_factory=list)
+    follow_ups: list[Problem] = field(default_factory=list)  # which the user need not be told
     notes: list[str] = field(default_factory=list)
     documents: list[tuple[openslo.AnyDocument, Place]] = field(default_factory=list)
     names: dict[tuple[str, str], str] = field(default_factory=dict)  # (kind, name): where
@@ -153,6 +154,12 @@ class _Reader:
         return tuple(objective for objective in found if objective is not None)
 
     @property
+    def told(self) -> list[Problem]:
+        """The problems without those that only follow from another."""
+        follow_ups = {id(problem) for problem in self.follow_ups}
+        return [problem for problem in self.problems if id(problem) not in follow_ups]
+
+    @property
     def slos(self) -> list[tuple[openslo.Slo, Place]]:
         return list(self._of(openslo.Slo))
 
@@ -177,8 +184,9 @@ class _Reader:
         model = _find_model(place)
         if model is None:
             return
-        parsed, problems = validate_known(model, place.document, place.location)
+        parsed, problems, left_out = validate_known(model, place.document, place.location)
         self.problems += problems
+        place = replace(place, left_out=left_out, follow_ups=self.follow_ups)
         if parsed is None:
             return
         self._check_unique(parsed.kind, parsed.metadata.name, place)

@@ -35,33 +35,40 @@ def validate(model: type[M], document: Document, at: Location = ()) -> M:
 
 def validate_known(
     model: type[M], document: Document, at: Location = ()
-) -> tuple[M | None, list[Problem]]:
-    """Return what a `model` knows of a document, and every fault, as `validate` finds them.
+) -> tuple[M | None, list[Problem], frozenset[Location]]:
+    """Return what a `model` knows of a document, every fault as `validate` finds them, and where.
 
-    A field that is not known hides nothing else: the rest is a model, too. Other faults leave None.
+    A field that is not known, or has another type, hides nothing else: the rest is a model, too.
+    Where something is missing, or a field that must be there is at fault, there is none.
+
+    Returns:
+        The model or None, the faults, and the places in the document of fields that were left out.
     """
     data = document.data
     for part in at:
         data = data[part]
     try:
-        return model.model_validate(data), []
+        return model.model_validate(data), [], frozenset()
     except ValidationError as error:
         problems = problems_from(error, document, model, at)
-        unknown = [e["loc"] for e in error.errors() if e["type"] == "extra_forbidden"]
-        if len(unknown) < error.error_count():
-            return None, problems
+        found = error.errors()
+    places = {_in_file(each["loc"], data) for each in found}
+    left_out = frozenset((*at, *place) for place in places)
     known = copy.deepcopy(data)
     try:
-        for location in unknown:
-            _drop(known, _in_file(location, data))
-        return model.model_validate(known), problems
+        for place in places:
+            _drop(known, place)
+        return model.model_validate(known), problems, left_out
     except (ValidationError, LookupError, TypeError):  # a place that only the model knows
-        return None, problems
+        return None, problems, left_out
 
 
 def _drop(data: Any, location: Location) -> None:
+    """Take a field out; an entry of a list stays, for those behind it would change their places."""
     for part in location[:-1]:
         data = data[part]
+    if not isinstance(data, dict):
+        raise TypeError("no field")
     del data[location[-1]]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,7 +12,10 @@ from netslo.config.options import config_option, json_option
 from slo.commands.shared import check_paths, load, log_of, print_json, select, store_option
 
 if TYPE_CHECKING:
+    from netslo.estate import Estate
     from slo.exclusion import Exclusion
+
+T = TypeVar("T")
 
 
 @click.command()
@@ -53,6 +57,7 @@ def exclude(
     import time
 
     from netslo.errors import ConfigurationError
+    from slo.exclusion import STEP_S
     from slo.exclusion_log import Revocation, append_to_log, read_log
 
     estate, specification = load(config_dir)
@@ -79,19 +84,26 @@ def exclude(
         if revoke not in {each.id for each in _in_force(file)}:
             raise ConfigurationError(f"--revoke {revoke}: no exclusion in force has this id")
     else:
-        select(specification, slos)
-        check_paths(paths, estate)
-        for site in sites:
-            if site not in estate.sites:
-                raise ConfigurationError(f"--site {site}: must be one of {', '.join(estate.sites)}")
-        entry = _exclusion(
-            number=1 + len(read_log(file)),
-            span=(_time("--from", start), _time("--to", end)),
-            author=str(author),
-            reason=str(reason),
-            now_s=now_s,
-            covers=(slos, paths, sites),
+        faults = _Faults()
+        faults.of(lambda: select(specification, slos))
+        faults.of(lambda: check_paths(paths, estate))
+        faults.of(lambda: _check_sites(sites, estate))
+        span = faults.of(lambda: _time("--from", start)), faults.of(lambda: _time("--to", end))
+        known = not faults.found
+        made = faults.of(
+            lambda: _exclusion(
+                number=1 + len(read_log(file)),
+                # Without times that are understood, the rest is looked at all the same.
+                span=(0, STEP_S) if span[0] is None or span[1] is None else (span[0], span[1]),
+                author=str(author),
+                reason=str(reason),
+                now_s=now_s,
+                covers=(slos, paths, sites) if known else ((), (), ()),
+            )
         )
+        faults.raise_all()
+        assert made is not None
+        entry = made
     append_to_log(file, entry)
     if as_json:
         from slo.exclusion_log import to_json
@@ -101,6 +113,37 @@ def exclude(
         click.echo(f"{entry.revokes} is taken back; what it left out counts again")
     else:
         click.echo(_line(entry, now_s))
+
+
+class _Faults:
+    """Collects what is wrong with options, so that all of it is said at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def of(self, attempt: Callable[[], T]) -> T | None:
+        """Return what an attempt returns; None once what is wrong with it is noted."""
+        from netslo.errors import ConfigurationError
+
+        try:
+            return attempt()
+        except ConfigurationError as error:
+            self.found.append(str(error))
+            return None
+
+    def raise_all(self) -> None:
+        from netslo.errors import ConfigurationError
+
+        if self.found:
+            raise ConfigurationError("\n".join(self.found))
+
+
+def _check_sites(sites: tuple[str, ...], estate: Estate) -> None:
+    from netslo.errors import ConfigurationError
+
+    expected = f"must be one of {', '.join(estate.sites)}"
+    if strange := [f"--site {site}: {expected}" for site in sites if site not in estate.sites]:
+        raise ConfigurationError("\n".join(strange))
 
 
 def _in_force(file: pathlib.Path) -> tuple[Exclusion, ...]:
@@ -176,6 +219,7 @@ def _print_list(file: pathlib.Path, *, as_json: bool) -> None:
 
 def _line(entry: Exclusion, now_s: int) -> str:
     """Say an exclusion in one line."""
+    from slo.exclusion import one_line
     from slo.exclusion_log import format_time
 
     covers = entry.covers
@@ -187,5 +231,6 @@ def _line(entry: Exclusion, now_s: int) -> str:
     state = "over" if entry.end_s <= now_s else "in force" if entry.start_s <= now_s else "to come"
     return (
         f"{entry.id}: {format_time(entry.start_s)} to {format_time(entry.end_s)}, {entry.kind}, "
-        f"{state}, {', '.join(about) or 'everything'}, by {entry.author}: {entry.reason}"
+        f"{state}, {', '.join(about) or 'everything'}, by {one_line(entry.author)}: "
+        f"{one_line(entry.reason)}"
     )

@@ -56,11 +56,9 @@ def select(
     from netslo.errors import ConfigurationError
 
     known = {objective.name: objective for objective in specification.objectives}
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(
-                f"{option} {name}: must be one of {', '.join(known) or 'none'}"
-            )
+    expected = f"must be one of {', '.join(known) or 'none'}"
+    if strange := [f"{option} {name}: {expected}" for name in names if name not in known]:
+        raise ConfigurationError("\n".join(strange))
     return tuple(o for o in known.values() if not names or o.name in names)
 
 
@@ -69,11 +67,9 @@ def check_paths(paths: Sequence[str], estate: Estate) -> None:
     from netslo.errors import ConfigurationError
 
     known = {path.id for path in estate.measured_paths}
-    for text in paths:
-        if text not in known:
-            raise ConfigurationError(
-                f"--path {text}: must be a path of the estate, as src:dst/class"
-            )
+    expected = "must be a path of the estate, as src:dst/class"
+    if strange := [f"--path {text}: {expected}" for text in paths if text not in known]:
+        raise ConfigurationError("\n".join(strange))
 
 
 def log_of(config_dir: pathlib.Path, store_file: pathlib.Path | None = None) -> pathlib.Path:

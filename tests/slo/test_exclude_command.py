@@ -52,6 +52,29 @@ def test_a_planned_time_is_widened_to_whole_five_minutes_and_kept(run, config) -
     assert "planned, to come, SLO loss, path london:leeds/ef, site leeds, by alice" in output
 
 
+def test_all_that_is_wrong_is_said_at_once(run, config) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        run(
+            *("--from", "noon", "--to", "one", "--reason", "r" * 501, "--author", "a" * 101),
+            *("--site", "atlantis", "--site", "mu", "--slo", "x", "--path", "p", "--path", "q"),
+        )
+    said = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        "--slo x", "--path p", "--path q", "--site atlantis", "--site mu", "--from noon",
+        "--to one", "exclusion",
+    ]  # fmt: skip
+    assert "author must say who" in said[-1]
+    assert "reason must say why" in said[-1]
+    assert not (config / "netslo-data" / "exclusions.jsonl").exists()
+
+
+def test_a_reason_of_several_lines_is_listed_in_one(run) -> None:
+    reason = "CHG-1:\nfibre\x1b[2J\treplaced"
+    assert len(run(*WHEN, "--author", "alice", "--reason", reason).splitlines()) == 1
+    (line,) = run("--list").splitlines()
+    assert line.endswith("by alice: CHG-1: fibre [2J replaced")
+
+
 def test_one_declared_afterwards_is_said_to_be(run) -> None:
     assert "retroactive, over, everything, by alice: CHG-1" in run(
         "--from", "2026-01-01T01:00:00+01:00", "--to", "2026-01-01T05:00:00Z", *WHO

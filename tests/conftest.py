@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import HealthCheck, settings
 from lab import wan as emulator
 from lab.namespaces import Namespace
 
@@ -18,6 +19,12 @@ from probes.warm_up import load_measuring, load_reflecting, warm_up
 # Programs that tests start import what is installed, never the source tree beside: that is what
 # is tested, and its kernels are compiled already.
 os.environ["PYTHONSAFEPATH"] = "1"
+
+# How long an example takes is the machine's business, and what else it does.
+settings.register_profile(
+    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 _COMPILED = {"probes", "lab", "app"}  # folders of tests that run the compiled loops
 

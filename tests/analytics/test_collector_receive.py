@@ -238,7 +238,7 @@ class TestRefusedRequests:
         await sender.drain()
         await works(room)  # by then its head was read
         sender.transport.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while 'code="400"' not in await room.text("/metrics"):
                 pass
         assert not [record for record in caplog.records if record.exc_info]
@@ -258,13 +258,13 @@ class TestRefusedRequests:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
         writer.write(octets)
         await writer.drain()
-        assert b" 400 " in await asyncio.wait_for(reader.readline(), 10)
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), 60)
         writer.close()
         await works(room)
         assert not caplog.records
 
     async def test_a_body_that_trickles_in_is_given_up(self, tmp_path) -> None:
-        limits = Limits(body_timeout_s=0.2)
+        limits = Limits(body_timeout_s=2.0)  # which a whole body keeps on any machine
         async with collector(tmp_path / "store.sqlite", limits=limits) as room:
 
             async def trickle():
@@ -296,7 +296,7 @@ class TestRefusedRequests:
             host, port = room.url.removeprefix("http://").split(":")
             reader, writer = await asyncio.open_connection(host, int(port))
             writer.write(first)
-            await asyncio.wait_for(reader.read(), 10)  # up to the end
+            await asyncio.wait_for(reader.read(), 60)  # up to the end
             writer.close()
 
     async def test_octets_that_are_no_http_are_answered_and_forgotten(self, room) -> None:
@@ -314,7 +314,7 @@ class TestRefusedRequests:
 
         class Slow(Wrapped):
             def append_all(self, batches, received_s):
-                release.wait(10)
+                release.wait(60)
                 return self.store.append_all(batches, received_s)
 
         async with collector(tmp_path / "store.sqlite", limits=limits, wrap=Slow) as room:
@@ -510,13 +510,13 @@ class TestServer:
         class Slow(Wrapped):
             def append_all(self, batches, received_s):
                 began.set()
-                release.wait(10)
+                release.wait(60)
                 return self.store.append_all(batches, received_s)
 
         file = tmp_path / "store.sqlite"
         async with collector(file, wrap=Slow) as room:
             sending = asyncio.create_task(room.send(make_batch(make_window())))
-            await asyncio.to_thread(began.wait, 10)
+            await asyncio.to_thread(began.wait, 60)
             asyncio.get_running_loop().call_later(0.1, release.set)
         sending.cancel()  # its client was closed before the server
         async with collector(file) as room:

@@ -224,7 +224,7 @@ async def eventually(server, expression: str, value: float) -> None:
 async def check_quantiles(server, values) -> None:
     """Compare what Prometheus works out of an increase with the exact quantiles."""
     for q in (0.5, 0.99, 0.999):
-        expression = f"histogram_quantile({q}, increase({RTT_OF_PATH}[1m]))"
+        expression = f"histogram_quantile({q}, increase({RTT_OF_PATH}[10m]))"
         found = await asyncio.to_thread(server.value, expression)
         assert found == pytest.approx(np.quantile(values, q, method="lower"), rel=0.006)
 

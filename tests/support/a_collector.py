@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import pathlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -18,7 +19,9 @@ from some_windows import T0
 
 from analytics.collector.limits import Limits
 from analytics.collector.remote_writer import RemoteWrite
-from analytics.collector.server import create_app, serve
+from analytics.collector.server import Beside, create_app, serve
+from analytics.frame import Frame
+from analytics.horizons import HORIZONS
 from analytics.otlp import encode_batch
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import Batch, PathWindow, Selector, SeriesKey
@@ -94,6 +97,23 @@ class Room:
         return self.reader.aggregate(Selector(), 0, 2**33)
 
 
+class _Figures:
+    """A companion that tells when those of the last days are there."""
+
+    def start(self, beside: Beside) -> None:
+        self._live = beside.live
+
+    def note(self, frame: Frame) -> None:
+        """They are noted elsewhere."""
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+    async def are_made(self) -> None:
+        """Wait for the thread that reads the past, however slow the machine is."""
+        await asyncio.to_thread(self._live.read, HORIZONS[0], 60.0)
+
+
 @asynccontextmanager
 async def collector(
     file: pathlib.Path,
@@ -113,13 +133,14 @@ async def collector(
         closing(SqliteStore.open(file)) as writer,
         closing(SqliteStore.open(file, readonly=True)) as reader,
     ):
+        figures = _Figures()
         app = create_app(
             wrap(writer),
             estate or make_estate(),
             limits=limits,
             routes=routes,
             collectors=collectors,
-            companions=companions,
+            companions=[*companions, figures],
             remote_write=remote_write,
             clock=clock or (lambda: NOW_S),
         )
@@ -127,4 +148,5 @@ async def collector(
             serve(app, "127.0.0.1", port) as (host, bound),
             aiohttp.ClientSession(auto_decompress=False) as client,
         ):
+            await figures.are_made()
             yield Room(f"http://{host}:{bound}", writer, reader, client)

@@ -66,7 +66,11 @@ def _encoded(keys: Any) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def _spelt(keys: Any) -> list[str]:
-    """Return each of pyarrow's values as a text; times with a zone in UTC."""
+    """Return each of pyarrow's values as a text; times with a zone in UTC.
+
+    Octets are read as UTF-8; of what is none each octet stays a character, so that keys that
+    differ remain two.
+    """
     import pyarrow as pa
 
     kind, zone = keys.type, ""
@@ -74,7 +78,10 @@ def _spelt(keys: Any) -> list[str]:
         keys, zone = keys.cast(pa.timestamp(kind.unit)), "Z"
     if pa.types.is_temporal(kind):  # Python has neither nanoseconds nor the year 10000
         keys = keys.cast(pa.string())
-    return [f"{key}{zone}" for key in keys.to_pylist()]
+    return [
+        key.decode(errors="surrogateescape") if isinstance(key, bytes) else f"{key}{zone}"
+        for key in keys.to_pylist()
+    ]
 
 
 def _natural(key: str) -> tuple[int, float, str]:

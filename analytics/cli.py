@@ -115,6 +115,7 @@ def _print_by_key(
     from analytics.columns import read_pairs
     from analytics.progress import counted
     from netslo.errors import ConfigurationError
+    from netslo.printable import printable
 
     if scale < 1:
         raise click.UsageError("--by needs a --scale from 1 to 8")
@@ -129,13 +130,13 @@ def _print_by_key(
         click.echo(json.dumps({"by": by, "keys": shapes}))
         return
     table = Table(box=None, pad_edge=False)
-    table.add_column(Text(by))  # as it is spelt, brackets included
+    table.add_column(Text(printable(by)))  # as it is spelt, brackets included
     for heading in ("values", *(f"q {q:g}" for q in qs), "max"):
         table.add_column(heading, justify="right")
     for key, shape in shapes.items():
         said = [figures["value"] for figures in shape["quantiles"].values()]
         cells = (_figure(value) for value in (*said, shape["max"]))
-        table.add_row(Text(key), f"{shape['count']:,}", *cells)
+        table.add_row(Text(printable(key)), f"{shape['count']:,}", *cells)
     error = max(shape["relative_error"] or 0.0 for shape in shapes.values())
     _print_whole(table)
     click.echo(

@@ -24,6 +24,10 @@ LINE_MAX: Final = 1 << 20  # characters; a longer line is not text of numbers
 STANDARD_INPUT: Final = "-"
 _PARQUET: Final = ".parquet"
 _NPY: Final = ".npy"
+_MAGIC: Final = (
+    (b"PAR1", "a Parquet file", _PARQUET),
+    (b"\x93NUMPY", "a .npy array", _NPY),
+)  # what such a file begins with
 _CAREFUL: Final = re.compile(r"[^0-9eE.+\-\n]")  # anything beyond plain numbers, one to a line
 _ENCODING: Final = "utf-8-sig"  # spreadsheets put a byte order mark before UTF-8
 
@@ -60,7 +64,7 @@ def read_column(file: str, column: str | None = None) -> Iterator[Values]:
     except OSError as error:
         raise _fault(name, None, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise _fault(name, None, "is not UTF-8 text") from error
+        raise _fault(name, None, _why_no_text(file, error)) from error
 
 
 def read_pairs(file: str, column: str | None, by: str) -> Iterator[tuple[Any, Values]]:
@@ -81,7 +85,7 @@ def read_pairs(file: str, column: str | None, by: str) -> Iterator[tuple[Any, Va
     except OSError as error:
         raise _fault(name, None, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise _fault(name, None, "is not UTF-8 text") from error
+        raise _fault(name, None, _why_no_text(file, error)) from error
 
 
 @contextmanager
@@ -97,6 +101,16 @@ def _open(file: str) -> Iterator[TextIO]:
             yield stream
         finally:
             stream.detach()  # it is not ours to close
+
+
+def _why_no_text(file: str, error: UnicodeDecodeError) -> str:
+    """Say what a file is instead, where its first octets tell."""
+    for beginning, kind, ending in _MAGIC:
+        if error.object.startswith(beginning):
+            if file == STANDARD_INPUT:
+                return f"is {kind}, which is read from a file only: name the file"
+            return f"is {kind}, so its name must end in {ending}"
+    return "is not UTF-8 text"
 
 
 def _lines(file: str, stream: TextIO) -> Iterator[str]:
@@ -183,6 +197,8 @@ def _places(file: str, rows: Iterator[list[str]], *columns: str) -> list[int]:
         if column not in header:
             known = ", ".join(header) or "none: the file is empty"
             raise _fault(file, 1, f"has no column {column!r}; its columns are {known}")
+        if header.count(column) > 1:
+            raise _fault(file, 1, f"has several columns {column!r}")
     return [header.index(column) for column in columns]
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from netslo.printable import printable
+
 
 class NetsloError(Exception):
     """The command cannot go on, and the message tells the user why and what to do."""
@@ -32,7 +34,8 @@ class Problem:
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
         what = f"{self.field} = {self.value}" if self.value else self.field
-        return f"{where}: {what}: {self.expected}" if what else f"{where}: {self.expected}"
+        said = f"{where}: {what}: {self.expected}" if what else f"{where}: {self.expected}"
+        return printable(said)
 
 
 class ConfigurationError(NetsloError):

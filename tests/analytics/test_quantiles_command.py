@@ -77,6 +77,23 @@ def test_names_are_printed_as_they_are_spelt(tmp_path) -> None:
     assert [line.split()[0] for line in lines[:3]] == ["[b]site", "[/red]", "[bold]leeds"]
 
 
+def test_nothing_in_a_file_acts_on_the_terminal(tmp_path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("si\x1b[2Jte,rtt\n\x1b]0;owned\x07leeds,1\nM\u202eilan,2\nMünchen,x\n")
+    refused = error_of(path, "--column", "rtt", "--by", "si\x1b[2Jte")
+    assert "rtt = x" in refused
+    path.write_text(path.read_text().replace(",x", ",3"))
+    result = run(path, "--column", "rtt", "--by", "si\x1b[2Jte")
+    first = [line.split()[0] for line in result.output.splitlines()[:4]]
+    assert first == [r"si\x1b[2Jte", r"\x1b]0;owned\x07leeds", "München", r"M\u202eilan"]
+    for column in ("r\x1b[31m", "rtt"):
+        message = error_of(path, "--column", column, "--by", "t\x9b2J")
+        assert message.isprintable()
+        assert r"si\x1b[2Jte" in message
+    path.write_text("rtt\n\x1b[31mred\n")
+    assert r"rtt = \x1b[31mred" in error_of(path, "--column", "rtt")
+
+
 def test_no_figure_is_cut_off_where_there_are_many(tmp_path) -> None:
     path = tmp_path / "rtt.csv"
     path.write_text(
@@ -381,6 +398,42 @@ def test_a_column_there_twice_is_no_choice(tmp_path) -> None:
     parquet.write_table(pa.table(columns, names=["rtt", "rtt", "other"]), path)
     assert "several columns 'rtt'" in error_of(path, "--column", "rtt")
     assert "several columns 'rtt'" in error_of(path, "--column", "other", "--by", "rtt")
+
+
+def test_a_column_of_csv_there_twice_is_no_choice(tmp_path) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text("rtt,other,rtt\n1,2,3\n")
+    assert "twice.csv:1: has several columns 'rtt'" in error_of(path, "--column", "rtt")
+    assert "several columns 'rtt'" in error_of(path, "--column", "other", "--by", "rtt")
+    assert json.loads(run(path, "--column", "other", "--json").output)["count"] == 1
+
+
+def test_a_binary_file_in_a_wrong_place_is_called_what_it_is(tmp_path) -> None:
+    table, array = tmp_path / "rtt.dat", tmp_path / "rtt.bin"
+    parquet.write_table(pa.table({"rtt": VALUES, "site": ["leeds"] * len(VALUES)}), table)
+    with array.open("wb") as file:
+        np.save(file, VALUES)
+    for path, kind, ending in ((table, "Parquet", ".parquet"), (array, ".npy", ".npy")):
+        for options in ([], ["--column", "rtt"], ["--column", "rtt", "--by", "site"]):
+            message = error_of(path, *options)
+            assert kind in message
+            assert f"must end in {ending}" in message
+            result = run("-", *options, input=path.read_bytes())
+            assert isinstance(result.exception, ConfigurationError)
+            assert kind in str(result.exception)
+            assert "name the file" in str(result.exception)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(5)])
+def test_octets_are_keys_as_they_are_spelt(kind, tmp_path) -> None:
+    path = tmp_path / "octets.parquet"
+    keys = [b"leeds", b"M\xc3\xbcnc", b"\xff\x00abc", b"\xfe\x00abc"]
+    sites = pa.array(keys, type=kind)
+    parquet.write_table(pa.table({"site": sites, "rtt": [1.0, 2.0, 3.0, 4.0]}), path)
+    result = run(path, "--column", "rtt", "--by", "site")
+    first = [line.split()[0] for line in result.output.splitlines()[1:5]]
+    assert first == ["M\u00fcnc", "leeds", r"\xfe\x00abc", r"\xff\x00abc"]
+    assert len(json.loads(run(path, "--by", "site", "--json").output)["keys"]) == 4
 
 
 def test_a_damaged_page_is_said_on_one_line(tmp_path) -> None:

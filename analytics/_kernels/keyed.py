@@ -14,6 +14,7 @@ from analytics.layouts import Counts
 _KEY_BITS = np.uint32(8)  # of a key within its part
 _KEYS_TOGETHER = 1 << 8
 _LOW_KEY = np.int32(_KEYS_TOGETHER - 1)
+_STEP = 4  # values whose places are looked up before any is counted
 _MANTISSA = np.uint64((1 << 52) - 1)
 _MANTISSA_BITS = np.uint64(52)
 _ONE = np.uint64(1)
@@ -121,7 +122,23 @@ def count_partitions(
                     total += mine[i]
                     smallest = min(smallest, signed[i])
                     greatest = max(greatest, signed[i])
-                for bits in mine.view(np.uint64):
+                # Written out as in `sketch.count_run`: no look-up waits for an increment.
+                unsigned = mine.view(np.uint64)
+                whole = unsigned.shape[0] // _STEP * _STEP
+                for i in range(0, whole, _STEP):
+                    a = _bucket(unsigned[i], carry, slice_shift, scale) - base
+                    b = _bucket(unsigned[i + 1], carry, slice_shift, scale) - base
+                    c = _bucket(unsigned[i + 2], carry, slice_shift, scale) - base
+                    d = _bucket(unsigned[i + 3], carry, slice_shift, scale) - base
+                    row[a] += np.uint32(1)
+                    row[b] += np.uint32(1)
+                    row[c] += np.uint32(1)
+                    row[d] += np.uint32(1)
+                    touched[a >> _SIX] |= _ONE << (a & _SIX_BITS)
+                    touched[b >> _SIX] |= _ONE << (b & _SIX_BITS)
+                    touched[c >> _SIX] |= _ONE << (c & _SIX_BITS)
+                    touched[d >> _SIX] |= _ONE << (d & _SIX_BITS)
+                for bits in unsigned[whole:]:
                     bucket = _bucket(bits, carry, slice_shift, scale) - base
                     row[bucket] += np.uint32(1)
                     touched[bucket >> _SIX] |= _ONE << (bucket & _SIX_BITS)

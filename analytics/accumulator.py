@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics import _kernels
 from analytics.layouts import Runs
 from analytics.merging import offsets_of
 from analytics.shelves import Places, Shelf
@@ -56,8 +57,7 @@ class Accumulator:
             return
         stream, low = streams[rows].astype(np.int64), side.first[rows]
         self._grow(int(stream.max()) + 1)
-        counts, begins = side.counts[: side.offsets[-1]], side.offsets[:-1][rows]
-        sums = np.add.reduceat(counts, begins, dtype=np.uint64)
+        sums = _row_sums(side)[rows]
         # Parts cut off here are no less than the whole cut off: a total never falls short.
         np.add.at(self._total, stream, sign * np.minimum(sums, _MANY).astype(np.int64))
         self._cover(stream, low, low + lengths[rows])
@@ -135,6 +135,21 @@ class Accumulator:
                     self._first, self._place, self._length, self._total, self._width
                 )
             )  # fmt: skip
+
+
+def _row_sums(side: Side) -> NDArray[np.uint64]:
+    """Return the sum of each row's counts, 0 of an empty one."""
+    if _kernels.pays(len(side.counts)):
+        from analytics._kernels import readout as kernel
+
+        totals = np.empty(len(side.first), dtype=np.int64)
+        kernel.row_totals(side.offsets, side.counts, totals)
+        return totals.view(np.uint64)
+    found = np.zeros(len(side.first), dtype=np.uint64)
+    filled = np.flatnonzero(np.diff(side.offsets))
+    counts = side.counts[: side.offsets[-1]]
+    found[filled] = np.add.reduceat(counts, side.offsets[:-1][filled], dtype=np.uint64)
+    return found
 
 
 def _width_of(totals: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +25,7 @@ class Columns:
     specials: Words  # (distributions, 4) zeros, NaN, +Inf, -Inf
     doubles: Words  # (distributions, 3) sum, min, max
     first: Signed  # (distributions, 2) first bucket of the positive and the negative side
-    offsets: Signed  # (distributions + 1, 2)
+    offsets: Signed  # (distributions + 1, 2) where in the counts each begins
     positive: Words
     negative: Words
     stream: Signed  # (counters + gauges,)
@@ -79,6 +81,28 @@ class Columns:
             np.concatenate([counters.value, gauges.value.view(np.uint64)]),
             len(counters.stream),
         )
+
+    def parts(self, edges: Signed) -> Iterator[Columns]:
+        """Yield the rows between one row of `edges`, (parts + 1, 3), and the next."""
+        cut = self.counters
+        for (a, c, e), (b, d, f) in itertools.pairwise(edges.tolist()):
+            stream, start_s, value = (
+                np.concatenate([each[c:d], each[cut + e : cut + f]])
+                for each in (self.stream, self.start_s, self.value)
+            )
+            yield Columns(
+                self.numbers[a:b],
+                self.specials[a:b],
+                self.doubles[a:b],
+                self.first[a:b],
+                self.offsets[a : b + 1],
+                self.positive,
+                self.negative,
+                stream,
+                start_s,
+                value,
+                d - c,
+            )
 
     def frame(self, length_s: int) -> Frame:
         """Return the points as windows of one length."""

@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from analytics import _kernels
 from analytics.blob_columns import Columns
@@ -37,10 +38,26 @@ class DamagedBlob(ValueError):
 
 def pack(frame: Frame) -> bytes:
     """Return all points of a frame as one blob."""
+    whole = [[0, 0, 0], [len(table.stream) for table in frame.tables]]
+    return pack_parts(frame, np.array(whole, dtype=np.int64))[0]
+
+
+def pack_parts(frame: Frame, edges: NDArray[np.int64]) -> list[bytes]:
+    """Return the points of each part of a frame as a blob of its own.
+
+    Args:
+        frame: Its points lie part by part.
+        edges: Where each part begins in the three tables, and behind them where the last one
+            ends, shape (parts + 1, 3).
+    """
+    if len(edges) < 2:  # noqa: PLR2004 - edges of one part
+        return []
     columns = Columns.of(frame)
-    by_kernel = _kernels.pays(len(columns.positive) + len(columns.numbers) + len(columns.stream))
-    octets = _pack_by_kernel(columns) if by_kernel else pack_plainly(columns)
-    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(octets)
+    if _kernels.pays(len(columns.positive) + len(columns.numbers) + len(columns.stream)):
+        octets, ends = _pack_by_kernel(columns, edges)
+        return _compressed(octets, ends)
+    plain = [pack_plainly(part) for part in columns.parts(edges)]
+    return _compressed(b"".join(plain), np.cumsum([len(part) for part in plain], dtype=np.int64))
 
 
 def unpack(blobs: Sequence[bytes], length_s: int) -> Frame:
@@ -67,14 +84,37 @@ def _decompressed(decompressor: zstandard.ZstdDecompressor, blob: bytes) -> byte
     return decompressor.decompress(blob, max_output_size=_BLOB_MAX, allow_extra_data=False)
 
 
-def _pack_by_kernel(columns: Columns) -> memoryview:
+def _compressed(octets: bytes | memoryview, ends: NDArray[np.int64]) -> list[bytes]:
+    """Compress what ends at each of these places.
+
+    All in one call where zstandard has it: to let go of the interpreter for each, and wait for it
+    again, would cost more than compressing.
+    """
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
+    begins = np.append(0, ends[:-1])
+    if "multi_compress_to_buffer" not in zstandard.backend_features:
+        view = memoryview(octets)
+        pairs = zip(begins.tolist(), ends.tolist(), strict=True)
+        return [compressor.compress(view[begin:end]) for begin, end in pairs]
+    segments = np.stack([begins, ends - begins], axis=1).astype(np.uint64)
+    together = zstandard.BufferWithSegments(octets, segments.tobytes())
+    found = compressor.multi_compress_to_buffer(together)
+    return [found[n].tobytes() for n in range(len(found))]
+
+
+def _pack_by_kernel(
+    columns: Columns, edges: NDArray[np.int64]
+) -> tuple[memoryview, NDArray[np.int64]]:
+    """Return the octets of all parts, and where each ends."""
     from analytics._kernels import blobs as kernel
 
+    parts = len(edges) - 1
     counts = len(columns.positive) + len(columns.negative) + len(columns.specials) * 4
-    room = 3 * _VARINT_MAX * (1 + len(columns.stream)) + _ROW_MAX * len(columns.numbers)
+    room = 3 * _VARINT_MAX * (parts + len(columns.stream)) + _ROW_MAX * len(columns.numbers)
     out = np.empty(room + _VARINT_MAX * counts, dtype=np.uint8)
-    at = kernel.pack_sizes(*columns.sizes, out)
-    at = kernel.pack_distributions(
+    ends = np.empty(parts, dtype=np.int64)
+    kernel.pack_parts(
+        edges,
         columns.numbers,
         columns.specials,
         columns.doubles,
@@ -82,15 +122,14 @@ def _pack_by_kernel(columns: Columns) -> memoryview:
         columns.offsets,
         columns.positive,
         columns.negative,
+        columns.stream,
+        columns.start_s,
+        columns.value,
+        columns.counters,
         out,
-        at,
+        ends,
     )
-    cut = columns.counters
-    for rows in (slice(0, cut), slice(cut, None)):
-        at = kernel.pack_numbers(
-            columns.stream[rows], columns.start_s[rows], columns.value[rows], out, at
-        )
-    return out[:at].data
+    return out[: ends[-1]].data, ends
 
 
 def _unpack_by_kernel(plain: Sequence[bytes]) -> Columns:

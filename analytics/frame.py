@@ -126,22 +126,27 @@ class Frame:
         """Return each (series, start of a span of `row_s`) that has points, sorted."""
         return [_unkeyed(key, row_s) for key in self._keys(series_of, row_s)[1].tolist()]
 
-    def split(self, series_of: NDArray[np.int32], row_s: int) -> Iterator[tuple[int, int, Frame]]:
-        """Yield (series, start, points) of each series and span of `row_s`, sorted."""
+    def in_parts(
+        self, series_of: NDArray[np.int32], row_s: int
+    ) -> tuple[list[tuple[int, int]], Frame, NDArray[np.int64]]:
+        """Return each (series, start of a span of `row_s`) that has points, and these in parts.
+
+        The places are sorted. Behind them come all points in the places' order, and where in
+        the three tables those of each place begin, shape (places + 1, 3).
+        """
         keys, distinct = self._keys(series_of, row_s)
         orders = [np.argsort(key, kind="stable") for key in keys]
-        edges = [
-            np.append(np.searchsorted(key[order], distinct), len(order)).tolist()
-            for key, order in zip(keys, orders, strict=True)
-        ]
-        distributions = self.distributions.taken(orders[0])
-        counters, gauges = self.counters.taken(orders[1]), self.gauges.taken(orders[2])
-        for n, key in enumerate(distinct.tolist()):
-            (a, b), (c, d), (e, f) = (edge[n : n + 2] for edge in edges)
-            part = Frame(
-                distributions.slice(a, b), counters.slice(c, d), gauges.slice(e, f), self.length_s
-            )
-            yield *_unkeyed(key, row_s), part
+        edges = np.zeros((len(distinct) + 1, len(keys)), dtype=np.int64)
+        for table, (key, order) in enumerate(zip(keys, orders, strict=True)):
+            edges[:-1, table] = np.searchsorted(key[order], distinct)
+            edges[-1, table] = len(order)
+        ordered = Frame(
+            self.distributions.taken(orders[0]),
+            self.counters.taken(orders[1]),
+            self.gauges.taken(orders[2]),
+            self.length_s,
+        )
+        return [_unkeyed(key, row_s) for key in distinct.tolist()], ordered, edges
 
     def merged(self, length_s: int) -> Frame:
         """Add up what lies in the same stream and window of `length_s`, exactly.

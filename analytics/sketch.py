@@ -122,9 +122,11 @@ class Sketch:
         sketch.nan_count, sketch.positive_infinity_count, sketch.negative_infinity_count = specials
         if total:
             sketch.sum = sum_
-            low, high = outer_bounds(sketch._buckets, zero_count)
-            sketch._min = max(low, -_LARGEST) if min_ is None else min_
-            sketch._max = min(high, _LARGEST) if max_ is None else max_
+            if min_ is None or max_ is None:
+                low, high = outer_bounds(sketch._buckets, zero_count)
+                min_ = max(low, -_LARGEST) if min_ is None else min_
+                max_ = min(high, _LARGEST) if max_ is None else max_
+            sketch._min, sketch._max = min_, max_
             if not -math.inf < sketch._min <= sketch._max < math.inf:
                 raise ValueError(f"minimum {min_} and maximum {max_} contradict each other")
         return sketch
@@ -363,9 +365,13 @@ def _checked_total(buckets: SignedBuckets, *others: int) -> int:
                 f"buckets {side.offset} to {side.end - 1} hold no number of 64 bits; "
                 f"at scale {buckets.scale} they go from {first} to {last}"
             )
-    sides = (sum(side.counts.tolist()) for side in (buckets.positive, buckets.negative))
-    total: int = sum(sides) + others[0]
-    if min(others) < 0 or max(total, *others) > COUNT_MAX:
+    sides = (buckets.positive.counts, buckets.negative.counts)
+    # Doubles do not wrap around; up to 2**53 they are exact, and so is the sum of whole numbers.
+    fit = all(float(counts.sum(dtype=np.float64)) <= COUNT_MAX for counts in sides)
+    if not fit or min(others) < 0 or max(others) > COUNT_MAX:
+        raise ValueError("a count is negative or larger than 2**53")
+    total = sum(int(counts.sum()) for counts in sides) + others[0]
+    if total > COUNT_MAX:
         raise ValueError("a count is negative or larger than 2**53")
     return total
 

@@ -29,15 +29,6 @@ class Side:
         start, end = self.offsets[number], self.offsets[number + 1]
         return Buckets(int(self.first[number]), self.counts[start:end].astype(np.uint64))
 
-    def slice(self, begin: int, end: int) -> Side:
-        """Return neighbouring rows."""
-        first, last = self.offsets[begin], self.offsets[end]
-        return Side(
-            self.first[begin:end],
-            self.offsets[begin : end + 1] - first,
-            self.counts[first:last],
-        )
-
     def taken(self, rows: Order) -> Side:
         """Return these rows, in this order."""
         lengths = np.diff(self.offsets)[rows]
@@ -65,18 +56,6 @@ class Distributions:
         sides = self.positive.row(row), self.negative.row(row)
         return sketch_of(self.statistics, row, int(self.scale[row]), *sides)
 
-    def slice(self, begin: int, end: int) -> Distributions:
-        """Return neighbouring rows."""
-        rows = slice(begin, end)
-        return Distributions(
-            self.stream[rows],
-            self.start_s[rows],
-            self.scale[rows],
-            self.positive.slice(begin, end),
-            self.negative.slice(begin, end),
-            Statistics(*(getattr(self.statistics, f.name)[rows] for f in fields(Statistics))),
-        )
-
     def taken(self, rows: Order) -> Distributions:
         """Return these rows, in this order."""
         return Distributions(
@@ -96,11 +75,6 @@ class Numbers:
     stream: NDArray[np.int32]
     start_s: NDArray[np.int64]
     value: NDArray[Any]  # uint64 for counters, float64 for gauges
-
-    def slice(self, begin: int, end: int) -> Numbers:
-        """Return neighbouring rows."""
-        rows = slice(begin, end)
-        return Numbers(self.stream[rows], self.start_s[rows], self.value[rows])
 
     def taken(self, rows: Order) -> Numbers:
         """Return these rows, in this order."""

@@ -66,7 +66,7 @@ def _exercise() -> None:
     frozen = np.frombuffer(bytes(8), dtype=np.uint8)  # as request bodies are
     walk.walk(frozen, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
     keys.look_up(frozen, rows, whole, slots, rows, octets, secret, streams)
-    keys.enter(slots, 0, 0, octets, 0, 0, secret)
+    keys.enter(slots, rows, 0, octets, secret)
     for counts in (narrow, wide):
         merging.add_runs(edges, counts, whole, wide)
         merging.fill_pairs(whole, edges, counts, edges.copy(), index, counts, whole)
@@ -82,18 +82,26 @@ def _exercise() -> None:
     for source, copied in ((index, index), (index, narrow), (index, wide), (narrow, wide)):
         sliding.copy_runs(source, whole, whole, whole, copied)
     none = Columns.room(np.zeros(5, dtype=np.int64))
-    blobs.pack_sizes(0, 0, 0, np.zeros(30, dtype=np.uint8))
     columns = (none.numbers, none.specials, none.doubles, none.first, none.offsets)
-    blobs.pack_distributions(*columns, none.positive, none.negative, octets, 0)
-    blobs.pack_numbers(none.stream, none.start_s, none.value, octets, 0)
+    sides = (none.positive, none.negative)
+    blobs.pack_parts(
+        np.zeros((1, 3), dtype=np.int64),
+        *columns,
+        *sides,
+        none.stream,
+        none.start_s,
+        none.value,
+        0,
+        octets,
+        whole,
+    )
     blobs.measure(frozen, whole, np.zeros((0, 5), dtype=np.int64))
     blobs.unpack_all(
         frozen,
         whole,
         np.zeros((0, 5), dtype=np.int64),
         *columns,
-        none.positive,
-        none.negative,
+        *sides,
         none.stream,
         none.start_s,
         none.value,

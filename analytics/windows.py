@@ -261,7 +261,7 @@ class Selector:
 
     def matches(self, key: SeriesKey) -> bool:
         return (
-            self.path in (None, key.path.id)
+            (self.path is None or self.path == key.path.id)  # which takes as long as all others
             and self.src in (None, key.path.src)
             and self.dst in (None, key.path.dst)
             and self.traffic_class in (None, key.path.traffic_class)

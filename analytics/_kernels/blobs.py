@@ -7,21 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics._kernels.compilation import compiled
+from analytics._kernels.compilation import called, compiled
 from analytics._kernels.varints import get, get_many, put, skip_many, unzigzag, zigzag
 
 Words = NDArray[np.uint64]
 
 
-@compiled
-def pack_sizes(distributions: int, counters: int, gauges: int, out: NDArray[np.uint8]) -> int:
-    at = put(out, 0, np.uint64(distributions))
-    at = put(out, at, np.uint64(counters))
-    return put(out, at, np.uint64(gauges))
-
-
-@compiled
-def pack_distributions(
+@called
+def _pack_distributions(
     numbers: NDArray[np.int64],  # (rows, 3) stream, start, scale
     specials: Words,  # (rows, 4) zeros, NaN, +Inf, -Inf
     doubles: Words,  # (rows, 3) sum, min, max as bits
@@ -55,8 +48,8 @@ def pack_distributions(
     return at
 
 
-@compiled
-def pack_numbers(
+@called
+def _pack_numbers(
     stream: NDArray[np.int64],  # (rows,)
     start_s: NDArray[np.int64],  # (rows,)
     value: Words,  # (rows,) counts, or doubles as bits
@@ -70,6 +63,46 @@ def pack_numbers(
         last_start = start_s[row]
         at = put(out, at, value[row])
     return at
+
+
+@compiled
+def pack_parts(
+    edges: NDArray[np.int64],  # (parts + 1, 3) where each begins in the tables
+    numbers: NDArray[np.int64],
+    specials: Words,
+    doubles: Words,
+    first: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    positive: Words,
+    negative: Words,
+    stream: NDArray[np.int64],  # counters, then gauges
+    start_s: NDArray[np.int64],
+    value: Words,
+    counters: int,
+    out: NDArray[np.uint8],  # with room for the worst case
+    ends: NDArray[np.int64],  # (parts,) where each ends in `out`; written
+) -> None:
+    at: Any = np.int64(0)
+    for part in range(ends.shape[0]):
+        for table in range(3):
+            at = put(out, at, np.uint64(edges[part + 1, table] - edges[part, table]))
+        begin, end = edges[part, 0], edges[part + 1, 0]
+        at = _pack_distributions(
+            numbers[begin:end],
+            specials[begin:end],
+            doubles[begin:end],
+            first[begin:end],
+            offsets[begin : end + 1],
+            positive,
+            negative,
+            out,
+            at,
+        )
+        for table in range(1, 3):
+            shift = counters if table == 2 else 0  # gauges lie behind
+            begin, end = edges[part, table] + shift, edges[part + 1, table] + shift
+            at = _pack_numbers(stream[begin:end], start_s[begin:end], value[begin:end], out, at)
+        ends[part] = at
 
 
 @compiled

@@ -101,16 +101,16 @@ def look_up(
 @compiled
 def enter(
     slots: NDArray[np.int32],  # of which most are free; changed
-    entry: int,
-    kind: int,
+    entries: Rows,  # (known, 4) see `look_up`
+    first: int,
     keys: Octets,
-    begin: int,
-    end: int,
     secret: np.uint64,
 ) -> None:
-    """Let a key, which is not there yet, be found."""
+    """Let the keys of the entries from `first` on, which are not there yet, be found."""
     mask = np.uint64(slots.shape[0] - 1)
-    slot = _hash(keys, begin, end, kind, secret) & mask
-    while slots[slot] != 0:
-        slot = (slot + np.uint64(1)) & mask
-    slots[slot] = np.int32(entry + 1)
+    for entry in range(first, entries.shape[0]):
+        kind, begin, end = entries[entry, 1], entries[entry, 2], entries[entry, 3]
+        slot = _hash(keys, begin, end, kind, secret) & mask
+        while slots[slot] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot] = np.int32(entry + 1)

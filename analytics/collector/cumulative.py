@@ -23,7 +23,7 @@ from netslo.estate import Estate
 from netslo.metrics import DELAY, RTT
 from netslo.model import WINDOW_S
 
-_POINTS_MAX: Final = 200_000  # that wait to be added up
+_WAITING_BYTES_MAX: Final = 64 * 2**20  # of points, before they are added up
 # What is nearly past its retention may be dropped by the store: it counts from the next start on.
 _AGE_S: Final = 34 * DAY_S
 _NAMES: Final = {
@@ -77,7 +77,7 @@ class Cumulative:
         self._clock = clock
         self._total = Frame.empty(EVER_S)
         self._waiting: list[Frame] = []
-        self._points = 0
+        self._waiting_bytes = 0
         self._lock = threading.Lock()
 
     def start(self, total: Frame) -> None:
@@ -89,9 +89,10 @@ class Cumulative:
         """Take what was committed."""
         oldest_s = int(self._clock()) // WINDOW_S * WINDOW_S - _AGE_S
         with self._lock:
-            self._waiting.append(frame.only_distributions().between(oldest_s, EVER_S))
-            self._points += len(frame.distributions.stream)
-            if self._points > _POINTS_MAX:
+            young = frame.only_distributions().between(oldest_s, EVER_S)
+            self._waiting.append(young)
+            self._waiting_bytes += young.nbytes
+            if self._waiting_bytes > _WAITING_BYTES_MAX:
                 self._add_up()
 
     def collect_native(self) -> Iterable[NativeFamily]:
@@ -134,4 +135,4 @@ class Cumulative:
     def _add_up(self) -> None:
         if self._waiting:
             self._total = concatenated([self._total, *self._waiting]).summed(0, EVER_S)
-            self._waiting, self._points = [], 0
+            self._waiting, self._waiting_bytes = [], 0

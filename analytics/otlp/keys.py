@@ -53,21 +53,21 @@ class KeyTable:
         end = self._used + len(key)
         self._keys[self._used : end] = np.frombuffer(key, dtype=np.uint8)
         self._entries[self._count] = stream, kind, self._used, end
-        self._let_be_found(self._count)
         self._used = end
         self._count += 1
+        self._let_be_found(self._count - 1)
 
-    def _let_be_found(self, entry: int) -> None:
+    def _let_be_found(self, first: int) -> None:
+        """Put the entries from `first` on into the slots."""
         from analytics._kernels import keys as kernel
 
-        _, kind, begin, end = self._entries[entry].tolist()
-        kernel.enter(self._slots, entry, kind, self._keys, begin, end, self._secret)
+        known = self._entries[: self._count]
+        kernel.enter(self._slots, known, first, self._keys, self._secret)
 
     def _grow(self) -> None:
         self._entries = np.append(self._entries, np.zeros_like(self._entries), axis=0)
         self._slots = np.zeros(2 * len(self._slots), dtype=np.int32)
-        for entry in range(self._count):
-            self._let_be_found(entry)
+        self._let_be_found(0)
 
     def _clear(self) -> None:
         self._slots = np.zeros(2 * _ENTRIES, dtype=np.int32)

@@ -21,7 +21,18 @@ from analytics.store import catalogue
 from analytics.store.bodies import Body, BodyReader
 from analytics.store.connection import Connection
 from analytics.store.eras import read_eras
-from analytics.store.tiers import EVER, HOT, TIERS, Row, Tier, added_to, opened, put_rows, read_rows
+from analytics.store.tiers import (
+    EVER,
+    HOT,
+    TIERS,
+    Row,
+    Tier,
+    added_to,
+    opened,
+    put_rows,
+    read_rows,
+    rows_of,
+)
 from analytics.store.totals import add_totals
 from analytics.store.watermarks import Watermarks, read_watermarks
 from analytics.streams import Streams
@@ -82,7 +93,7 @@ def _compact_some(
     rows: dict[str, list[Row]] = {}
     for tier in TIERS:
         kept = points.between(_oldest(tier, marks), 2**62)
-        rows[tier.name] = list(_rows(reader, tier, kept, series_of))
+        rows[tier.name] = _rows(reader, tier, kept, series_of)
     with writer.writing() as connection:
         for tier in TIERS:
             put_rows(connection, tier, rows[tier.name])
@@ -92,15 +103,11 @@ def _compact_some(
         )
 
 
-def _rows(
-    store: Connection, tier: Tier, points: Frame, series_of: NDArray[np.int32]
-) -> Iterator[Row]:
-    """Yield the rows of a tier which points change, with what they held before."""
+def _rows(store: Connection, tier: Tier, points: Frame, series_of: NDArray[np.int32]) -> list[Row]:
+    """Return the rows of a tier which points change, with what they held before."""
     with store.reading() as connection:
         existing = opened(list(_existing(connection, tier, points, series_of)), tier)
-    whole = added_to(existing, points, tier)
-    for series, start_s, part in whole.split(series_of, tier.row_s):
-        yield Row.of(series, start_s, part)
+    return rows_of(added_to(existing, points, tier), series_of, tier)
 
 
 def _existing(

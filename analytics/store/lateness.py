@@ -8,25 +8,31 @@ from __future__ import annotations
 import sqlite3
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analytics.frame import Frame
-from analytics.store.interface import LATE_S
+from analytics.store.interface import LATE_S, Arrival
 from analytics.streams import Streams
 
 
-def note(connection: sqlite3.Connection, frame: Frame, streams: Streams, received_s: float) -> None:
+def note(
+    connection: sqlite3.Connection, arrival: Arrival, streams: Streams, received_s: float
+) -> None:
     """Remember the sites of which windows came late, in the transaction that keeps these."""
-    counters = frame.counters
-    late = counters.start_s + frame.length_s < received_s - LATE_S
+    counters = arrival.frame.counters
+    late = counters.start_s + arrival.frame.length_s < received_s - LATE_S
     if not late.any():  # nearly always
         return
-    known = streams.series()
-    series = np.unique(streams.series_of()[counters.stream[late]])
-    sites = {known[number].path.src for number in series.tolist()}
+    sites = {arrival.site} if arrival.site else _sources(streams, counters.stream[late])
     connection.executemany(
         "INSERT OR REPLACE INTO late_arrivals(site, received_s) VALUES (?, ?)",
         [(site, received_s) for site in sorted(sites)],
     )
+
+
+def _sources(of: Streams, streams: NDArray[np.int32]) -> set[str]:
+    known = of.series()
+    series = np.unique(of.series_of()[streams])
+    return {known[number].path.src for number in series.tolist()}
 
 
 def read(connection: sqlite3.Connection) -> dict[str, float]:

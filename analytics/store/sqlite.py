@@ -143,7 +143,7 @@ class SqliteStore:
                 young, result = without_older(arrival, oldest_s, self._streams)
                 if young.frame.points:
                     number = bodies.keep(connection, young, received_s)
-                    lateness.note(connection, young.frame, self._streams, received_s)
+                    lateness.note(connection, young, self._streams, received_s)
                     kept.append((number, young.frame))
                 if young.told:
                     _keep_told(connection, young.told)

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from analytics.blobs import pack, unpack
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.blobs import pack_parts, unpack
 from analytics.frame import Frame, concatenated
 from analytics.store.interface import DAY_S, EVER_S, HOT_S, WARM_S
 
@@ -40,10 +43,17 @@ class Row:
     sketches: bytes
     numbers: bytes
 
-    @classmethod
-    def of(cls, series: int, start_s: int, frame: Frame) -> Row:
-        sketches = pack(frame.only_distributions()) if len(frame.distributions.stream) else _EMPTY
-        return cls(series, start_s, sketches, pack(frame.only_numbers()))
+
+def rows_of(points: Frame, series_of: NDArray[np.int32], tier: Tier) -> list[Row]:
+    """Return the rows that hold these points."""
+    places, whole, edges = points.in_parts(series_of, tier.row_s)
+    sketches = pack_parts(whole.only_distributions(), edges * (1, 0, 0))
+    numbers = pack_parts(whole.only_numbers(), edges * (0, 1, 1))
+    filled = np.diff(edges[:, 0]) > 0
+    return [
+        Row(series, start_s, sketches[n] if filled[n] else _EMPTY, numbers[n])
+        for n, (series, start_s) in enumerate(places)
+    ]
 
 
 def read_rows(

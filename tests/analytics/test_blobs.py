@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from some_windows import T0, make_window, windows
+from some_windows import T0, make_window, part_of, windows
 
 from analytics import _kernels
-from analytics.blobs import DamagedBlob, pack, unpack
+from analytics.blobs import DamagedBlob, pack, pack_parts, unpack
 from analytics.frame import Frame, concatenated
 from analytics.streams import Streams
 
@@ -43,6 +46,22 @@ def test_many_blobs_come_back_in_order(groups) -> None:
     streams = Streams()
     frames = [Frame.of(contents, streams) for contents in groups]
     assert same(unpack([pack(frame) for frame in frames], 10), concatenated(frames))
+
+
+@settings(deadline=None)
+@given(st.lists(windows(STARTS), max_size=8), st.sampled_from([300, 86400]), st.booleans())
+def test_parts_are_packed_as_if_each_were_alone(contents, row_s, together) -> None:
+    streams = Streams()
+    places, frame, edges = Frame.of(contents, streams).in_parts(streams.series_of(), row_s)
+    alone = [
+        pack(part_of(frame, begins.tolist(), ends.tolist()))
+        for begins, ends in itertools.pairwise(edges)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        if not together:
+            patch.setattr(zstandard, "backend_features", set())
+        assert pack_parts(frame, edges) == alone
+    assert len(alone) == len(places)
 
 
 def test_both_ways_write_the_same_octets(monkeypatch) -> None:
@@ -84,8 +103,6 @@ def test_damage_is_named_and_never_read(data) -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=200), st.integers(0, 3))
 def test_any_octets_below_the_checksum_are_read_or_refused(octets, blobs) -> None:
-    import zstandard
-
     packed = zstandard.ZstdCompressor(write_checksum=True).compress(octets)
     try:
         unpack([packed] * (blobs + 1), 10)

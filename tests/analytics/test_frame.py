@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from some_windows import PATHS, T0, make_window, windows
+from some_windows import PATHS, T0, make_window, part_of, windows
 
 from analytics.frame import Frame, concatenated
 from analytics.sketch import Sketch
@@ -66,18 +66,19 @@ def test_the_sum_of_a_frame_is_one_window_of_each_series(contents) -> None:
 
 @settings(deadline=None)
 @given(st.lists(windows(DAYS), max_size=10), st.sampled_from([300, 86400]))
-def test_a_split_loses_nothing_and_mixes_nothing(contents, row_s) -> None:
+def test_parts_lose_nothing_and_mix_nothing(contents, row_s) -> None:
     streams = Streams()
     frame = Frame.of(contents, streams)
-    parts = list(frame.split(streams.series_of(), row_s))
-    assert [part[:2] for part in parts] == frame.places(streams.series_of(), row_s)
-    assert [part[:2] for part in parts] == sorted(part[:2] for part in parts)
-    for series, start_s, part in parts:
+    places, ordered, edges = frame.in_parts(streams.series_of(), row_s)
+    assert places == frame.places(streams.series_of(), row_s) == sorted(places)
+    for (series, start_s), begins, ends in zip(places, edges[:-1], edges[1:], strict=True):
+        part = part_of(ordered, begins.tolist(), ends.tolist())
         assert {streams.series()[series]} == {w.key for w in part.windows(streams)}
         assert start_s <= part.span()[0]
         assert part.span()[1] <= start_s + row_s
-    rest = concatenated([part for _, _, part in parts])
-    assert rest.windows(streams) == frame.windows(streams)
+    assert edges[0].tolist() == [0, 0, 0]
+    assert edges[-1].tolist() == [len(table.stream) for table in ordered.tables]
+    assert ordered.windows(streams) == frame.windows(streams)
 
 
 @settings(deadline=None)
@@ -134,4 +135,6 @@ def test_nothing_is_a_frame_too() -> None:
     empty = Frame.of([], streams)
     assert empty.merged(300).points == concatenated([]).points == 0
     assert empty.span() == (0, 0)
-    assert empty.windows(streams) == list(empty.split(streams.series_of(), 300)) == []
+    places, ordered, edges = empty.in_parts(streams.series_of(), 300)
+    assert empty.windows(streams) == places == []
+    assert (ordered.points, edges.tolist()) == (0, [[0, 0, 0]])

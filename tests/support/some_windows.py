@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 from hypothesis import strategies as st
 
+from analytics.frame import Frame
 from analytics.otlp.instruments import COUNTS, DIRECTED
 from analytics.sketch import Sketch
 from analytics.windows import (
@@ -94,3 +95,10 @@ def windows(draw, starts=st.integers(0, 90).map(lambda k: T0 + 10 * k)) -> PathW
 def make_batch(*contents: PathWindow, sequence: int = 0, instance: str = "one") -> Batch:
     site = contents[0].key.path.src if contents else "london"
     return Batch(site, instance, sequence, contents)
+
+
+def part_of(frame: Frame, begins: list[int], ends: list[int]) -> Frame:
+    """Return the rows from `begins` to `ends` of the three tables of a frame."""
+    rows = (np.arange(begin, end) for begin, end in zip(begins, ends, strict=True))
+    tables = (table.taken(some) for table, some in zip(frame.tables, rows, strict=True))
+    return Frame(*tables, frame.length_s)

@@ -70,14 +70,16 @@ class Bottleneck:
 
 
 @contextlib.contextmanager
-def bottleneck(rate_bit_s: int, access_bit_s: int | None = None) -> Iterator[Bottleneck]:
+def bottleneck(
+    rate_bit_s: int, access_bit_s: int | None = None, *, offload: bool = False
+) -> Iterator[Bottleneck]:
     """Make one, the same in both directions.
-
-    Frames stay as they are on the way (no segmentation offload), so that each is counted whole.
 
     Args:
         rate_bit_s: Of the narrow link, in frames.
         access_bit_s: What `a` can send to the router; None: as fast as the processor.
+        offload: Let several segments travel as one, as hosts do. The token bucket counts their
+            headers, but the devices do not: without, each frame is counted whole.
     """
     with Namespace("a") as a, Namespace("r") as router, Namespace("b") as b:
         one = veth(a, router, "10.78.1.0/30", "fd00:781::/64", "near0")
@@ -85,7 +87,7 @@ def bottleneck(rate_bit_s: int, access_bit_s: int | None = None) -> Iterator[Bot
         router.set_sysctl("net.ipv4.ip_forward", 1)
         a.ip("route", "add", "default", "via", one.b.address4)
         b.ip("route", "add", "default", "via", two.a.address4)
-        for end in (one.a, one.b, two.a, two.b):
+        for end in () if offload else (one.a, one.b, two.a, two.b):
             end.namespace.run("ethtool", "-K", end.device, "tso", "off", "gso", "off", "gro", "off")
         shape(router, "far0", rate_bit_s, BURST, QUEUE_S)
         shape(router, "near0", rate_bit_s, BURST, QUEUE_S)

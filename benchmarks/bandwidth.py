@@ -119,9 +119,8 @@ def off(value: float, truth: float) -> float:
 def compare_tcp(seconds: float, rounds: int) -> Iterator[Row]:
     """Print the goodput at each rate beside iperf3's; return the goals."""
     print(f"\nTCP goodput, cubic, one connection, {rounds} x {seconds:g} s each way, interleaved")
-    print(
-        "  Mbit/s   segments   way      truth   netslo    off %  device says  off %   iperf3    off %"
-    )
+    print("  Mbit/s   segments   way      truth   netslo    off %", end="")
+    print("  device says  off %   iperf3    off %")
     if not shutil.which("iperf3"):
         print("  iperf3 is not installed: left out")
     for rate, offload in itertools.product(TCP_RATES, (True, False)):

@@ -6,7 +6,16 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from netslo.model import Path, ProbeKind, Scope, Site, Tier, TrafficClass
+from netslo.model import (
+    Direction,
+    Endpoint,
+    Path,
+    ProbeKind,
+    Scope,
+    Site,
+    Tier,
+    TrafficClass,
+)
 from netslo.route import TraceProtocol
 from netslo.service import Service
 
@@ -43,6 +52,20 @@ class ProbingPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class TestingPlan:
+    """How the bandwidth of each link is tested, by the sites at its ends."""
+
+    __test__ = False  # pytest: no tests in here
+
+    method: str = "train"  # or tcp
+    interval_s: float = 3600.0
+    seconds: float = 10.0  # of TCP, in each direction
+    directions: tuple[Direction, ...] = (Direction.FORWARD, Direction.REVERSE)
+    streams: int = 1  # of TCP
+    octets_a_day: int = 2_000_000_000  # budget of each site, with what shells test there
+
+
+@dataclass(frozen=True, slots=True)
 class Estate:
     """Everything `estate.yaml` says. Mappings keep the order of the file."""
 
@@ -55,6 +78,8 @@ class Estate:
     probes: Mapping[str, ProbeKind] = field(default_factory=dict)  # by far site; else STAMP
     key_files: Mapping[str, pathlib.Path] = field(default_factory=dict)  # by far site
     services: Mapping[str, Service] = field(default_factory=dict)
+    testing: TestingPlan | None = field(default_factory=TestingPlan)  # None: no tests
+    bandwidth_ports: Mapping[str, int] = field(default_factory=dict)  # of sites that offer tests
     paths: tuple[Path, ...] = field(init=False)  # between sites
     service_paths: tuple[Path, ...] = field(init=False)  # from sites to services
 
@@ -106,6 +131,21 @@ class Estate:
             if {link.a, link.b} == {path.src, path.dst}:
                 return link.capacity_bits_per_second
         return None
+
+    def bandwidth_server(self, site: str) -> Endpoint | None:
+        """Where a site answers bandwidth tests; None: it does not."""
+        port = self.bandwidth_ports.get(site)
+        return None if port is None else Endpoint(self.sites[site].addresses[0].host, port)
+
+    @property
+    def tested_paths(self) -> tuple[Path, ...]:
+        """The path of each test: along a link, to a site that offers tests, in the lowest class."""
+        if self.testing is None or not self.classes:
+            return ()
+        lowest = min(self.classes.values(), key=lambda each: each.dscp).name
+        ways = ((each.a, each.b) for each in self.links)
+        both = (way for a, b in ways for way in ((a, b), (b, a)))
+        return tuple(Path(src, dst, lowest) for src, dst in both if dst in self.bandwidth_ports)
 
     def interval_s(self, path: Path) -> float:
         """How often `path` is probed."""

@@ -53,6 +53,9 @@ LACKS: Final = "netslo.probe.lacks"  # gauge, always 1; notice
 FLOW_RTT: Final = "netslo.probe.flow.rtt"  # gauge, s; path, flow: the median of 10 s
 FLOW_LOSS: Final = "netslo.probe.flow.loss"  # gauge, 1; path, flow: the ratio of 10 s
 CERTIFICATE_EXPIRY: Final = "netslo.probe.certificate.expiry"  # gauge, s of Unix time; path
+TESTS: Final = "netslo.probe.bandwidth.tests"  # sum, {test}; outcome: of regular ones
+BUDGET: Final = "netslo.probe.bandwidth.budget"  # gauge, By: of the site, for a UTC day
+BUDGET_USED: Final = "netslo.probe.bandwidth.used"  # gauge, By: of that, today
 NOISE_FLOOR: Final = "netslo.probe.noise_floor"  # gauge, s; quantile: the host's own round trip
 
 # Resource and data-point attributes
@@ -157,6 +160,9 @@ PROM_PROBE_FLOW_RTT: Final = "netslo_probe_flow_rtt_median_seconds"
 PROM_PROBE_FLOW_LOSS: Final = "netslo_probe_flow_loss_ratio"
 PROM_PROBE_NOISE_FLOOR: Final = "netslo_probe_noise_floor_seconds"
 PROM_PROBE_CERTIFICATE: Final = "netslo_probe_certificate_expiry_timestamp_seconds"
+PROM_PROBE_TESTS: Final = "netslo_probe_bandwidth_tests_total"
+PROM_PROBE_BUDGET: Final = "netslo_probe_bandwidth_budget_bytes"
+PROM_PROBE_BUDGET_USED: Final = "netslo_probe_bandwidth_used_bytes"
 PROM_PROBE_LAST_WINDOW: Final = "netslo_probe_last_window_timestamp_seconds"
 PROM_PROBE_LATE_ARRIVAL: Final = "netslo_probe_late_arrival_timestamp_seconds"
 PROM_COLLECTOR_REQUESTS: Final = "netslo_collector_requests_total"

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from analytics.windows import SeriesKey
-from netslo.model import Endpoint
+from netslo.errors import NetsloError
+from netslo.model import Endpoint, Path
+from probes.bandwidth.agenda import RegularTest
+from probes.bandwidth.budget import Budget
+from probes.bandwidth.rounds import Round, Rounds
+from probes.bandwidth.state import StateDirectory
 from probes.channel import Report
 from probes.engines import MeasuringEngine
 from probes.floor_report import reporting_noise_floor
@@ -24,6 +30,11 @@ from probes.plan import PathPlan
 from probes.services.engine import ServiceEngine
 from probes.services.plan import ServicePlan
 from probes.trace.watch import RouteWatch, WatchPlan
+
+TEST_END_S: Final = 5.0  # for a bandwidth test to end; what it holds runs out by itself
+
+Plan = PathPlan | ServicePlan | RegularTest
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +55,8 @@ class ProbeAgent:
 
     Args:
         sites: The sites this process stands at.
-        plans: What to measure, between sites and of services; each path starts at one of `sites`.
+        plans: What to measure, between sites, of services and of bandwidth; each path starts at
+            one of `sites`.
         collector_url: The collector's base URL, `http://HOST:PORT`.
         spool_dir: Where batches wait for the collector.
         notices: What this host cannot do for a measurement; part of its health.
@@ -53,14 +65,16 @@ class ProbeAgent:
     def __init__(
         self,
         sites: Sequence[str],
-        plans: Iterable[PathPlan | ServicePlan],
+        plans: Iterable[Plan],
         collector_url: str,
         spool_dir: pathlib.Path,
         *,
         notices: Sequence[str] = (),
     ) -> None:
         self._sites = tuple(sites)
-        self._plans, self._services = _apart(plans)
+        self._plans, self._services, self._tests = _apart(plans)
+        self._loop: asyncio.AbstractEventLoop | None = None  # while it runs
+        self._rounds = Rounds(self._note_round)
         self._collector_url = collector_url
         self._spool_dir = spool_dir
         self._notices = tuple(notices)
@@ -80,13 +94,16 @@ class ProbeAgent:
         unasked = self._services and now_s - self._answered_s >= SILENCE_S
         return self._flows is None or not (silent or unasked)
 
-    def reload(self, plans: Iterable[PathPlan | ServicePlan]) -> None:
+    def reload(self, plans: Iterable[Plan]) -> None:
         """Measure these paths instead, without a pause; in the thread of the loop.
 
         What is the same in both goes on untouched. What is not is retired, and its last window
         is delivered like every other; what is new joins.
         """
-        self._plans, self._services = _apart(plans)
+        self._plans, self._services, self._tests = _apart(plans)
+        self._rounds.arrange(self._tests)
+        if self._outboxes:
+            self._follow_budgets()
         for outbox in self._outboxes.values():
             outbox.health.keep_certificates(plan.key.path.id for plan in self._services)
         if self._asking is not None:
@@ -110,6 +127,7 @@ class ProbeAgent:
                 outbox = Outbox(site, self._collector_url, self._spool_dir / site)
                 self._outboxes[site] = outbox
                 outbox.health.set_notices(self._notices)
+            self._follow_budgets()
             healths = [outbox.health for outbox in self._outboxes.values()]
             # Not the loop's own threads: an engine occupies one for ever.
             with ThreadPoolExecutor(4, thread_name_prefix="probe") as threads:
@@ -141,6 +159,9 @@ class ProbeAgent:
         routes = RouteWatch(lambda site, report: self._outboxes[site].take_in_trace(report))
         routes.arrange(_watched(self._plans), self._names.addresses)
         self._routes = routes
+        self._loop = loop
+        self._rounds.arrange(self._tests)
+        testing = self._begin_rounds(loop)
         tasks.create_task(self._ship(threads, ended))
         for outbox in self._outboxes.values():
             tasks.create_task(outbox.deliverer.run(ended))
@@ -155,7 +176,7 @@ class ProbeAgent:
             if on_ready is not None:
                 on_ready()
             stopping = tasks.create_task(stop.wait())
-            either: list[asyncio.Future[Any]] = [*measuring, stopping]
+            either: list[asyncio.Future[Any]] = [*measuring, testing, stopping]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             looking.cancel()
@@ -166,12 +187,16 @@ class ProbeAgent:
             self._asking = None
             flows.stop()
             asking.stop()
+            self._rounds.stop()
             await asyncio.wait(measuring)
             await routes.close()
+            await asyncio.wait([testing], timeout=TEST_END_S)
             ended.set()
             self._arrived.set()
         for engine in measuring:
             engine.result()
+        if testing.done():
+            testing.result()
 
     def _follow(self, endpoint: Endpoint, addresses: Addresses) -> None:
         if self._flows is not None:
@@ -194,6 +219,43 @@ class ProbeAgent:
                     own = [each for each in figures if each.path.startswith(f"{site}:")]
                     outbox.health.set_flows(own)
 
+    def _begin_rounds(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Test bandwidth in a thread that no process waits for; return its end."""
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def note(failure: BaseException | None) -> None:
+            if failure is None:
+                ended.set_result(None)
+            else:
+                ended.set_exception(failure)
+
+        def run() -> None:
+            try:
+                self._rounds.run()
+            except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
+                _post(loop, note, error)
+            else:
+                _post(loop, note, None)
+
+        threading.Thread(target=run, name="bandwidth", daemon=True).start()
+        return ended
+
+    def _note_round(self, found: Round) -> None:
+        if self._loop is not None:
+            _post(self._loop, self._take_round, found)
+
+    def _follow_budgets(self) -> None:
+        for test in self._tests:
+            read = partial(_budget_of, test.directory)
+            self._outboxes[test.path.src].health.follow_budget(read)
+
+    def _take_round(self, found: Round) -> None:
+        outbox = self._outboxes[found.path.src]
+        outbox.health.count_test(found.outcome)
+        if found.readings:
+            outbox.take_readings(found.readings)
+            self._arrived.set()
+
     def _take_answers(self, reports: Mapping[str, Report]) -> None:
         self._answered_s = time.monotonic()
         self._gather(reports)
@@ -209,7 +271,7 @@ class ProbeAgent:
                 self._arrived.set()
 
     async def _ship(self, threads: Executor, ended: asyncio.Event) -> None:
-        """Spool the windows of each site as one batch whenever some were closed."""
+        """Spool what each site gathered as one batch, whenever there is something."""
         loop = asyncio.get_running_loop()
         ending = False
         while not ending:
@@ -219,22 +281,27 @@ class ProbeAgent:
             self._arrived.clear()
             ending = ended.is_set()  # then nothing arrives any more
             for outbox in self._outboxes.values():
-                windows = outbox.take_windows()
+                gathered = outbox.take_gathered()
                 if self._routes is not None:
-                    self._routes.look(windows)
-                if windows:
-                    routes = outbox.take_routes()
-                    await loop.run_in_executor(threads, outbox.put, windows, routes)
+                    self._routes.look(gathered.windows)
+                if gathered:
+                    await loop.run_in_executor(threads, outbox.put, gathered)
+
+
+def path_of(plan: Plan) -> Path:
+    """Return the path that a plan is about."""
+    return plan.path if isinstance(plan, RegularTest) else plan.key.path
 
 
 def _apart(
-    plans: Iterable[PathPlan | ServicePlan],
-) -> tuple[tuple[PathPlan, ...], tuple[ServicePlan, ...]]:
-    """Part the plans of paths between sites from those of services."""
+    plans: Iterable[Plan],
+) -> tuple[tuple[PathPlan, ...], tuple[ServicePlan, ...], tuple[RegularTest, ...]]:
+    """Part the plans of paths between sites from those of services and of bandwidth."""
     every = tuple(plans)
     return (
         tuple(plan for plan in every if isinstance(plan, PathPlan)),
         tuple(plan for plan in every if isinstance(plan, ServicePlan)),
+        tuple(plan for plan in every if isinstance(plan, RegularTest)),
     )
 
 
@@ -243,11 +310,16 @@ def _watched(plans: Iterable[PathPlan]) -> dict[SeriesKey, tuple[WatchPlan, Endp
     return {plan.key: (plan.watch, plan.endpoint) for plan in plans if plan.watch is not None}
 
 
-def _post(
-    loop: asyncio.AbstractEventLoop,
-    take_in: Callable[[Mapping[str, Report]], None],
-    reports: Mapping[str, Report],
-) -> None:
-    """Hand reports to the loop's thread; a loop that has been closed wants none."""
+def _budget_of(directory: pathlib.Path) -> tuple[int, int] | None:
+    """Return the limit of a site's budget and what is used of it today; None: not known."""
+    try:
+        budget = Budget(StateDirectory(directory))
+        return budget.limit, budget.today().spent
+    except NetsloError:
+        return None
+
+
+def _post(loop: asyncio.AbstractEventLoop, take_in: Callable[[T], None], what: T) -> None:
+    """Hand something to the loop's thread; a loop that has been closed wants nothing."""
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(take_in, reports)
+        loop.call_soon_threadsafe(take_in, what)

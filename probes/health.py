@@ -7,7 +7,7 @@ repeated. What matters for a measurement (lost, unmeasured) travels in the windo
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -88,6 +88,16 @@ class ProbeHealth:
         )
         self._traces = meter.create_counter(
             metrics.TRACES, "{trace}", "Traces of routes, by what came of them"
+        )
+        self._tests = meter.create_counter(
+            metrics.TESTS, "{test}", "Regular bandwidth tests, by how they ended"
+        )
+        self._read_budget: Callable[[], tuple[int, int] | None] | None = None
+        meter.create_observable_gauge(
+            metrics.BUDGET, [self._observe_budget], "By", "What tests may take in a UTC day"
+        )
+        meter.create_observable_gauge(
+            metrics.BUDGET_USED, [self._observe_used], "By", "What tests took today"
         )
         self._spool_depth: int | None = None
         self._spool_held = 0
@@ -173,6 +183,14 @@ class ProbeHealth:
         """Count a trace of a path's routes; `result` is one of a few."""
         self._traces.add(1, {metrics.ATTR_RESULT: result})
 
+    def count_test(self, outcome: str) -> None:
+        """Count a regular bandwidth test; `outcome` is one of a few."""
+        self._tests.add(1, {metrics.ATTR_OUTCOME: outcome})
+
+    def follow_budget(self, read: Callable[[], tuple[int, int] | None]) -> None:
+        """Report what `read` returns at each report: the limit and what is used, octets."""
+        self._read_budget = read
+
     def set_notices(self, notices: Sequence[str]) -> None:
         """State what this host cannot do for a measurement."""
         self._notices = tuple(notices)
@@ -191,6 +209,14 @@ class ProbeHealth:
 
     def _observe_spool(self, _options: CallbackOptions) -> Iterable[Observation]:
         return () if self._spool_depth is None else (Observation(self._spool_depth),)
+
+    def _observe_budget(self, _options: CallbackOptions) -> Iterable[Observation]:
+        found = None if self._read_budget is None else self._read_budget()
+        return () if found is None else (Observation(found[0]),)
+
+    def _observe_used(self, _options: CallbackOptions) -> Iterable[Observation]:
+        found = None if self._read_budget is None else self._read_budget()
+        return () if found is None else (Observation(found[1]),)
 
     def _observe_notices(self, _options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(1, {_ATTR_NOTICE: notice}) for notice in self._notices]

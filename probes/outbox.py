@@ -6,9 +6,11 @@ import pathlib
 import uuid
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from analytics.otlp import encode_batch
+from analytics.readings import Reading
 from analytics.windows import Batch, PathWindow, SeriesKey
 from netslo.model import Window
 from netslo.route import RouteObservation
@@ -19,6 +21,19 @@ from probes.spool import Spool
 from probes.trace.watch import TraceReport
 
 ROUTES_MAX: Final = 4096  # observations that wait for windows to go with
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What one batch will say."""
+
+    windows: tuple[PathWindow, ...] = ()
+    routes: tuple[RouteObservation, ...] = ()
+    readings: tuple[Reading, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is something that should leave now; routes go with the next windows."""
+        return bool(self.windows or self.readings)
 
 
 class Outbox:
@@ -37,6 +52,7 @@ class Outbox:
         self._sequence = 0
         self._gathered: list[PathWindow] = []
         self._routes: deque[RouteObservation] = deque(maxlen=ROUTES_MAX)
+        self._readings: list[Reading] = []
         self._spool = Spool(spool_dir)
         self.deliverer = Deliverer(self._spool, collector_url)
         self.health = ProbeHealth(site, self.instance_id, collector_url)
@@ -60,25 +76,35 @@ class Outbox:
         for reason, packets in report.discarded.items():
             self.health.count_discarded(reason, packets)
 
+    def take_readings(self, readings: Iterable[Reading]) -> None:
+        """Gather what a bandwidth test found."""
+        self._readings += readings
+
     @property
     def depth(self) -> int:
         """Batches that wait for the collector."""
         return self._spool.depth
 
-    def take_windows(self) -> tuple[PathWindow, ...]:
-        """Return the gathered windows for `put`, each series' flows added up; gather anew."""
-        gathered, self._gathered = self._gathered, []
-        return tuple(_added_up(gathered))
-
-    def take_routes(self) -> tuple[RouteObservation, ...]:
-        """Return the observations of routes for `put`; gather anew."""
-        taken = tuple(self._routes)
+    def take_gathered(self) -> Gathered:
+        """Return what was gathered for `put`, each series' flows added up; gather anew."""
+        if not (self._gathered or self._readings):
+            return Gathered()
+        windows, self._gathered = self._gathered, []
+        readings, self._readings = self._readings, []
+        routes = tuple(self._routes)
         self._routes.clear()
-        return taken
+        return Gathered(tuple(_added_up(windows)), routes, tuple(readings))
 
-    def put(self, windows: Iterable[PathWindow], routes: tuple[RouteObservation, ...] = ()) -> None:
-        """Make one batch of it all and spool it; blocks until it is on the disk."""
-        batch = Batch(self.site, self.instance_id, self._sequence, tuple(windows), routes)
+    def put(self, gathered: Gathered) -> None:
+        """Make one batch of it and spool it; blocks until it is on the disk."""
+        batch = Batch(
+            self.site,
+            self.instance_id,
+            self._sequence,
+            gathered.windows,
+            gathered.routes,
+            readings=gathered.readings,
+        )
         self._sequence += 1
         payload = encode_batch(batch)
         self.health.set_spool_depth(

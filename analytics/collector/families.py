@@ -179,6 +179,21 @@ def health_families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
             "What the probe's host lacks for a better measurement; always 1",
             labels=[*_PROBE_LABELS, *LABELS[metrics.LACKS]],
         ),
+        metrics.TESTS: CounterMetricFamily(
+            metrics.PROM_PROBE_TESTS,
+            "Regular bandwidth tests, by how they ended",
+            labels=[*_PROBE_LABELS, *LABELS[metrics.TESTS]],
+        ),
+        metrics.BUDGET: GaugeMetricFamily(
+            metrics.PROM_PROBE_BUDGET,
+            "What bandwidth tests of the site may take in a UTC day",
+            labels=_PROBE_LABELS,
+        ),
+        metrics.BUDGET_USED: GaugeMetricFamily(
+            metrics.PROM_PROBE_BUDGET_USED,
+            "What they took of it today, from the shell as well",
+            labels=_PROBE_LABELS,
+        ),
         metrics.FLOW_RTT: GaugeMetricFamily(
             metrics.PROM_PROBE_FLOW_RTT,
             "Median round trip of each flow of a path with several: they may take other ways",

@@ -15,6 +15,7 @@ from analytics.store.interface import LATE_S
 from analytics.streams import Gauge, Streams
 from analytics.windows import SeriesKey
 from netslo.metrics import (
+    ATTR_OUTCOME,
     ATTR_QUANTILE,
     CERTIFICATE_EXPIRY,
     CLOCK_ERROR,
@@ -24,6 +25,7 @@ from netslo.metrics import (
     LACKS,
     NOISE_FLOOR,
     SPOOL_BATCHES,
+    TESTS,
     TRACES,
 )
 
@@ -36,6 +38,7 @@ LABELS: Final = {  # of an instrument, beside the probe's own
     DISCARDED: ("reason",),
     TRACES: ("result",),
     LACKS: ("notice",),
+    TESTS: (ATTR_OUTCOME,),
     NOISE_FLOOR: (ATTR_QUANTILE,),
     FLOW_RTT: ("path", "flow"),
     FLOW_LOSS: ("path", "flow"),

@@ -14,13 +14,14 @@ from netslo.app.lab.real_link import SUBFOLDER, RealLink, carried_path, traced, 
 from netslo.app.parts.collector import collector_part
 from netslo.app.parts.emulator import emulator_part
 from netslo.app.parts.lab import Refusal, Task, lab_part
-from netslo.app.parts.probes import Plan, plan_estate, probes_part
+from netslo.app.parts.probes import plan_estate, probes_part
 from netslo.app.parts.program import program_part
-from netslo.app.parts.reflectors import reflectors_part, stations_part
+from netslo.app.parts.reflectors import reflectors_part, stations_part, test_stations_of
 from netslo.config.options import SPOOL_DIR, STATE_DIR, STORE_FILE
 from netslo.errors import NetsloError
 from netslo.estate import Estate
 from netslo.model import Endpoint, Path
+from probes.agent import Plan, path_of
 from probes.bandwidth.state import state_directories
 from probes.reflectors import Station
 from slo.objective import Objective
@@ -91,7 +92,8 @@ class Run:
         """
         thresholds = thresholds_by_path(objectives, estate)
         plans = plan_estate(estate, sites, thresholds, {}, self.states(sites))
-        refusal = self._part("reflectors").request(("reload", tuple(stations)))
+        tests = test_stations_of(estate, self.states(sites))
+        refusal = self._part("reflectors").request(("reload", tuple(stations), tests))
         if refusal is not None:
             raise NetsloError(refusal)
         if (estate, tuple(objectives)) != (self.estate, tuple(self.objectives)):
@@ -106,9 +108,10 @@ class Run:
     def _part(self, name: str) -> Child:
         return next(child for child in self.children if child.name == name)
 
-    def start_stations(self, stations: Sequence[Station]) -> Child:
-        """Start reflectors at an estate's own addresses."""
-        child = Child("reflectors", stations_part, tuple(stations))
+    def start_stations(self, stations: Sequence[Station], sites: Sequence[str] = ()) -> Child:
+        """Start reflectors at an estate's own addresses, and the bandwidth servers of sites."""
+        tests = test_stations_of(self.estate, self.states(sites))
+        child = Child("reflectors", stations_part, tuple(stations), tests)
         self._start(child)
         return child
 
@@ -141,7 +144,7 @@ class Run:
         estate = traced(self.estate)
         thresholds = thresholds_by_path(self.objectives, estate)
         plans = plan_estate(estate, (src,), thresholds, {link.path: link.far}, {src: states / NEAR})
-        own = tuple(plan for plan in plans if plan.key.path == link.path)
+        own = tuple(plan for plan in plans if path_of(plan) == link.path)
         spool = self.data_dir / SPOOL_DIR / SUBFOLDER
         task = Task(link.path, own, collector, spool, states)
         link.prepare(task)
@@ -167,7 +170,7 @@ class Run:
         child = Child(
             "probes",
             probes_part,
-            tuple(p for p in self.plan(sites, endpoints) if p.key.path not in without),
+            tuple(p for p in self.plan(sites, endpoints) if path_of(p) not in without),
             tuple(sites),
             f"http://{collector}",
             self.data_dir / SPOOL_DIR,

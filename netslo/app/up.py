@@ -60,7 +60,7 @@ def run_up(
         Run(estate, objectives, data_dir) as run,
     ):
         collector = run.start_collector(listen)
-        run.start_stations(stations)
+        run.start_stations(stations, here)
         run.start_probes(here, {}, collector)
         title = f"netslo up · {estate.name} · {', '.join(here)} · http://{collector}"
         with closing(SqliteStore.open(run.store_file, readonly=True)) as store:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from netslo.config.fields import Duration, Model, Name, Rate
+from netslo.config.fields import Duration, Model, Name, Octets, Rate
 from netslo.config.services_file import ServiceModel, new_service, service_problems
 from netslo.config.validation import problem_at, validate, values
 from netslo.config.yaml_lines import Document, load_documents
 from netslo.errors import ConfigurationError, Problem
-from netslo.estate import Estate, Link, ProbingPlan, TraceSettings
-from netslo.model import DSCP_MAX, Endpoint, Location, ProbeKind, Site, Tier, TrafficClass
+from netslo.estate import Estate, Link, ProbingPlan, TestingPlan, TraceSettings
+from netslo.model import (
+    DSCP_MAX,
+    Direction,
+    Endpoint,
+    Location,
+    ProbeKind,
+    Site,
+    Tier,
+    TrafficClass,
+)
 from netslo.route import FLOWS_MAX, TraceProtocol
 
 FILE_NAME: Final = "estate.yaml"
@@ -23,6 +32,9 @@ SITES_MAX: Final = 1000
 SERVICES_MAX: Final = 1000
 SOURCE_PORTS_MAX: Final = 16
 TRACE_INTERVAL_S_MIN: Final = 10.0
+TESTS_INTERVAL_S_MIN: Final = 60.0  # of the tests of one link
+TEST_S_MAX: Final = 120.0
+STREAMS_MAX: Final = 16
 _PORT_MAX: Final = 65_535
 _WANTS_PORT: Final = "must be HOST:PORT or [IPv6]:PORT, with a port from 1 to 65535"
 _TRACE: Final = TraceSettings()  # unless the file says otherwise
@@ -60,6 +72,20 @@ def _tracing(value: object) -> object:
     return value
 
 
+def _testing(value: object) -> object:
+    """Let `none` stand for an estate whose links are not tested."""
+    if value == "none":
+        return None
+    if not isinstance(value, dict):
+        raise ValueError("must be {method: train, interval: 1h ...} or none")  # noqa: TRY004
+    return value
+
+
+def _budget(value: object) -> object:
+    """Let the day be said that a budget is for anyway: `2GB/day`."""
+    return value.removesuffix("/day") if isinstance(value, str) else value
+
+
 def _endpoint(value: object) -> Endpoint:
     """Read `host:port` or `[IPv6]:port`; without a port, it is 0."""
     text = str(value)
@@ -81,6 +107,7 @@ def _has_no_port(text: str) -> bool:
 
 Address = Annotated[Endpoint, BeforeValidator(_endpoint)]
 Kind = Annotated[ProbeKind, BeforeValidator(_kind)]
+Budget = Annotated[Octets, BeforeValidator(_budget)]
 KeyFile = Annotated[str, AfterValidator(_key_file)]
 
 
@@ -102,11 +129,34 @@ class _Trace(Model):
         return self
 
 
+class _Testing(Model):
+    method: Literal["train", "tcp"] = "train"
+    interval: Duration = Field(default=3600.0, ge=TESTS_INTERVAL_S_MIN)
+    seconds: float = Field(default=10.0, ge=1, le=TEST_S_MAX, allow_inf_nan=False)
+    direction: Literal["forward", "reverse", "both"] = "both"
+    streams: int = Field(default=1, ge=1, le=STREAMS_MAX)
+    budget: Budget = Field(default=2_000_000_000)
+
+    def plan(self) -> TestingPlan:
+        both = (Direction.FORWARD, Direction.REVERSE)
+        return TestingPlan(
+            self.method,
+            self.interval,
+            self.seconds,
+            both if self.direction == "both" else (Direction(self.direction),),
+            self.streams,
+            self.budget,
+        )
+
+
 class _Probing(Model):
     interval: Duration = Field(ge=INTERVAL_S_MIN)
     timeout: Duration = Field(le=60.0)
     source_ports: Annotated[int, Field(ge=1, le=SOURCE_PORTS_MAX)] | None = None
     trace: Annotated[_Trace | None, BeforeValidator(_tracing)] = _Trace()
+    bandwidth: Annotated[_Testing | None, BeforeValidator(_testing)] = Field(
+        default_factory=_Testing
+    )  # None: written as none
 
 
 class _Authentication(Model):
@@ -130,6 +180,7 @@ class _Site(Model):
     location: _Location
     addresses: Annotated[list[Address], Field(min_length=1, max_length=16)]
     probe: Kind = ProbeKind.STAMP
+    bandwidth: Annotated[int, Field(ge=1, le=_PORT_MAX)] | None = None  # TCP and UDP port of tests
     authentication: Annotated[_SiteAuthentication | None, BeforeValidator(_authentication)] = None
 
 
@@ -208,6 +259,10 @@ def _estate(content: _File, directory: pathlib.Path) -> Estate:
             _trace_settings(content.probing.trace),
         ),
         probes={site.name: site.probe for site in content.sites},
+        testing=None if content.probing.bandwidth is None else content.probing.bandwidth.plan(),
+        bandwidth_ports={
+            site.name: site.bandwidth for site in content.sites if site.bandwidth is not None
+        },
         key_files=dict(_key_files(content, directory)),
         services={
             each.name: new_service(each, [site.name for site in content.sites], directory)
@@ -238,6 +293,7 @@ def _relations(document: Document) -> Iterator[Problem]:
     yield from _addresses(document)
     yield from _ports(document)
     yield from _needless_keys(document)
+    yield from _bandwidth_ports(document)
     yield from _links(document)
     yield from _repeated(document, "services", "name")
     yield from service_problems(document)
@@ -278,6 +334,26 @@ def _needless_keys(document: Document) -> Iterator[Problem]:
         if location[1] in echoing:
             expected = "is of no use to a site that is probed by ICMP, which has no keys"
             yield problem_at(document, location, "", expected)
+
+
+def _bandwidth_ports(document: Document) -> Iterator[Problem]:
+    """Find ports of bandwidth tests that something else answers at."""
+    taken: dict[str, int] = {}
+    addresses = {
+        place[1]: [str(each) for each in found]
+        for place, found in values(document, "sites", "addresses", of=list)
+    }
+    for location, _ in values(document, "sites", "addresses", of=list):
+        for i, address in enumerate(addresses[location[1]]):
+            taken[address] = document.line((*location, i))
+    for location, port in values(document, "sites", "bandwidth", of=int):
+        first = next(iter(addresses.get(location[1], ())), "")
+        host = first if _has_no_port(first) else first.rpartition(":")[0]
+        place = f"{host}:{port}"
+        if host and place in taken:
+            expected = f"must be a port of its own: {place} is already used on line {taken[place]}"
+            yield problem_at(document, location, port, expected)
+        taken.setdefault(place, document.line(location))
 
 
 def _links(document: Document) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from netslo.model import is_name
-from netslo.units import parse_duration, parse_rate
+from netslo.units import parse_duration, parse_octets, parse_rate
 
 
 class Model(BaseModel):
@@ -38,4 +38,5 @@ def converted(convert: Callable[[str], Any]) -> BeforeValidator:
 
 Name = Annotated[str, AfterValidator(_name)]
 Duration = Annotated[float, converted(parse_duration)]
+Octets = Annotated[int, converted(parse_octets)]
 Rate = Annotated[float, converted(parse_rate)]

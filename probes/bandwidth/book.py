@@ -39,6 +39,7 @@ class LeaseBook:
     table: LeaseTable
     loading_ns: dict[int, int] = field(default_factory=dict)  # by token: since when
     loads: list[Load] = field(default_factory=list)  # that are over, or will be then
+    boot: str = ""  # which start of the host the keeper's clock is of; "": not known
 
     def acquire(
         self, names: Iterable[str], holder: str, term_s: float, now_s: float, wall_ns: int
@@ -95,9 +96,9 @@ class LeaseBook:
         if start_ns is not None:
             self.loads.append(Load(lease.names, start_ns, max(start_ns, end_ns)))
 
-    def to_json(self, boot: str) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
-            "boot": boot,
+            "boot": self.boot,
             "next_token": self.table.next_token,
             "free_from_s": self.table.free_from_s if self.table.free_from_s > 0 else 0.0,
             "leases": [asdict(lease) for lease in self.table.leases],
@@ -106,9 +107,9 @@ class LeaseBook:
         }
 
     @classmethod
-    def empty(cls) -> Self:
+    def empty(cls, boot: str = "") -> Self:
         """Return the book of a keeper that never leased anything."""
-        return cls(LeaseTable(time.time_ns()))
+        return cls(LeaseTable(time.time_ns()), boot=boot)
 
     @classmethod
     def from_json(cls, found: Any, boot: str, now_s: float, wall_ns: int) -> Self:
@@ -116,7 +117,8 @@ class LeaseBook:
 
         Of another start, leases mean nothing by our clock, but their holders elsewhere may still
         go by them: nothing is leased for the longest term, and what was being loaded counts as
-        loaded until then.
+        loaded until then. Who does not know which start this is (a service that sees little of
+        /proc) goes by the clock: a lease that ends later than any could is of another one.
 
         Raises:
             ValueError, KeyError, TypeError: it is something else.
@@ -126,15 +128,18 @@ class LeaseBook:
         loading_ns = {int(token): int(since) for token, since in found["loading_ns"].items()}
         next_token, free_from_s = int(found["next_token"]), float(found["free_from_s"])
         until_s = [free_from_s, *(lease.ends_s for lease in leases)]
-        if found["boot"] == boot and max(until_s) <= now_s + TERM_S_MAX:
-            return cls(LeaseTable(next_token, leases, free_from_s=free_from_s), loading_ns, loads)
+        written = str(found["boot"])
+        same = written == boot or not (written and boot)
+        if same and max(until_s) <= now_s + TERM_S_MAX:
+            table = LeaseTable(next_token, leases, free_from_s=free_from_s)
+            return cls(table, loading_ns, loads, boot or written)
         end_ns = wall_ns + round((TERM_S_MAX + DRAIN_S) * NS_PER_S)
         loads += [
             Load(lease.names, loading_ns[lease.token], end_ns)
             for lease in leases
             if lease.token in loading_ns
         ]
-        return cls(forgetful_table(next_token, now_s), {}, loads)
+        return cls(forgetful_table(next_token, now_s), {}, loads, boot or written)
 
 
 def forgetful_table(next_token: int, now_s: float) -> LeaseTable:

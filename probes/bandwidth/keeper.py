@@ -82,18 +82,18 @@ class FileKeeper:
             book = self._read()
             yield book
             book.tidy(now_s(), time.time_ns())
-            body = json.dumps(book.to_json(self._boot)).encode()
+            body = json.dumps(book.to_json()).encode()
             self._state.replace(LEASES_FILE, body)
 
     def _read(self) -> LeaseBook:
         """Return the book; if it has gone or is damaged, one that leases nothing for a while."""
         body = self._state.read(LEASES_FILE)
         if body == NEW:
-            return LeaseBook.empty()
+            return LeaseBook.empty(self._boot)
         try:
             return LeaseBook.from_json(json.loads(body or b""), self._boot, now_s(), time.time_ns())
         except _DAMAGED:
-            return LeaseBook(forgetful_table(time.time_ns(), now_s()))
+            return LeaseBook(forgetful_table(time.time_ns(), now_s()), boot=self._boot)
 
 
 class MemoryKeeper:

@@ -6,8 +6,8 @@ import pytest
 
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
-from netslo.estate import TraceSettings
-from netslo.model import Endpoint, Path, Scope
+from netslo.estate import TestingPlan, TraceSettings
+from netslo.model import Direction, Endpoint, Path, Scope
 from netslo.route import TraceProtocol
 
 UK = pathlib.Path(__file__).parents[2] / "examples" / "uk"
@@ -164,6 +164,51 @@ FAULTS = {
         "sites.0.authentication",
         "of no use",
     ),
+    "a test by a method that is none": (
+        ("timeout: 1s", "timeout: 1s\n  bandwidth: {method: speedtest}"),
+        "probing.bandwidth.method",
+        "must be 'train' or 'tcp'",
+    ),
+    "tests all the time": (
+        ("timeout: 1s", "timeout: 1s\n  bandwidth: {interval: 5s}"),
+        "bandwidth.interval",
+        "at least 60",
+    ),
+    "a test of an hour": (
+        ("timeout: 1s", "timeout: 1s\n  bandwidth: {seconds: 3600}"),
+        "bandwidth.seconds",
+        "at most 120",
+    ),
+    "a budget without a unit": (
+        ("timeout: 1s", "timeout: 1s\n  bandwidth: {budget: 5}"),
+        "bandwidth.budget",
+        "text with a unit",
+    ),
+    "a budget by the hour": (
+        ("timeout: 1s", "timeout: 1s\n  bandwidth: {budget: 5GB/h}"),
+        "bandwidth.budget",
+        "not an amount of data",
+    ),
+    "a plan of tests that is a number": (
+        ("timeout: 1s", "timeout: 1s\n  bandwidth: 5"),
+        "probing.bandwidth",
+        "or none",
+    ),
+    "a field of tests by another name": (
+        ("timeout: 1s", "timeout: 1s\n  bandwidth: {budgit: 5GB}"),
+        "bandwidth.budgit",
+        "did you mean budget?",
+    ),
+    "a port of tests out of range": (
+        ("region: south", "bandwidth: 70000\n    region: south"),
+        "sites.0.bandwidth",
+        "at most 65535",
+    ),
+    "a port of tests that answers STAMP": (
+        ("region: south", "bandwidth: 18620\n    region: south"),
+        "sites.0.bandwidth",
+        "a port of its own",
+    ),
     "an address without a port": ((":18624", ""), "sites.4.addresses.0", "must be HOST:PORT"),
     "a version of the future": (("version: 1", "version: 2"), "version", "at most 1"),
 }
@@ -289,3 +334,28 @@ def test_ipv6_addresses_stand_in_brackets(changed) -> None:
     assert estate.sites["london"].addresses == (Endpoint("::1", 18620),)
     assert str(estate.sites["london"].addresses[0]) == "[::1]:18620"
     assert problems_of(changed, ("127.0.0.1:18620", "::1:18620"))
+
+
+def test_a_plan_says_how_bandwidth_is_tested(changed) -> None:
+    plan = "method: tcp, interval: 30m, seconds: 5, direction: forward, streams: 2, budget: 5GB/day"
+    estate = changed(
+        ("timeout: 1s", f"timeout: 1s\n  bandwidth: {{{plan}}}"),
+        ('addresses: ["127.0.0.1:18624"]', 'addresses: ["127.0.0.1:18624"]\n    bandwidth: 8862'),
+    )
+    assert estate.testing == TestingPlan("tcp", 1800.0, 5.0, (Direction.FORWARD,), 2, 5 * 10**9)
+    assert estate.bandwidth_server("leeds") == Endpoint("127.0.0.1", 8862)
+    assert estate.bandwidth_server("london") is None
+    assert {path.id for path in estate.tested_paths} == {
+        "manchester:leeds/be",
+        "london:leeds/be",
+        "sheffield:leeds/be",
+    }
+
+
+def test_links_are_tested_by_trains_where_a_site_offers_it_unless_told_otherwise(changed) -> None:
+    offer = ('addresses: ["127.0.0.1:18624"]', 'addresses: ["127.0.0.1:18624"]\n    bandwidth: 1')
+    assert load_estate(UK).testing == TestingPlan()
+    assert load_estate(UK).tested_paths == ()
+    assert len(changed(offer).tested_paths) == 3
+    never = changed(offer, ("timeout: 1s", "timeout: 1s\n  bandwidth: none"))
+    assert (never.testing, never.tested_paths) == (None, ())

@@ -169,7 +169,7 @@ async def test_every_path_of_every_site_arrives_and_adds_up(reflectors, tmp_path
         assert not list((tmp_path / site).glob("*.otlp.zst"))
 
 
-async def test_what_a_capacity_test_loads_is_due_and_no_evidence(reflectors, tmp_path):
+async def test_what_a_capacity_test_loads_is_due_and_no_evidence(reflectors, tmp_path, patient):
     """A shell tests the link of london and leeds, whose agents go by their own state folders."""
     estate = dataclasses.replace(make_estate(), links=(Link("leeds", "london", 1e9, 0.0),))
     folders = {site: tmp_path / "state" / site for site in NAMES}
@@ -187,9 +187,9 @@ async def test_what_a_capacity_test_loads_is_due_and_no_evidence(reflectors, tmp
         # dundee has no link of its own, so what its packets share is not known.
         if path.src == "london":
             assert measured == 0, path
-            assert packets[path.id, "unmeasured"] >= 10, path
+            assert packets[path.id, "unmeasured"] >= 1, path
         else:
-            assert packets[path.id, "answered"] >= 10, path
+            assert packets[path.id, "answered"] >= 1, path
     found = [(path_of(a), a, point) for _, a, point in collector.points()]
     told = {path for path, a, point in found if hasattr(point, "zero_count")}
     assert told == {path.id for path in estate.paths if path.src != "london"}

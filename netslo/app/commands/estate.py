@@ -17,6 +17,8 @@ from netslo.service import where_of
 from netslo.units import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.table import Table
 
     from netslo.estate import Estate, TraceSettings
@@ -53,6 +55,8 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
         f"{config_dir / FILE_NAME}: good. {len(found.sites)} sites, {len(found.classes)} classes, "
         f"{len(found.links)} links, {len(found.paths)} paths" + _services(found)
     )
+    for line in (*_tests(found), *_beyond_budget(found)):
+        click.echo(line)
 
 
 @estate.command()
@@ -79,6 +83,7 @@ def _as_json(found: Estate) -> dict[str, Any]:
             "timeout": found.plan.timeout_s,
             "source_ports": found.plan.source_ports,
             "trace": None if found.plan.trace is None else _trace(found.plan.trace),
+            "bandwidth": _testing(found),
         },
         "sites": [
             {
@@ -90,6 +95,7 @@ def _as_json(found: Estate) -> dict[str, Any]:
                 "addresses": [_address(address) for address in site.addresses],
                 "probe": found.probes[site.name].value,
                 "authenticated": site.name in found.key_files,
+                "bandwidth": found.bandwidth_ports.get(site.name),
             }
             for site in found.sites.values()
         ],
@@ -117,6 +123,63 @@ def _trace(settings: TraceSettings) -> dict[str, Any]:
         "port": settings.port,
         "flows": settings.flows,
     }
+
+
+def _testing(found: Estate) -> dict[str, Any] | None:
+    """Return how links are tested, and what that takes of each site's budget in a day."""
+    testing = found.testing
+    if testing is None:
+        return None
+    return {
+        "method": testing.method,
+        "interval": testing.interval_s,
+        "seconds": testing.seconds,
+        "directions": [direction.value for direction in testing.directions],
+        "streams": testing.streams,
+        "budget": testing.octets_a_day,
+        "tests": [path.id for path in found.tested_paths],
+        "octets_a_day": _octets_a_day(found),
+    }
+
+
+def _octets_a_day(found: Estate) -> dict[str, int]:
+    """Return what regular tests take of the budget of each site that runs any."""
+    if not found.tested_paths:
+        return {}
+    from probes.bandwidth.agenda import octets_a_day
+
+    return {site: octets_a_day(found, site) for site in {p.src: 0 for p in found.tested_paths}}
+
+
+def _tests(found: Estate) -> Iterator[str]:
+    """Say how the bandwidth of links is tested, if it is."""
+    from netslo.units import format_duration, format_octets
+
+    testing, by_site = found.testing, _octets_a_day(found)
+    if testing is None or not by_site:
+        return
+    most = max(by_site, key=lambda site: by_site[site])
+    how = "trains" if testing.method == "train" else f"TCP for {testing.seconds:g} s"
+    ways = " and ".join(direction.value for direction in testing.directions)
+    yield (
+        f"Bandwidth: {len(found.tested_paths)} tests by {how}, {ways}, each every "
+        f"{format_duration(testing.interval_s)}: at most {format_octets(by_site[most])} a day "
+        f"({most}), of a budget of {format_octets(testing.octets_a_day)} for each site"
+    )
+
+
+def _beyond_budget(found: Estate) -> Iterator[str]:
+    """Say which sites plan to test more than their budget allows."""
+    from netslo.units import format_octets
+
+    if found.testing is None:
+        return
+    for site, octets in _octets_a_day(found).items():
+        if octets > found.testing.octets_a_day:
+            yield (
+                f"probing.bandwidth: tests of {site} would take {format_octets(octets)} a day, and "
+                f"its budget is {format_octets(found.testing.octets_a_day)}: most are refused"
+            )
 
 
 def _service(service: Service) -> dict[str, Any]:
@@ -176,6 +239,8 @@ def _print_tables(found: Estate) -> None:
         highlight=False,
     )
     console.print(_routes(found), highlight=False)
+    for line in _tests(found):
+        console.print(line, highlight=False)
     if found.services:
         console.print("", _service_table(found))
 

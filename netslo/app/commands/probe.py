@@ -18,8 +18,8 @@ from netslo.config.options import (
 from netslo.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from netslo.app.parts.probes import Plan
     from netslo.estate import Estate
+    from probes.agent import Plan
 
 
 @click.command()
@@ -59,7 +59,7 @@ def probe(
     Type=notify-reload.
     """
     from netslo.app.commands.options import make_directory
-    from netslo.app.parts.probes import new_agent, plan_estate
+    from netslo.app.parts.probes import describe, new_agent, plan_estate
     from netslo.app.service import Service
     from netslo.config.estate_file import load_estate
     from probes.bandwidth.state import default_state_directory, state_directories
@@ -82,19 +82,15 @@ def probe(
         async def reload() -> str:
             plans = await asyncio.to_thread(plan)
             agent.reload(plans)
-            return _status(len(plans), sites)
+            return describe(plans, sites)
 
         service = Service("probe", reload)
         agent = new_agent(sites, plans, collector_url, directory, service.say)
         service.healthy = lambda: agent.measuring
         service.listen()
-        await agent.run(service.stop, on_ready=lambda: service.ready(_status(len(plans), sites)))
+        await agent.run(service.stop, on_ready=lambda: service.ready(describe(plans, sites)))
 
     asyncio.run(run())
-
-
-def _status(paths: int, sites: tuple[str, ...]) -> str:
-    return f"measuring {paths} paths from {', '.join(sites)}"
 
 
 def check_sites(estate: Estate, sites: tuple[str, ...]) -> None:

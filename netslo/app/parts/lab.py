@@ -21,7 +21,7 @@ from netslo.model import Endpoint, Path
 
 if TYPE_CHECKING:
     from netslo.app.lab.taps import Taps
-    from netslo.app.parts.probes import Plan
+    from probes.agent import Plan
 
 STAMP_PORT: Final = 862
 TESTS_PORT: Final = 8862

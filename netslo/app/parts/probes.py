@@ -11,12 +11,11 @@ from netslo.config.keys import read_keys
 from netslo.estate import Estate
 from netslo.model import Endpoint, Path, ProbeKind, SloThreshold
 from probes.abilities import lacking
-from probes.agent import ProbeAgent
+from probes.agent import Plan, ProbeAgent
+from probes.bandwidth.agenda import RegularTest, plan_tests
 from probes.bandwidth.evidence import shared_loads
 from probes.plan import PathPlan, plan_paths
-from probes.services.plan import ServicePlan, plan_services
-
-Plan = PathPlan | ServicePlan
+from probes.services.plan import plan_services
 
 
 def plan_estate(
@@ -26,7 +25,7 @@ def plan_estate(
     endpoints: Mapping[Path, Endpoint],
     states: Mapping[str, pathlib.Path] | None = None,
 ) -> tuple[Plan, ...]:
-    """Plan every path that starts at one of `sites`, and read the keys and certificates for it.
+    """Plan what is measured from `sites`, and read the keys and certificates for it.
 
     A path is probed at its far site's first address, unless `endpoints` gives another. What
     bandwidth tests spoil, by the state directories of the sites, is no evidence.
@@ -38,7 +37,15 @@ def plan_estate(
     keys = read_keys({file for site, file in estate.key_files.items() if site in far})
     loads = shared_loads(estate, states or {})
     between = plan_paths(estate, sites, thresholds, endpoints, keys, loads)
-    return (*between, *plan_services(estate, sites, thresholds, loads))
+    services = plan_services(estate, sites, thresholds, loads)
+    return (*between, *services, *plan_tests(estate, states or {}, keys))
+
+
+def describe(plans: Sequence[Plan], sites: Sequence[str]) -> str:
+    """Say what is measured from where."""
+    tests = sum(isinstance(plan, RegularTest) for plan in plans)
+    beside = f", testing the bandwidth of {tests}" if tests else ""
+    return f"measuring {len(plans) - tests} paths from {', '.join(sites)}{beside}"
 
 
 def new_agent(
@@ -49,9 +56,10 @@ def new_agent(
     say: Callable[[str], None],
 ) -> ProbeAgent:
     """Return an agent, having said what this host lacks."""
+    measured = [plan for plan in plans if not isinstance(plan, RegularTest)]
     notices = lacking(
-        echo=any(plan.key.probe is ProbeKind.ICMP for plan in plans),
-        trace=any(isinstance(plan, PathPlan) and plan.watch is not None for plan in plans),
+        echo=any(plan.key.probe is ProbeKind.ICMP for plan in measured),
+        trace=any(isinstance(plan, PathPlan) and plan.watch is not None for plan in measured),
     )
     for notice in notices:
         say(f"this host has {notice}")

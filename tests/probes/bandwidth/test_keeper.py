@@ -248,6 +248,23 @@ def test_a_host_that_was_restarted_waits_for_holders_elsewhere(tmp_path, monkeyp
     assert isinstance(after.acquire(NAMES, "me", TERM_S), int)
 
 
+def test_who_does_not_know_the_start_agrees_with_who_does(tmp_path, monkeypatch):
+    """A service that sees little of /proc, beside one that sees all."""
+    seeing = keeper_of(tmp_path)
+    monkeypatch.setattr(keeper, "boot_id", lambda: "")
+    blind = keeper_of(tmp_path)
+    token = seeing.acquire(NAMES, "seeing", TERM_S)
+    assert blind.acquire(NAMES, "blind", TERM_S).holder == "seeing"
+    assert blind.renew(token, TERM_S)
+    assert seeing.valid(token)
+    monkeypatch.setattr(keeper, "boot_id", lambda: "another start")
+    assert not keeper_of(tmp_path).valid(token)  # the blind one has kept what it read
+    early_s = now_s() - 1000  # the clock of a host that was started anew
+    monkeypatch.setattr(keeper, "now_s", lambda: early_s)
+    assert isinstance(blind.acquire(NAMES, "blind", TERM_S), Busy)
+    assert not blind.valid(token)
+
+
 @pytest.mark.parametrize(
     "body",
     [None, b"", b"{", b"[]", b"null", b'{"leases": 3}', b"\xff\xfe", b'{"boot": "", "leases": []}'],

@@ -118,7 +118,7 @@ class Host:
     offset_s: float
     rate: float
     durable: bool  # its keeper writes down what it leases
-    book: LeaseBook = field(default_factory=lambda: LeaseBook(LeaseTable(1)))
+    book: LeaseBook = field(default_factory=lambda: LeaseBook(LeaseTable(1), boot="0"))
     boots: int = 0
     booted_s: float = 0.0  # real time
 
@@ -269,14 +269,14 @@ class World:
         """Its process is killed and begun anew: a file is read again, memory is empty."""
         now_s, wall_ns = host.now_s(self.real_s), round(self.real_s * 1e9)
         if host.durable:
-            written = host.book.to_json(str(host.boots))
+            written = host.book.to_json()
             host.book = LeaseBook.from_json(written, str(host.boots), now_s, wall_ns)
         else:
             host.book = self.forgotten(host, now_s)
 
     def restart_host(self, host: Host) -> None:
         """Everything on it dies, and its clock begins anew."""
-        written = host.book.to_json(str(host.boots))
+        written = host.book.to_json()
         host.boots += 1
         host.booted_s, host.offset_s = self.real_s, self.random.uniform(0, 100)
         now_s, wall_ns = host.now_s(self.real_s), round(self.real_s * 1e9)
@@ -288,8 +288,8 @@ class World:
     def forgotten(self, host: Host, now_s: float) -> LeaseBook:
         token = host.book.table.next_token
         if self.waits_after_restart:
-            return LeaseBook(forgetful_table(token, now_s))
-        return LeaseBook(LeaseTable(token))
+            return LeaseBook(forgetful_table(token, now_s), boot=str(host.boots))
+        return LeaseBook(LeaseTable(token), boot=str(host.boots))
 
     def misfortune(self) -> Step:
         while True:

@@ -237,6 +237,7 @@ async def measure(paths: int, pages: int, seconds: float, *, scraped: bool) -> N
                 behind.append(asyncio.create_task(feeder.scrape()))
             how = "" if scraped else ", not scraped"
             print(f"{len(mesh.estate.paths)} paths, {seconds:g} s each{how}:")
+            await asyncio.sleep(20)  # what the start left to do is done
             nobody = await costs(pid, seconds)
             print(f"  no open page    {nobody[0]:6.1%} of a core  {nobody[1]:6.0f} MiB")
             for count in (1, pages):
@@ -247,6 +248,8 @@ async def measure(paths: int, pages: int, seconds: float, *, scraped: bool) -> N
                     f"  = {some[0] / nobody[0]:.2f} x, {some[1] / nobody[1]:.2f} x"
                     f"  {octets[0] / count / (seconds + 10) / 1e3:.1f} kB/s each"
                 )
+            again = await costs(pid, seconds)
+            print(f"  none, once more {again[0]:6.1%} of a core  {again[1]:6.0f} MiB")
             if PROGRAM is None:
                 print("  no chromium: looks are not timed")
             else:

@@ -112,7 +112,7 @@ def try_out(command: str, words: list[str]) -> str:
     program, *arguments = words
     if program == "curl":
         assert arguments[:-1] == ["-s"]
-        with urllib.request.urlopen(arguments[-1], timeout=30) as answer:
+        with urllib.request.urlopen(arguments[-1], timeout=60) as answer:
             json.load(answer)
         return ""
     if program != "netslo":

@@ -205,7 +205,7 @@ class Host:
             done = subprocess.run([*OURS, *test[1:]], env=environ, capture_output=True, check=False)
             return done.returncode == 0
         try:
-            with urllib.request.urlopen(test[-1], timeout=5) as answer:
+            with urllib.request.urlopen(test[-1], timeout=30) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -213,7 +213,7 @@ class Host:
     def get(self, name, path, data=None):
         url = f"http://127.0.0.1:{self.ports[name][1]}{path}"
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read().decode()
 
     def query(self, expression):

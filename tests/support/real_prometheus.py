@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-STARTUP_S = 60.0
+STARTUP_S = 120.0
 
 
 def binary(*names: str) -> str:
@@ -71,7 +71,7 @@ class Server:
 
     def get(self, path: str, **query: str) -> Any:
         whole = self.url + path + ("?" + urllib.parse.urlencode(query) if query else "")
-        with urllib.request.urlopen(whole, timeout=30) as answer:
+        with urllib.request.urlopen(whole, timeout=120) as answer:
             return json.load(answer)
 
     def query(self, expression: str, time_s: float | None = None) -> list[dict[str, Any]]:

@@ -207,6 +207,7 @@ def test_one_path_goes_over_a_real_link_whose_taps_agree(demo) -> None:
     # Of the same packets, but for those that had no answer within their time-out.
     assert abs(path["truth"]["rtt"]["count"] - path["answered"]) <= 2
     assert 0 < path["rtt"]["quantiles"]["0.5"]["value"] < path["truth"]["rtt"]["max"]
+    assert path["set_aside"]["capacity_test"]  # what a test loaded is no evidence
     assert f"Real link under {lab['path']} (50 Mbit/s or 20 Mbit/s): p50 " in " ".join(
         output.split()
     )
@@ -219,6 +220,33 @@ def test_its_better_branch_fails_with_the_incident(demo) -> None:
     assert lab["primary_failed"] == pytest.approx(incident["started"], abs=2)
     assert lab["primary_mended"] == pytest.approx(incident["ended"], abs=2)
     assert f"the better branch under {lab['path']} fails" in output
+
+
+def test_the_route_is_seen_to_leave_the_branch_that_fails_and_to_return(demo) -> None:
+    require_networks()
+    state, output, _ = demo
+    lab = state["lab"]
+    better = ["10.1.0.1", "10.2.1.2", "10.2.2.1", "10.4.0.2"]
+    worse = ["10.1.0.1", "10.3.1.2", "10.3.2.2", "10.3.3.1", "10.4.0.2"]
+    gone, back = lab["route_changes"]
+    assert (gone["before"]["hops"], gone["after"]["hops"]) == (better, worse)
+    assert (back["before"]["hops"], back["after"]["hops"]) == (worse, better)
+    assert 0 <= lab["change_seen_after"] <= 20  # traced every 5 s
+    assert back["time"] - lab["primary_mended"] <= 20
+    assert f"{lab['path']} takes another way: seen after" in output
+    assert [route["hops"] for route in lab["routes"]] == [better]
+
+
+def test_the_capacity_is_that_of_the_token_bucket(demo) -> None:
+    require_networks()
+    lab = demo[0]["lab"]
+    assert lab["failures"] == []
+    assert {each["method"] for each in lab["bandwidth"]} == {"tcp", "train"}
+    for each in lab["bandwidth"]:
+        if each["truth"] is not None:
+            assert each["bits_per_second"] == pytest.approx(each["truth"], rel=0.05)
+    told = {(each["state"], each["quantile"]) for each in lab["loaded_rtt"]}
+    assert told == {(s, q) for s in ("idle", "loaded") for q in ("0.5", "0.99")}
 
 
 def test_where_there_can_be_no_real_link_it_says_why(demo) -> None:

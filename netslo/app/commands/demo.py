@@ -47,6 +47,8 @@ def demo(
 
     Every packet is real STAMP over loopback; the WAN between the sites is emulated in user
     space and logs every packet, so that the end compares what was measured with the truth.
+    One path goes over a real link instead, where this host grants network namespaces: its
+    capacity, loaded latency and route are measured, and the incident changes its route.
     Needs no root and no other service, but what --prometheus asks for. Ctrl-C ends it early
     with the same summary.
     """

@@ -93,24 +93,29 @@ class _Lab:
     url: str = ""  # of the collector, from the near site
     children: list[Child] = field(default_factory=list)
     ending: list[Child] = field(default_factory=list)
+    failure: NetsloError | None = None  # of a request
     exits: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def run(self) -> None:
         """Work until the link says stop."""
         loop, stop = asyncio.get_running_loop(), self.link.stop_event()
         async with self.exits:
-            self.exits.push_async_callback(asyncio.to_thread, self._stop)
             for tap, read in (
                 (self.taps.near, self.taps.read_near),
                 (self.taps.far, self.taps.read_far),
             ):
                 loop.add_reader(tap, read)
                 self.exits.callback(loop.remove_reader, tap)
-            self.link.answer_requests(
-                lambda request: asyncio.run_coroutine_threadsafe(
-                    self._answer(*request), loop
-                ).result()
-            )
+
+            def answer(request: tuple[Any, ...]) -> Any:
+                try:
+                    return asyncio.run_coroutine_threadsafe(self._answer(*request), loop).result()
+                except NetsloError as error:
+                    self.failure = error
+                    self.link.stop()
+                    return None
+
+            self.link.answer_requests(answer)
             self.link.ready(Endpoint(FAR_ADDRESS, STAMP_PORT))
             while not stop.is_set():
                 for child in self.children:
@@ -119,6 +124,8 @@ class _Lab:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_S):
                         await stop.wait()
+        if self.failure is not None:
+            raise self.failure
 
     async def _answer(self, what: str, *rest: Any) -> Any:
         match what:
@@ -148,12 +155,13 @@ class _Lab:
 
     async def _prepare(self, task: Task) -> None:
         """Have the far site answer, and capacity tests begin when they are told to."""
-        far = Child("far site of the real link", _answer_all, task.states / FAR)
-        await self._start(FAR, far)
         way_out = self.network.inside(NEAR, listen)
         host, port = way_out.getsockname()
         await self.exits.enter_async_context(carrying(way_out, task.collector))
+        self.exits.push_async_callback(asyncio.to_thread, self._stop)  # while the courier works
         self.url = f"http://{Endpoint(host, port)}"
+        far = Child("far site of the real link", _answer_all, task.states / FAR)
+        await self._start(FAR, far)
         self.tests = Child("tests of the real link", _test, task, self.url)
         await self._start(NEAR, self.tests)
         await asyncio.to_thread(far.wait_ready)

@@ -227,7 +227,7 @@ class Show:
         """Say once that the failed branch was seen to be left."""
         if link.failed_s is not None:
             found = read_findings(self.watch.store, link.path, link.failed_s)
-            link.change = found.first_change(link.failed_s)
+            link.change = found.first_change(link.failed_s, link.mended_s)
             if link.change is not None:
                 self.say(now_s, change_line(link.change, link.failed_s))
 

@@ -100,9 +100,10 @@ def test_what_was_not_found_is_null_and_said_to_be_missing(store) -> None:
     assert state["lab"]["change_seen_after"] is None
     assert state["lab"]["bandwidth"] == []
     assert list(lab_lines(state))[1:] == [
-        "  its better branch failed; no change of its route was seen"
+        "  its capacity was not tested",
+        "  its better branch failed; no change of its route was seen",
     ]
-    assert len(list(lab_lines(state_of(store, a_link(None, None))))) == 1
+    assert len(list(lab_lines(state_of(store, a_link(None, None))))) == 2
 
 
 def test_a_test_that_failed_is_said(store) -> None:
@@ -149,9 +150,10 @@ def test_only_the_first_change_after_the_failure_counts(store) -> None:
     )
     found = read_findings(store, PATH, T0)
     assert [each.seen_ns // 10**9 - T0 for each in found.changes] == [20, 62, 122]
-    change = found.first_change(FAILED_S)
+    change = found.first_change(FAILED_S, MENDED_S)
     assert change_line(change, FAILED_S) == f"{PATH} takes another way: seen after 2 s"
-    assert found.first_change(None) is None
+    assert found.first_change(None, None) is None
+    assert found.first_change(FAILED_S + 5, MENDED_S) is None  # what was seen then is the return
 
 
 def test_windows_that_a_test_spoilt_are_known(store) -> None:
@@ -167,6 +169,7 @@ def test_tests_are_before_and_within_the_incident() -> None:
     before_s, within_s = plan_capacity_tests(Incident(OTHER, FAILED_S, MENDED_S), float(T0))
     assert T0 < before_s < FAILED_S - 15
     assert FAILED_S < within_s < MENDED_S - 15
+    assert plan_capacity_tests(Incident(OTHER, FAILED_S, FAILED_S + 10), float(T0)) == []
 
 
 def test_the_estate_knows_what_the_link_really_carries() -> None:

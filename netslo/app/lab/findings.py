@@ -30,11 +30,16 @@ class Findings:
     changes: Sequence[RouteObservation]
     readings: Sequence[Reading]
 
-    def first_change(self, since_s: float | None) -> RouteObservation | None:
-        """Return the first change that was seen after a moment; None: there is none."""
-        if since_s is None:
+    def first_change(
+        self, failed_s: float | None, mended_s: float | None
+    ) -> RouteObservation | None:
+        """Return the first change seen while a branch did not work; None: there is none."""
+        if failed_s is None:
             return None
-        return next((each for each in self.changes if each.seen_ns >= since_s * NS_PER_S), None)
+        until_s = math.inf if mended_s is None else mended_s
+        return next(
+            (each for each in self.changes if failed_s <= each.seen_ns / NS_PER_S < until_s), None
+        )
 
 
 def read_findings(store: WindowStore, path: Path, since_s: float) -> Findings:

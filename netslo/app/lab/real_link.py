@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SUBFOLDER: Final = "real-link"  # of spools and states, beside the sites'
 _TRACE_S: Final = 5.0
+_INCIDENT_S_MIN: Final = 25.0
 _BEFORE: Final = 0.3  # of the time before the incident has passed when the first test begins
 _WITHIN: Final = 0.3  # of the incident, when the second does
 
@@ -49,7 +50,12 @@ def untraced(estate: Estate) -> Estate:
 
 
 def plan_capacity_tests(incident: Incident, started_s: float) -> list[float]:
-    """Return when to test: once on an ordinary day, once while the better branch does not work."""
+    """Return when to test: once on an ordinary day, once while the better branch does not work.
+
+    A short incident has no time for it.
+    """
+    if incident.ends_s - incident.starts_s < _INCIDENT_S_MIN:
+        return []
     ordinary_s = started_s + _BEFORE * (incident.starts_s - started_s)
     broken_s = incident.starts_s + _WITHIN * (incident.ends_s - incident.starts_s)
     return [ordinary_s, broken_s]

@@ -24,7 +24,7 @@ def no_lab_state(reason: str) -> dict[str, Any]:
 
 def lab_state(link: RealLink, found: Findings) -> dict[str, Any]:
     """Return the value of `lab` in `demo --json`; what is not known is null."""
-    change = found.first_change(link.failed_s)
+    change = found.first_change(link.failed_s, link.mended_s)
     return dict.fromkeys(_KEYS) | {
         "path": link.path.id,
         "capacity": {"primary": PRIMARY_BIT_S, "backup": BACKUP_BIT_S},
@@ -68,6 +68,8 @@ def lab_lines(state: Mapping[str, Any]) -> Iterator[str]:
     rates = " or ".join(format_rate(rate) for rate in lab["capacity"].values())
     yield f"Real link under {lab['path']} ({rates}): p50 {p50} ms, p99 {p99} ms."
     yield from map(_bandwidth_line, lab["bandwidth"])
+    if not lab["bandwidth"] and not lab["failures"]:
+        yield "  its capacity was not tested"
     yield from _loaded_lines(lab["loaded_rtt"])
     yield from (f"  a capacity test failed: {why}" for why in lab["failures"])
     yield from _route_lines(lab)

@@ -7,6 +7,7 @@ import errno
 import random
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from struct import Struct
 from typing import Final, Protocol
 
@@ -31,6 +32,32 @@ READS_MAX: Final = 1000  # in a row: a flood must not keep us from sending
 PORTS: Final = range(49_152, 65_536)  # RFC 6335: for whoever wants one
 _ANCILLARY_SIZE: Final = 512
 _DISCARD_PORT: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet as it left or came.
+
+    Attributes:
+        octets: From the IP header on, or what follows it.
+        family: AF_INET or AF_INET6.
+        unix_ns: When it came, by the kernel, or was about to leave.
+        sent: Whether it left.
+        protocol: Number of what follows the IP header.
+        headless_from: Who sent what came without its IP header; None: it has one.
+        own: Address of this host.
+    """
+
+    octets: bytes
+    family: int
+    unix_ns: int
+    sent: bool
+    protocol: int
+    headless_from: str | None
+    own: str
+
+
+Tap = Callable[[Packet], None]
 
 
 class Carrier(Protocol):

@@ -5,18 +5,22 @@ Everything heavy is imported inside the command, so that its help needs no extra
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from netslo.config.options import json_option, read_duration
+from netslo.config.options import file_option, json_option, read_duration
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import DSCP_MAX, NS_PER_S
 from netslo.route import FLOWS_MAX, HOPS_MAX, TraceProtocol
 
 if TYPE_CHECKING:
+    import pathlib
+
+    from probes.trace.capture import Capture
     from probes.trace.measuring import TraceMeasurement, TraceMeasuring
 
 _PORT_MAX: Final = 65_535
@@ -90,6 +94,7 @@ _TRIES: Final = 2
     help="Of the packets.",
 )
 @click.option("--mtu", is_flag=True, help="Find the largest packet that passes, on each branch.")
+@file_option("--pcap", "pcap", "Write the packets to FILE, for Wireshark or tcpdump.")
 @click.option("-4", "ipv4", is_flag=True, help="Use IPv4 only.")
 @click.option("-6", "ipv6", is_flag=True, help="Use IPv6 only.")
 @json_option
@@ -106,6 +111,7 @@ def trace(
     timeout: float,
     dscp: int,
     mtu: bool,
+    pcap: pathlib.Path | None,
     ipv4: bool,
     ipv6: bool,
     as_json: bool,
@@ -141,8 +147,11 @@ def trace(
         gap_ns=max(_GAP_NS_MIN, min(_GAP_NS_MAX, interval_ns // (flows * _HOPS_USUAL))),
     )
     target = Endpoint(host.removeprefix("[").removesuffix("]"), 0)
-    measuring = TraceMeasuring(target, resolve_target(target, family), plan, mtu=mtu)
-    result = _run(measuring, live=sys.stderr.isatty() and not as_json)
+    address = resolve_target(target, family)
+    with _capturing(pcap) as capture:
+        tap = None if capture is None else capture.take
+        measuring = TraceMeasuring(target, address, plan, mtu=mtu, tap=tap)
+        result = _run(measuring, capture, live=sys.stderr.isatty() and not as_json)
     if as_json:
         click.echo(json.dumps(result.to_json(), allow_nan=False, indent=2))
     else:
@@ -176,14 +185,32 @@ def _check(
         )
 
 
-def _run(measuring: TraceMeasuring, *, live: bool) -> TraceMeasurement:
+def _capturing(file: pathlib.Path | None) -> contextlib.AbstractContextManager[Capture | None]:
+    if file is None:
+        return contextlib.nullcontext()
+    from probes.trace.capture import Capture
+
+    return Capture(file)
+
+
+def _run(measuring: TraceMeasuring, capture: Capture | None, *, live: bool) -> TraceMeasurement:
     """Trace, with tables on the terminal that say how it goes."""
     if not live:
-        return measuring.measure(lambda: None)
+        return measuring.measure(lambda: _write(capture))
     from rich.console import Console
     from rich.live import Live
 
     from probes.trace.view import live_view
 
     with Live(console=Console(stderr=True), transient=True, refresh_per_second=4) as display:
-        return measuring.measure(lambda: display.update(live_view(measuring)), 0.25)
+
+        def tick() -> None:
+            _write(capture)
+            display.update(live_view(measuring))
+
+        return measuring.measure(tick, 0.25)
+
+
+def _write(capture: Capture | None) -> None:
+    if capture is not None:
+        capture.write()

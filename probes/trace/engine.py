@@ -19,7 +19,7 @@ from probes.icmp.packet import ICMP
 from probes.instant import Instant, read_clocks
 from probes.timestamps import keep_stamping
 from probes.trace.answers import Answer, Kind, Refusal, Sent
-from probes.trace.carrier import Carrier
+from probes.trace.carrier import Carrier, Tap
 from probes.trace.flow import IPV6_MTU_MIN, NUMBERS, Flow
 from probes.trace.mtu import MtuSearch
 from probes.trace.raw import RawCarrier
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 IPV4_LOW: Final = 576  # every host takes a packet of so many octets (RFC 791)
 MTU_TTL: Final = 64
 MTU_TIMEOUT_NS: Final = NS_PER_S  # hosts may answer one packet a second only
+_TAP_NEEDS: Final = "capturing packets needs the capability CAP_NET_RAW (root has it)"
 _WAIT_MS_MAX: Final = 200  # then whether to stop is looked at
 _MS_NS: Final = 1_000_000
 
@@ -44,8 +45,10 @@ class PathMtu:
     told_by: str | None = None
 
 
-def open_carrier(plan: TracePlan, target: SocketAddress) -> Carrier:
+def open_carrier(plan: TracePlan, target: SocketAddress, tap: Tap | None = None) -> Carrier:
     """Return raw sockets, or where they are not allowed, those that do without.
+
+    `tap` is given each packet that leaves or comes; only raw sockets see whole ones.
 
     Raises:
         PermissionError: what is asked for needs raw sockets; the text says so.
@@ -53,8 +56,10 @@ def open_carrier(plan: TracePlan, target: SocketAddress) -> Carrier:
     """
     keep_stamping()
     try:
-        return RawCarrier(plan, target)
+        return RawCarrier(plan, target, tap)
     except PermissionError:
+        if tap is not None:
+            raise PermissionError(errno.EPERM, _TAP_NEEDS) from None
         return UnprivilegedCarrier(plan, target)
 
 

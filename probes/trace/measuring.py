@@ -18,7 +18,7 @@ from netslo.model import Endpoint
 from probes.address import SocketAddress
 from probes.engine_thread import EngineThread
 from probes.trace.answers import MARK_WORDS, Answer
-from probes.trace.carrier import Carrier
+from probes.trace.carrier import Carrier, Tap
 from probes.trace.engine import PathMtu, Tracer, find_path_mtu, open_carrier
 from probes.trace.flow import Flow
 from probes.trace.tracing import FlowRecord, HopRecord, TracePlan, Tracing
@@ -170,16 +170,23 @@ class TraceMeasuring:
         address: Where that is.
         plan: How.
         mtu: Whether to search the path MTU of each branch afterwards.
+        tap: Is given each packet that leaves or comes.
 
     Raises:
         ConfigurationError: what is asked for cannot be done here; nothing was started.
     """
 
     def __init__(
-        self, target: Endpoint, address: SocketAddress, plan: TracePlan, *, mtu: bool
+        self,
+        target: Endpoint,
+        address: SocketAddress,
+        plan: TracePlan,
+        *,
+        mtu: bool,
+        tap: Tap | None = None,
     ) -> None:
         try:
-            self._carrier: Carrier = open_carrier(plan, address)
+            self._carrier: Carrier = open_carrier(plan, address, tap)
         except OSError as error:
             raise ConfigurationError(f"{target.host}: {error.strerror or error}") from error
         self.searching = False  # the path MTU

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -22,6 +23,8 @@ from probes.trace.answers import Answer, AnswerReader, Refusal, Sent
 from probes.trace.carrier import (
     READS_MAX,
     Find,
+    Packet,
+    Tap,
     bare,
     local_mtu,
     new_flows,
@@ -46,8 +49,9 @@ class RawCarrier:
 
     one_at_a_time = False
 
-    def __init__(self, plan: TracePlan, target: SocketAddress) -> None:
+    def __init__(self, plan: TracePlan, target: SocketAddress, tap: Tap | None = None) -> None:
         self.flows: tuple[Flow, ...] = new_flows(plan, target)
+        self._tap = tap
         self._local = self.flows[0].source == self.flows[0].target
         self._destination = (target.sockaddr[0], 0, *target.sockaddr[2:])
         self._reader: AnswerReader | None = None
@@ -69,8 +73,23 @@ class RawCarrier:
         self._reader = AnswerReader(self.flows, find)
 
     def send(self, sent: Sent) -> int:
-        packet = write_packet(sent.flow, sent.number, sent.ttl, sent.size)
-        return transmit(lambda: self._out.sendto(packet, self._destination), self._out)
+        flow = sent.flow
+        packet = write_packet(flow, sent.number, sent.ttl, sent.size)
+        unix_ns = time.time_ns()
+        error = transmit(lambda: self._out.sendto(packet, self._destination), self._out)
+        if self._tap is not None and not error:
+            self._tap(
+                Packet(
+                    octets=packet,
+                    family=self._out.family,
+                    unix_ns=unix_ns,
+                    sent=True,
+                    protocol=flow.protocol_number,
+                    headless_from=None,
+                    own=flow.source,
+                )
+            )
+        return error
 
     def read(self) -> Iterator[tuple[Answer | Refusal, int | None]]:
         assert self._reader is not None
@@ -104,13 +123,26 @@ class RawCarrier:
                 continue
             if datagram is None:
                 return
-            octets = datagram.data
+            octets, sender = datagram.data, bare(datagram.address[0])
+            if self._tap is not None:
+                headless = None if sock.family == socket.AF_INET else sender
+                self._tap(
+                    Packet(
+                        octets=octets,
+                        family=sock.family,
+                        unix_ns=datagram.received_ns or time.time_ns(),
+                        sent=False,
+                        protocol=sock.proto,
+                        headless_from=headless,
+                        own=self.flows[0].source,
+                    )
+                )
             if sock.family == socket.AF_INET:
                 try:
                     octets = payload_of_ipv4(octets)
                 except ValueError:  # never seen, for the kernel has read this header
                     continue
-            yield read(octets, bare(datagram.address[0])), datagram.received_ns
+            yield read(octets, sender), datagram.received_ns
 
 
 def _icmp_socket(family: int, protocol: TraceProtocol) -> socket.socket:

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet6 import ICMPv6TimeExceeded, IPv6
+from scapy.utils import rdpcap
 
 from lab.routers import Diamond, limit_answers
 from netslo.errors import ConfigurationError, NetsloError
@@ -232,6 +235,39 @@ def test_a_person_reads_branches_and_the_path_mtu(diamond: Diamond) -> None:
     for branch in ("r2", "r3"):
         for address in diamond.hops(branch, 6):
             assert address in result.stdout
+
+
+@VERSIONS
+def test_the_packets_can_be_looked_at_by_others(diamond: Diamond, version: int, tmp_path) -> None:
+    plan, file = plan_of(diamond, version, TraceProtocol.UDP), tmp_path / "trace.pcap"
+    options = ("--flows", "2", "--source-port", str(plan.source_port), "--timeout", "5s")
+    rounds = ("--count", "1", "--pcap", str(file))
+    result = command(diamond, diamond.target(version), *options, *rounds)
+    assert result.exit_code == 0, result.exception
+    captured = rdpcap(str(file))
+    ip, exceeded = (IP, ICMP) if version == 4 else (IPv6, ICMPv6TimeExceeded)
+    ports = (plan.source_port, plan.source_port + 1)
+    sent = [packet for packet in captured if packet[ip].dst == diamond.target(version)]
+    assert {packet[UDP].sport for packet in sent} == set(ports)
+    routers = {
+        router
+        for port in ports
+        for router in diamond.hops(diamond.branch(version, "udp", port, 33434), version)[:-1]
+    }
+    assert {packet[ip].src for packet in captured if packet.haslayer(exceeded)} >= routers
+    for packet in sent:
+        again = packet.copy()
+        del again[UDP].chksum, again[UDP].len
+        if version == 4:
+            del again[IP].chksum, again[IP].len
+        assert bytes(again) == bytes(packet)  # lengths and checksums are right
+
+
+def test_a_capture_that_cannot_be_written_is_a_mistake(diamond: Diamond, tmp_path) -> None:
+    file = tmp_path / "none" / "trace.pcap"
+    result = command(diamond, diamond.target(4), "--pcap", str(file))
+    assert isinstance(result.exception, ConfigurationError)
+    assert f"--pcap {file}: cannot be written: No such file or directory" in str(result.exception)
 
 
 def test_a_target_that_is_not_there_is_bad_news(diamond: Diamond) -> None:

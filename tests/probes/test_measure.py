@@ -209,7 +209,7 @@ def test_packets_are_padded_to_the_size_asked_for(key, size, expected):
     assert len(nearly.sender.send(Instant(0, 0))) == len(plain) + 4  # no extension is shorter
 
 
-def test_padded_packets_are_answered_in_class_a():
+def test_padded_packets_are_answered_in_class_a(patient):
     with reflecting() as endpoint:
         arguments = ("--size", "1400", "--count", "10", "--interval", "2ms", "--json")
         result = run(str(endpoint), *arguments)

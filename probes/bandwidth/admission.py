@@ -24,6 +24,7 @@ BUSY: Final = "busy with another test"
 BEYOND: Final = "asked for more than is allowed"
 OUT_OF_TURN: Final = "request out of turn"
 UNABLE: Final = "cannot be done here"
+LOST: Final = "lease could not be kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,10 @@ class OneAtATime:
             self._holder = _Held(self, holder, now_s + seconds)
             return self._holder
 
+    def holds(self, held: _Held) -> bool:
+        with self._lock:
+            return self._holder is held
+
     def forget(self, held: _Held) -> None:
         with self._lock:
             if self._holder is held:
@@ -84,6 +89,11 @@ class _Held:
     table: OneAtATime
     holder: str
     ends_s: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether nobody else has taken it; whoever is served ends by its own time."""
+        return self.table.holds(self)
 
     def release(self) -> None:
         self.table.forget(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import socket
@@ -10,12 +11,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from netslo.errors import NetsloError
 from probes.address import SocketAddress
 from probes.bandwidth.admission import (
     BEYOND,
     BUSY,
     IDLE_S,
     LOADS_MAX,
+    LOST,
     OUT_OF_TURN,
     SLOW,
     UNABLE,
@@ -46,7 +49,7 @@ from probes.bandwidth.control import (
     UdpOpened,
     read_request,
 )
-from probes.bandwidth.lines import Lines
+from probes.bandwidth.lines import Gone, Lines, TooSlow
 from probes.bandwidth.load import (
     NoSuchCongestionControl,
     Progress,
@@ -71,6 +74,7 @@ _WRITE_S: Final = 5.0
 _GATHER_S: Final = 5.0  # for all connections of a load to be there
 _HEAR_S: Final = 1.0
 _END_S: Final = 3.0
+_WATCH_S: Final = 0.1
 _OVERHEAD_S: Final = 5.0  # a sender's end is not the receiver's
 _SLACK_OCTETS: Final = 1 << 20
 _TRAINS_MAX: Final = 128
@@ -132,6 +136,8 @@ class FarTest:
         self._trains = self._loads = 0
         self._arrivals: tuple[tuple[int, int], ...] = ()
         self._load: ExpectedLoad | None = None
+        self._over = threading.Event()
+        self._lost = False
 
     def run(self, begin: Request) -> None:
         """Serve the client until it ends, its time is over, or it does something wrong."""
@@ -146,19 +152,47 @@ class FarTest:
             raise RefusedRequest(
                 BUSY, str(busy), busy=True, retry_after_s=busy.retry_after_s
             ) from busy
+        except NetsloError as error:  # of this host, and not for a stranger's eyes
+            _log.warning("no lease for %s: %s", self._host, error)
+            raise RefusedRequest(UNABLE, "no lease can be given here") from error
         deadline_s = time.monotonic() + begin.seconds
+        watching = threading.Thread(
+            target=self._watch, args=(lease,), name="bandwidth watch", daemon=True
+        )
+        watching.start()
         try:
-            self._say(Done())
-            while True:
-                left_s = deadline_s - time.monotonic()
-                request = read_request(self._lines.read(max(0.0, min(IDLE_S, left_s))))
-                if isinstance(request, End):
-                    self._say(Done())
-                    return
-                self._say(self._answer(request, deadline_s))
+            self._converse(deadline_s)
+        except (Gone, TooSlow):
+            if self._lost:
+                raise RefusedRequest(LOST) from None
+            raise
         finally:
+            self._over.set()
             self._close()
             self._server.unlease(lease)
+
+    def _converse(self, deadline_s: float) -> None:
+        self._say(Done())
+        while True:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise TooSlow
+            request = read_request(self._lines.read(min(IDLE_S, left_s)))
+            if isinstance(request, End):
+                self._say(Done())
+                return
+            self._say(self._answer(request, deadline_s))
+
+    def _watch(self, lease: Lease) -> None:
+        """Break the test off when its lease cannot be kept: others may be about to test."""
+        while not self._over.wait(_WATCH_S):
+            if not lease.usable:
+                self._lost = True
+                if self._load is not None:
+                    self._load.close()
+                with contextlib.suppress(OSError):
+                    self._lines.sock.shutdown(socket.SHUT_RDWR)
+                return
 
     def _say(self, message: Message) -> None:
         self._lines.write(message, _WRITE_S)
@@ -269,6 +303,7 @@ class FarTest:
             limit_rate(load.socks, self._server.limits.bit_per_s)
         else:
             congestion = ""
+        load.progress.began_s = time.monotonic()  # from here on its connections are the thread's
         threading.Thread(
             target=_carry, args=(load, seconds, congestion), name="bandwidth load", daemon=True
         ).start()

@@ -66,7 +66,3 @@ class Lines:
             raise TooSlow from None
         except OSError as error:
             raise Gone(error.strerror or str(error)) from error
-
-    def rest(self) -> bytes:
-        """Return what came behind the last line."""
-        return self._buffer.rest()

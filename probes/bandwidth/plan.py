@@ -10,6 +10,7 @@ from netslo.model import Endpoint
 
 PORT: Final = 8862  # of the control channel and, by the same number, of the trains' datagrams
 STREAMS_MAX: Final = 16
+CONGESTION_NAME: Final = r"^[a-z0-9_-]{1,15}$"  # a kernel's have no others
 SECONDS_MAX: Final = 120.0  # of one load: a lease is held for at most 300 s
 
 
@@ -30,6 +31,10 @@ class Method(StrEnum):
 
 class Lease(Protocol):
     """A bottleneck that nobody else tests meanwhile."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the test may go on: the lease has not run out, nor is about to."""
 
     def release(self) -> None:
         """Give it back; more than once does no harm."""

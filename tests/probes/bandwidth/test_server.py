@@ -408,3 +408,71 @@ def test_a_service_takes_another_key_without_a_stop() -> None:
 def test_messages_have_no_line_end_inside() -> None:
     assert read_message(Hello(nonce="ab" * 16).encode(), Hello).nonce == "ab" * 16
     assert issubclass(Hello, Message)
+
+
+class Losing:
+    """Leases that cannot be kept, as those of a host that stood still; or cannot be had."""
+
+    id = None
+
+    def __init__(self, failure: NetsloError | None = None) -> None:
+        self.usable = True
+        self.released = False
+        self._failure = failure
+
+    def grant(self, names: tuple[str, ...], seconds: float, holder: str) -> Losing:
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_a_test_ends_when_the_servers_lease_cannot_be_kept(direction: Direction) -> None:
+    leases = Losing()
+    limits = ServerLimits(bit_per_s=80e6 if direction is Direction.REVERSE else 10e9)
+    with running(leases=leases, limits=limits) as server, begun(server) as client:
+        progress = Progress()
+
+        def lose() -> None:
+            until(lambda: progress.octets > 0)
+            leases.usable = False
+
+        losing = threading.Thread(target=lose)
+        losing.start()
+        with pytest.raises(NetsloError):
+            client.load(direction, 2, 25.0, limits.octets, None, progress)
+        losing.join(WAIT_S)
+        until(lambda: leases.released)
+    assert server.discarded == {admission.LOST: 1}
+
+
+def test_a_lease_that_cannot_be_had_is_said_without_this_hosts_trouble() -> None:
+    failure = NetsloError("/var/lib/netslo/leases.json: cannot be written: No space left on device")
+    with running(leases=Losing(failure)) as server:
+        client = BandwidthClient(address_of(server))
+        with client, pytest.raises(Refused) as refused:
+            client.begin(60, (), "test")
+    assert "no lease can be given here" in str(refused.value)
+    assert "/var" not in str(refused.value)
+    assert server.discarded == {admission.UNABLE: 1}
+
+
+def test_time_is_over_for_requests_that_came_before_it_was_too() -> None:
+    with running() as server:
+        sock = welcomed(server)
+        begin = b'{"op":"begin","seconds":0.5,"holder":"me"}\n'
+        sock.sendall(begin + b'{"op":"udp"}\n' + b'{"op":"heard"}\n' * 100)
+        until(lambda: server.testing is None and server.tests == 1)
+        assert server.discarded == {admission.SLOW: 1}
+        sock.close()
+
+
+def test_what_a_server_says_does_nothing_to_a_terminal() -> None:
+    said = b'{"refused":"\\u001b[2J\\u0007gone\\nnetslo: all is well"}\n'
+    with false_server(said) as address, pytest.raises(Refused) as refused:
+        BandwidthClient(address)
+    assert str(refused.value).isprintable()
+    assert "gone" in str(refused.value)

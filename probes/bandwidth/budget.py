@@ -209,38 +209,3 @@ def _account(found: Any) -> _Account:
         reserved = {key: (str(who), int(octets)) for key, (who, octets) in each["reserved"].items()}
         days[name] = Day(name, used, int(each["forced"]), reserved)
     return _Account(int(found["limit"]), days)
-
-
-class Allowance:
-    """What one test takes of a budget, in pieces; settled when it is closed. For one thread.
-
-    A test that never closes it has used all of it.
-    """
-
-    def __init__(self, budget: Budget, who: str, *, force: bool = False) -> None:
-        self._budget = budget
-        self._who = who
-        self._force = force
-        self._open: list[Reservation] = []
-        self._returned = 0
-
-    def reserve(self, octets: int) -> None:
-        """Take so many.
-
-        Raises:
-            BudgetExceeded: fewer are left, and it is not forced.
-            NetsloError: the file cannot be read or written.
-        """
-        self._open.append(self._budget.reserve(octets, self._who, force=self._force))
-
-    def give_back(self, octets: int) -> None:
-        """Return what was reserved and not used."""
-        self._returned += octets
-
-    def close(self) -> None:
-        """Settle; what was not given back is used."""
-        while self._open:
-            reservation = self._open.pop()
-            unused = min(self._returned, reservation.octets)
-            self._returned -= unused
-            self._budget.settle(reservation, reservation.octets - unused)

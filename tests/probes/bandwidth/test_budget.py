@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from netslo.errors import NetsloError
 from netslo.units import format_octets, parse_octets
 from probes.bandwidth import budget as module
-from probes.bandwidth.budget import OCTETS_A_DAY, Allowance, Budget, BudgetExceeded
+from probes.bandwidth.budget import OCTETS_A_DAY, Budget, BudgetExceeded
 from probes.bandwidth.state import StateDirectory
 
 NOON_S = 1_764_504_000.0  # 2025-11-30 12:00 UTC
@@ -172,22 +172,6 @@ def test_a_full_disk_refuses_and_keeps_what_was_written(tmp_path, monkeypatch):
     assert (tmp_path / module.FILE).read_text() == before
     assert json.loads(before)["limit"] == 1000
     assert budget.today().spent == 10
-
-
-def test_an_allowance_settles_what_is_given_back_and_keeps_the_rest(tmp_path):
-    budget = budget_of(tmp_path, 1000)
-    allowance = Allowance(budget, "shell")
-    allowance.reserve(300)
-    allowance.reserve(200)
-    allowance.give_back(250)
-    assert budget.today().spent == 500  # not settled yet
-    allowance.close()
-    allowance.close()
-    assert budget.today().by_whom() == {"shell": 250}
-    with pytest.raises(BudgetExceeded):
-        allowance.reserve(800)
-    Allowance(budget, "shell", force=True).reserve(800)
-    assert budget.today().spent == 1050
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -131,11 +133,13 @@ def bandwidth(
     """
     from netslo.config.keys import read_key
     from probes.bandwidth.iperf3 import PORT as IPERF3_PORT
+    from probes.bandwidth.measuring import resolve_target
     from probes.bandwidth.plan import PORT, BandwidthPlan, Direction, Method
     from probes.bandwidth.state import StateDirectory, default_state_directory
 
     ways = tuple(Direction) if direction == "both" else (Direction(direction),)
     _check(method, octets=octets, key_file=key_file)
+    _check_load(seconds, congestion)
     plan = BandwidthPlan(
         target=_endpoint(target, IPERF3_PORT if method == "iperf3" else PORT),
         method=Method(method),
@@ -150,6 +154,8 @@ def bandwidth(
         secret=None if key_file is None else read_key(key_file),
         holder=_who(),
     )
+    _check_octets(plan)
+    resolve_target(plan.target)  # what is wrong is said before anything takes long
     state = StateDirectory(state_dir or default_state_directory())
     _measure(plan, state, budget_octets, force=force, as_json=as_json)
 
@@ -227,6 +233,35 @@ def _check(method: str, *, octets: int | None, key_file: pathlib.Path | None) ->
         raise ConfigurationError("--octets: not with --method iperf3; --seconds says how long")
     if method == "iperf3" and key_file is not None:
         raise ConfigurationError("--key-file: not with --method iperf3")
+
+
+def _check_load(seconds: float, congestion: str | None) -> None:
+    """Refuse what no load can have, and what click lets pass."""
+    from probes.bandwidth.plan import CONGESTION_NAME
+
+    if math.isnan(seconds):
+        raise ConfigurationError(f"--seconds: expected 1 to {_SECONDS_MAX}, not nan")
+    if congestion is not None and not re.fullmatch(CONGESTION_NAME, congestion):
+        raise ConfigurationError(
+            f"--congestion {congestion!r}: expected a name such as cubic, bbr or reno"
+        )
+
+
+def _check_octets(plan: BandwidthPlan) -> None:
+    """Refuse an amount that leaves nothing for TCP, or that nothing can carry."""
+    from netslo.units import format_octets
+    from probes.bandwidth.control import OCTETS_MAX
+    from probes.bandwidth.measuring import octets_least
+
+    if plan.octets_max is None:
+        return
+    least = octets_least(plan)
+    if not least <= plan.octets_max <= OCTETS_MAX:
+        less = ", of which --no-latency needs less" if plan.loaded_latency else ""
+        raise ConfigurationError(
+            f"--octets {format_octets(plan.octets_max)}: expected {format_octets(least)} to "
+            f"{format_octets(OCTETS_MAX)}{less}"
+        )
 
 
 def _stamp_port() -> int:

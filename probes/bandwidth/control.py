@@ -17,25 +17,29 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from probes.bandwidth.plan import SECONDS_MAX, STREAMS_MAX, Direction
+from probes.bandwidth.plan import CONGESTION_NAME, SECONDS_MAX, STREAMS_MAX, Direction
 from probes.bandwidth.result import Received, Throughput
 from probes.bandwidth.trains import PACKETS_MAX, PACKETS_MIN, PAYLOAD_MAX, PAYLOAD_MIN
+from probes.bandwidth.words import Printable, Words
 
 VERSION: Final = 1
 REQUEST_MAX: Final = 4096  # octets of a line that a client sends
 ANSWER_MAX: Final = 65_536
 NONCE_SIZE: Final = 16
 OCTETS_MAX: Final = 1 << 50
+_NS_MAX: Final = 1 << 62  # clocks may be set while a train arrives
 _NAMES_MAX: Final = 7  # a lease has eight: the keeper's own access is one
 
 Nonce = Annotated[str, Field(pattern=r"\A[0-9a-f]{32}\z")]
 Proof = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 Token = Nonce
-Text = Annotated[str, Field(max_length=200)]
-Name = Annotated[str, Field(min_length=1, max_length=160)]
+Text = Annotated[Words, Field(max_length=200)]
+Name = Annotated[Printable, Field(min_length=1, max_length=160)]
 Whole = Annotated[int, Field(ge=0, le=OCTETS_MAX)]
 Seconds = Annotated[float, Field(gt=0, le=SECONDS_MAX, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+Place = Annotated[int, Field(ge=0, lt=PACKETS_MAX)]  # of a packet in its train
+Ns = Annotated[int, Field(ge=-_NS_MAX, le=_NS_MAX)]
 
 M = TypeVar("M", bound="Message")
 
@@ -146,7 +150,7 @@ class Collected(Message):
 class Arrivals(Message):
     """Numbers of packets and kernel times since the first, ns, in order of arrival."""
 
-    arrivals: Annotated[tuple[tuple[int, int], ...], Field(max_length=PACKETS_MAX)]
+    arrivals: Annotated[tuple[tuple[Place, Ns], ...], Field(max_length=PACKETS_MAX)]
 
 
 class Tcp(Message):
@@ -157,7 +161,7 @@ class Tcp(Message):
     streams: Annotated[int, Field(ge=1, le=STREAMS_MAX)]
     seconds: Seconds
     octets: Annotated[int, Field(ge=1, le=OCTETS_MAX)]
-    congestion: Annotated[str, Field(pattern=r"\A[a-z0-9_-]{1,15}\z")] | None = None
+    congestion: Annotated[str, Field(pattern=CONGESTION_NAME)] | None = None
 
 
 class TcpExpected(Message):

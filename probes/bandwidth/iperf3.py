@@ -6,7 +6,10 @@ import json
 import shutil
 import subprocess
 import time
+from dataclasses import asdict
 from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from netslo.errors import NetsloError
 from netslo.model import Endpoint
@@ -20,6 +23,8 @@ _POLL_S: Final = 0.05
 _OUTPUT_MAX: Final = 64 << 20
 _US: Final = 1e-6
 _TEXT_MAX: Final = 200
+_THROUGHPUT: Final = TypeAdapter(Throughput)
+_RECEIVED: Final = TypeAdapter(Received)
 
 
 def run_iperf3(
@@ -75,7 +80,7 @@ def read_iperf3(output: bytes) -> tuple[Throughput, Received]:
         if "error" in found:
             raise NetsloError(f"iperf3: {str(found['error'])[:_TEXT_MAX]}")
         return _read(found)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         text = output.decode(errors="replace").strip()[:_TEXT_MAX]
         raise NetsloError(f"iperf3 said what cannot be read: {text}") from error
 
@@ -89,6 +94,7 @@ def _read(found: dict[str, Any]) -> tuple[Throughput, Received]:
     min_rtts = [float(each["min_rtt"]) * _US for each in senders if each.get("min_rtt")]
     mean_rtts = [float(each["mean_rtt"]) * _US for each in senders if each.get("mean_rtt")]
     octets = int(received["bytes"])
+    retransmits = sent.get("retransmits")  # only some systems tell
     why = None if octets and seconds > 0 else "nothing was received"
     told = Throughput(
         goodput_bit_per_s=octets * 8 / seconds if why is None else None,
@@ -97,8 +103,8 @@ def _read(found: dict[str, Any]) -> tuple[Throughput, Received]:
         warm_up_s=0.0,
         by_stream_bit_per_s=tuple(float(each["bits_per_second"]) for each in receivers),
         segment_octets=int(start.get("tcp_mss_default") or 0),
-        sent_segments=0,  # it does not tell
-        retransmitted_segments=int(sent.get("retransmits") or 0),
+        sent_segments=None,  # it does not tell
+        retransmitted_segments=None if retransmits is None else int(retransmits),
         min_rtt_s=min(min_rtts, default=None),
         rtt_s=sum(mean_rtts) / len(mean_rtts) if mean_rtts else None,
         congestion=str(end.get("sender_tcp_congestion") or "")[:32],
@@ -108,4 +114,8 @@ def _read(found: dict[str, Any]) -> tuple[Throughput, Received]:
         ended_by="time",
         why=why,
     )
-    return told, Received(octets, seconds)
+    # The far end's figures are in it: what cannot be is refused.
+    return (
+        _THROUGHPUT.validate_python(asdict(told)),
+        _RECEIVED.validate_python({"octets": octets, "seconds": seconds}),
+    )

@@ -11,6 +11,7 @@ from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import NS_PER_S, Endpoint
 from probes.address import SocketAddress, resolve
 from probes.bandwidth.client import BandwidthClient, Refused, Unreachable
+from probes.bandwidth.control import OCTETS_MAX
 from probes.bandwidth.iperf3 import run_iperf3
 from probes.bandwidth.load import NoSuchCongestionControl, Progress
 from probes.bandwidth.loaded import (
@@ -33,6 +34,7 @@ _ROOM_OCTETS: Final = 2_000_000
 _HEADERS: Final = 1514 / 1448  # frames by payload, TCP with timestamps over IPv4
 _SESSION_S: Final = 30.0  # of each direction, beside its load
 _CONTROL_OCTETS: Final = 100_000
+_LOAD_OCTETS_MIN: Final = 100_000
 
 
 class Spending(Protocol):
@@ -172,6 +174,7 @@ class BandwidthMeasuring:
         self.phase = f"TCP, {found.direction}"
         self.progress = Progress(stop=self._stop.is_set())
         payload = int((most - _beside_octets(self.plan)) / _HEADERS)
+        payload = min(max(payload, 1), OCTETS_MAX)
         plan = self.plan
 
         def load() -> None:
@@ -258,6 +261,11 @@ class BandwidthMeasuring:
         if self._client is None:
             raise NetsloError("no control channel")
         return self._client
+
+
+def octets_least(plan: BandwidthPlan) -> int:
+    """Return the least that `octets_max` may be: TCP's share of it has to be worth a test."""
+    return _beside_octets(plan) + _LOAD_OCTETS_MIN
 
 
 def octets_of_load(plan: BandwidthPlan, bit_per_s: float | None) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from analytics.sketch import Sketch
 from analytics.summary import distribution
 from probes.bandwidth.plan import Direction, Method
+from probes.bandwidth.words import Words
 
 LOADED_QUANTILES: Final = (0.5, 0.9, 0.99)
 _RPM_S: Final = 60.0
@@ -63,16 +64,16 @@ class Throughput:
     warm_up_s: Figure  # before that: slow start
     by_stream_bit_per_s: Annotated[tuple[Figure, ...], Field(max_length=64)]
     segment_octets: Count  # of TCP payload at most
-    sent_segments: Count
-    retransmitted_segments: Count
+    sent_segments: Count | None  # None: not told
+    retransmitted_segments: Count | None
     min_rtt_s: Figure | None
     rtt_s: Figure | None  # the sender's smoothed one, median of the samples
-    congestion: Annotated[str, Field(max_length=32)]
+    congestion: Annotated[Words, Field(max_length=32)]
     busy: Figure | None  # share of the time with data under way
     receiver_limited: Figure | None  # share of the time that the receiver's window held it back
     sender_limited: Figure | None  # ... that the send buffer did
-    ended_by: Annotated[str, Field(max_length=200)]  # "time", or what ended it early
-    why: Annotated[str, Field(max_length=200)] | None = None  # there is no figure
+    ended_by: Annotated[Words, Field(max_length=200)]  # "time", or what ended it early
+    why: Annotated[Words, Field(max_length=200)] | None = None  # there is no figure
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -194,7 +195,7 @@ class BandwidthResult:
         """Return the stable shape of `measure bandwidth --json`; what is not known is null."""
         return {
             "target": self.target,
-            "address": self.address,
+            "address": self.address or None,
             "method": self.method.value,
             "octets_reserved": self.octets_reserved,
             "octets_used": self.octets_used,

@@ -26,6 +26,7 @@ from probes.timestamps import enable_timestamps, keep_stamping
 
 QUIET_S: Final = 0.5  # after which no more of a train comes
 FIRST_S: Final = 2.0  # until the first of a train comes
+TRAIN_S: Final = 8.0  # for all of it, whatever else comes; less than a peer waits for the answer
 _BUFFER: Final = 4 << 20
 _SO_RCVBUFFORCE: Final = 33
 _SO_SNDBUFFORCE: Final = 32
@@ -138,12 +139,16 @@ def collect_train(
     """Return what arrives of a train: numbers, and times in ns since the first.
 
     Waits for all of it, or until no more has come for a while. Only datagrams with a kernel's
-    time count. Octets of others cannot hold it up: at most ten times a train is read.
+    time count. Octets of others cannot hold it up: at most ten times a train is read, and not
+    for longer than `TRAIN_S`.
     """
     found: dict[int, int] = {}
-    wait_s = FIRST_S
+    wait_s, deadline_s = FIRST_S, time.monotonic() + TRAIN_S
     for _ in range(10 * packets):
-        if len(found) == packets or not select.select([sock], [], [], wait_s)[0]:
+        left_s = deadline_s - time.monotonic()
+        if len(found) == packets or left_s <= 0:
+            break
+        if not select.select([sock], [], [], min(wait_s, left_s))[0]:
             break
         try:
             datagram = read_datagram(sock)

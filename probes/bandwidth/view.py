@@ -124,8 +124,10 @@ def _print_throughput(told: Throughput, received: Received | None) -> None:
     if len(streams) > 1:
         spread = f"{mbit(min(streams))} to {mbit(max(streams))} each"
         _print("", f"{len(streams)} connections, {spread}")
-    lost = f"{told.retransmitted_segments:,} segments"
-    if told.sent_segments:
+    lost = "not told"
+    if told.retransmitted_segments is not None:
+        lost = f"{told.retransmitted_segments:,} segments"
+    if told.retransmitted_segments is not None and told.sent_segments:
         share = format_percent(told.retransmitted_segments / told.sent_segments)
         lost = f"{told.retransmitted_segments:,} of {told.sent_segments:,} segments ({share})"
     _print("retransmitted", lost)

@@ -135,3 +135,16 @@ def test_a_proof_is_good_for_one_side_and_one_conversation() -> None:
     assert not proves(None, KEY, "client", NONCE, OTHER)
     with pytest.raises(Garbled):
         read_message(b'{"nonce":"' + NONCE.encode() + b'","proof":"x"}', Hello)
+
+
+@pytest.mark.parametrize(
+    "arrivals", ["[[0,1" + "0" * 400 + "]]", "[[-1,0]]", "[[200,0]]", "[[0,1.5]]", "[[0]]"]
+)
+def test_arrivals_that_cannot_be_are_garbled(arrivals: str) -> None:
+    with pytest.raises(Garbled):
+        read_message(f'{{"arrivals":{arrivals}}}'.encode(), Arrivals)
+
+
+def test_names_are_printable() -> None:
+    with pytest.raises(Garbled, match="printable"):
+        read_request(b'{"op":"begin","seconds":1,"holder":"\\u001b[2J"}')

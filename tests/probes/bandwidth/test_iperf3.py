@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import socket
 import subprocess
@@ -82,3 +83,39 @@ def test_what_is_no_result_is_an_error(said: bytes) -> None:
 def test_no_json_makes_it_crash(value: object) -> None:
     with pytest.raises(NetsloError):
         read_iperf3(json.dumps(value).encode())
+
+
+SENDER = {"min_rtt": 100, "mean_rtt": 200}
+RECEIVER = {"bits_per_second": 8e6}
+
+
+@pytest.mark.parametrize(
+    ("received", "sent", "receiver"),
+    [
+        ({"bytes": math.inf, "seconds": 1.0}, {}, RECEIVER),
+        ({"bytes": 10**400, "seconds": 1.0}, {}, RECEIVER),
+        ({"bytes": -1, "seconds": 1.0}, {}, RECEIVER),
+        ({"bytes": 1, "seconds": math.nan}, {}, RECEIVER),
+        ({"bytes": 1, "seconds": 1e-300}, {}, RECEIVER),
+        ({"bytes": 1, "seconds": 1.0}, {"retransmits": -1}, RECEIVER),
+        ({"bytes": 1, "seconds": 1.0}, {}, {"bits_per_second": math.inf}),
+    ],
+)
+def test_figures_that_cannot_be_are_refused(
+    received: dict[str, float], sent: dict[str, int], receiver: dict[str, float]
+) -> None:
+    with pytest.raises(NetsloError, match="cannot be read"):
+        read_iperf3(json.dumps(_result(received, sent, receiver)).encode())
+
+
+def test_what_it_does_not_tell_is_not_known() -> None:
+    told, _ = read_iperf3(json.dumps(_result({"bytes": 10**6, "seconds": 1.0}, {})).encode())
+    assert told.goodput_bit_per_s == 8e6
+    assert (told.sent_segments, told.retransmitted_segments) == (None, None)
+
+
+def _result(
+    received: dict[str, float], sent: dict[str, int], receiver: dict[str, float] = RECEIVER
+) -> dict[str, object]:
+    streams = [{"sender": SENDER, "receiver": receiver}]
+    return {"start": {}, "end": {"sum_received": received, "sum_sent": sent, "streams": streams}}

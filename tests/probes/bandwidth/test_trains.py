@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
+import socket
+import threading
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probes.address import SocketAddress
+from probes.bandwidth import train_io
 from probes.bandwidth.train_io import train_of
 from probes.bandwidth.trains import (
     Train,
@@ -164,3 +170,31 @@ def test_only_packets_of_this_train_and_token_count() -> None:
     assert decode_packet(packet, token, 6, 60) is None
     assert decode_packet(packet, bytes(16), 7, 60) is None
     assert decode_packet(packet[:23], token, 7, 60) is None
+
+
+def test_rubbish_that_drips_in_does_not_hold_up_whoever_collects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(train_io, "TRAIN_S", 0.5)
+    ended = threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        here = train_io.open_train_socket(
+            socket.AF_INET, SocketAddress(socket.AF_INET, ("127.0.0.1", 0))
+        )
+        other.connect(here.getsockname())
+
+        def drip() -> None:
+            while not ended.wait(0.1):
+                with suppress(OSError):
+                    other.send(b"rubbish")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        began_s = time.monotonic()
+        found = train_io.collect_train(here, bytes(16), 1, 200)
+        took_s = time.monotonic() - began_s
+        ended.set()
+        dripping.join()
+        here.close()
+    assert found == ()
+    assert took_s < 60  # by the count of datagrams alone it would be 200 s

@@ -132,6 +132,10 @@ def reflect(
 
     if math.isnan(rate):
         raise ConfigurationError("--rate: nan is no rate")
+    if math.isnan(bandwidth_max_seconds):
+        raise ConfigurationError(
+            f"--bandwidth-max-seconds: expected 1 to {_BANDWIDTH_S_MAX}, not nan"
+        )
     limit = RateLimit(rate, burst or max(1, round(rate)))
     endpoints = [_endpoint(text) for text in addresses or _every_address()]
     reflectors = Reflectors(stateful=not stateless, rate_limit=limit)

@@ -171,6 +171,10 @@ def test_the_key_of_both_sides(near: pathlib.Path, far: pathlib.Path, tmp_path) 
         (("[::1",), "ADDRESS"),
         (("host", "--method", "train", "--octets", "1MB"), "--octets"),
         (("host", "--method", "iperf3", "--key-file", "x"), "--key-file"),
+        (("127.0.0.1:1", "--seconds", "nan"), "--seconds"),
+        (("127.0.0.1:1", "--congestion", "no such name"), "--congestion"),
+        (("127.0.0.1:1", "--octets", "100kB"), "expected 548 kB to "),
+        (("127.0.0.1:1", "--octets", "9999TB"), "--octets"),
         (("host.invalid",), "does not resolve"),
     ],
 )

@@ -69,7 +69,9 @@ def services(levels: Levels) -> Any:
             )
         ],
         annotations=[  # nothing is known of the way to a service
-            each for each in common_annotations('path="$service"') if each["name"] != "Path changes"
+            each
+            for each in common_annotations('path="$service"')
+            if each["name"] in {"Deployments", "Exclusions"}
         ],
     )
 

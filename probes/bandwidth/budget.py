@@ -163,7 +163,7 @@ class Budget:
             return _Account()
         try:
             return _account(json.loads(body))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise NetsloError(
                 f"{self._state.directory / FILE}: is damaged, so what was spent is not known; "
                 "remove it to begin anew"

@@ -96,6 +96,6 @@ def _read(file: pathlib.Path) -> LeaseBook:
         body = file.read_bytes()
         if body != NEW:
             return LeaseBook.from_json(json.loads(body), boot_id(), now_s(), time.time_ns())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         _log.warning("%s: cannot be read, so no window is set aside: %s", file, error)
     return LeaseBook.empty()

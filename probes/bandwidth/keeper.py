@@ -15,7 +15,8 @@ from probes.bandwidth.clock import boot_id, now_s
 from probes.bandwidth.lease import Busy
 from probes.bandwidth.state import LEASES_FILE, NEW, StateDirectory
 
-_DAMAGED: Final = (ValueError, KeyError, TypeError, AttributeError)  # of a file's content
+# Of a file's content; what is infinite is no whole number.
+_DAMAGED: Final = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError)
 
 
 class Keeper(Protocol):

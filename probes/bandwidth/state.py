@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from netslo.errors import NetsloError
+from netslo.errors import ConfigurationError, NetsloError
 from probes.durable import TEMPORARY, replace_durably, unlink_quietly
 
 VARIABLE: Final = "NETSLO_STATE"
@@ -60,7 +60,8 @@ class StateDirectory:
         """Make the folder, if need be.
 
         Raises:
-            NetsloError: it cannot be made, read or written.
+            ConfigurationError: it cannot be made or written.
+            NetsloError: another process holds it, or it cannot be read.
         """
         self.directory = directory
         try:
@@ -68,20 +69,21 @@ class StateDirectory:
             with self.locked():
                 self.id = self._identify()
         except OSError as error:
-            raise NetsloError(f"{directory}: state folder: {error.strerror}") from error
+            raise ConfigurationError(f"{directory}: state folder: {error.strerror}") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other process and thread out meanwhile.
 
         Raises:
+            ConfigurationError: it is not writable, or gone.
             NetsloError: somebody does not let go of it.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         try:
             descriptor = os.open(self.directory / _LOCK, flags, 0o600)
         except OSError as error:
-            raise NetsloError(f"{self.directory}: state folder: {error.strerror}") from error
+            raise ConfigurationError(f"{self.directory}: state folder: {error.strerror}") from error
         try:
             self._lock(descriptor)
             yield

@@ -112,6 +112,8 @@ def _share(
 
 def _nothing(samples: Samples, congestion: str, ended_by: str, why: str) -> Throughput:
     last = samples.infos[-1] if samples.infos else ()
+    if ended_by != "time":
+        why = f"{why}; {ended_by}"
     return Throughput(
         goodput_bit_per_s=None,
         octets=_acked(samples),

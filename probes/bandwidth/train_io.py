@@ -177,6 +177,9 @@ def drain(sock: socket.socket) -> None:
 
 
 def train_of(sent: int, span_ns: int, arrivals: tuple[tuple[int, int], ...]) -> Train:
-    """Return a train from what its two ends said; a peer's numbers out of range are dropped."""
-    kept = tuple((n, t) for n, t in arrivals if 0 <= n < sent)
-    return Train(sent, span_ns, kept)
+    """Return a train from what its two ends said; what a peer cannot have got is dropped."""
+    kept: dict[int, int] = {}
+    for number, time_ns in arrivals:
+        if 0 <= number < sent:
+            kept.setdefault(number, time_ns)
+    return Train(sent, span_ns, tuple(kept.items()))

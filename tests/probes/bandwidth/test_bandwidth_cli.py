@@ -186,6 +186,12 @@ def test_wrong_arguments_are_a_usage_error(
     assert said in str(result.exception)
 
 
+def test_a_state_folder_that_cannot_be_is_a_usage_error() -> None:
+    result = run(pathlib.Path("/proc/nope"), "127.0.0.1:1", "--method", "train")
+    assert isinstance(result.exception, ConfigurationError)
+    assert "/proc/nope: state folder" in str(result.exception)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--seconds", "0"), ("--streams", "99"), ("--octets", "much"), ("--budget", "-1MB"), ()],

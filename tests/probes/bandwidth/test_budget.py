@@ -148,7 +148,9 @@ def test_many_names_are_counted_as_one(tmp_path):
     assert (len(whom), sum(whom.values())) == (65, 100)
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", '{"limit": 5, "days": {"today": {}}}'])
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", '{"limit": 5, "days": {"today": {}}}', '{"limit": 1e999, "days": {}}']
+)
 def test_a_damaged_file_is_said_and_nothing_is_spent(tmp_path, body):
     budget = budget_of(tmp_path)
     (tmp_path / module.FILE).write_text(body)

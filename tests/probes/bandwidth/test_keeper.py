@@ -267,7 +267,18 @@ def test_who_does_not_know_the_start_agrees_with_who_does(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     "body",
-    [None, b"", b"{", b"[]", b"null", b'{"leases": 3}', b"\xff\xfe", b'{"boot": "", "leases": []}'],
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"1e999",
+        b'{"leases": 3}',
+        b'{"leases": [], "loads": [], "loading_ns": {"1": 1e999}}',
+        b"\xff\xfe",
+        b'{"boot": "", "leases": []}',
+    ],
 )
 def test_a_file_that_is_lost_or_damaged_leases_nothing_for_a_while(tmp_path, body):
     kept = keeper_of(tmp_path)

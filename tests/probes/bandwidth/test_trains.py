@@ -148,6 +148,14 @@ def test_a_clock_that_is_set_back_meanwhile_spoils_only_its_windows() -> None:
     assert capacity(trains, PAYLOAD).frames_bit_per_s == pytest.approx(3e7, rel=0.01)
 
 
+def test_a_packet_that_a_far_end_counts_twice_counts_once() -> None:
+    assert train_of(3, 1, ((0, 0), (2, 5), (0, 9), (2, 9), (3, 9), (1, 9))).arrivals == (
+        (0, 0),
+        (2, 5),
+        (1, 9),
+    )
+
+
 @given(
     arrivals=st.lists(
         st.tuples(st.integers(-(1 << 62), 1 << 62), st.integers(-(1 << 62), 1 << 62)), max_size=80

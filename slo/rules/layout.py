@@ -22,7 +22,7 @@ from slo.objective import Objective
 
 FAST_S: Final = 3600  # pairs up to this long are looked at most often
 MEDIUM_S: Final = 6 * 3600  # and up to this long more often than the others
-RULES_MAX: Final = 27
+RULES_MAX: Final = 25
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -61,7 +61,7 @@ class TestRuleFile:
     def test_the_rules_are_the_same_for_any_number_of_paths_and_objectives(self, latency) -> None:
         many = [replace(latency, name=f"slo-{n}", target_text="0.95") for n in range(100)]
         assert rule_file(many) == rule_file([latency]) == rule_file([])
-        assert len(rules_of(latency)) <= RULES_MAX == 27
+        assert len(rules_of(latency)) <= RULES_MAX == 25
 
     def test_no_rule_names_an_objective_and_every_metric_exists(self, latency, loss) -> None:
         known = {value for name, value in vars(metrics).items() if name.startswith("PROM_")}
@@ -110,7 +110,7 @@ class TestRuleFile:
         assert fast.severities == (Severity.PAGE, Severity.TICKET)
         assert [span.id for span in medium.spans] == ["6h/30m"]
         pairs = tuple(BurnPair(Severity.PAGE, Fraction(2, 100), 3600 * n) for n in range(1, 16))
-        with pytest.raises(ConfigurationError, match="at most 27 are made"):
+        with pytest.raises(ConfigurationError, match="at most 25 are made"):
             rule_file([replace(latency, alerts=AlertPolicy(pairs=pairs))])
 
     @pytest.mark.parametrize("pair", PAIRS, ids=["1h", "6h", "1d", "3d"])

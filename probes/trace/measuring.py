@@ -231,6 +231,8 @@ class TraceMeasuring:
         for branch in self.result.branches():
             if branch.reached and not self._stopped.is_set():
                 found = find_path_mtu(self._carrier, branch.flows[0], self._stopped)
+                if self._stopped.is_set():
+                    return  # half a search knows nothing
                 self.result.mtus.update({flow.index: found for flow in branch.flows})
 
     def _stop(self) -> None:

@@ -188,8 +188,7 @@ def _measure(
             _run(measuring, live=sys.stderr.isatty() and not as_json)
         except NetsloError as error:
             failure = error
-        else:
-            account.settle(measuring.result.octets_used)
+        account.settle(measuring.used)
     result = measuring.result
     if as_json:
         click.echo(json.dumps(result.to_json(), allow_nan=False, indent=2))

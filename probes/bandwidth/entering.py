@@ -44,11 +44,13 @@ class Account:
         self._say(expected, most)
         self._reserved.append(self._budget.reserve(most, self._who, force=self._force))
 
-    def settle(self, used: int) -> None:
+    def settle(self, used: int | None) -> None:
         """Count what was used, in the place of what was reserved.
 
-        A test that failed is not settled: nobody knows what it used, so all of it counts.
+        Where nobody knows, for the test broke off while it was sending, all of that counts.
         """
+        if used is None:
+            return
         for reservation in self._reserved:
             self._budget.settle(reservation, min(used, reservation.octets))
             used = max(0, used - reservation.octets)

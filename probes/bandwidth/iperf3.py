@@ -27,6 +27,10 @@ _THROUGHPUT: Final = TypeAdapter(Throughput)
 _RECEIVED: Final = TypeAdapter(Received)
 
 
+class NotConnected(NetsloError):
+    """The server was not reached, or did not want this client: nothing was sent."""
+
+
 def run_iperf3(
     server: Endpoint,
     direction: Direction,
@@ -50,7 +54,11 @@ def run_iperf3(
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         progress.began_s = time.monotonic()
         output = _output(process, seconds + _SLACK_S, progress)
-    return read_iperf3(output)
+    try:
+        return read_iperf3(output)
+    except NotConnected:
+        progress.began_s = 0.0
+        raise
 
 
 def _output(process: subprocess.Popen[bytes], timeout_s: float, progress: Progress) -> bytes:
@@ -78,7 +86,9 @@ def read_iperf3(output: bytes) -> tuple[Throughput, Received]:
     try:
         found = json.loads(output)
         if "error" in found:
-            raise NetsloError(f"iperf3: {str(found['error'])[:_TEXT_MAX]}")
+            connected = found.get("start", {}).get("connected")
+            failure = NetsloError if connected else NotConnected
+            raise failure(f"iperf3: {str(found['error'])[:_TEXT_MAX]}")
         return _read(found)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         text = output.decode(errors="replace").strip()[:_TEXT_MAX]

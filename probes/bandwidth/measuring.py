@@ -103,8 +103,14 @@ class BandwidthMeasuring:
         self._usable = usable
         self._stop = threading.Event()
         self._companion: Companion | None = None
+        self._uncounted = False  # a part was sent of which nobody knows how much
         if client is not None:
             self.result.address = str(client.target)
+
+    @property
+    def used(self) -> int | None:
+        """Octets that the test used; None: it broke off, and nobody knows."""
+        return None if self._uncounted else self.result.octets_used
 
     @property
     def octets(self) -> int:
@@ -161,10 +167,12 @@ class BandwidthMeasuring:
             self.phase = f"trains, {found.direction}: {trains} of {self.plan.trains}"
             self.check_lease()
 
+        self._uncounted = True
         found.capacity = self._far.trains(
             found.direction, self.plan.trains, self.plan.packets, note, self._stop
         )
         self.result.octets_used += found.capacity.octets
+        self._uncounted = False
 
     def _load(self, found: DirectionResult) -> None:
         capacity = found.capacity
@@ -214,17 +222,19 @@ class BandwidthMeasuring:
         self, found: DirectionResult, companion: Companion | None, load: Callable[[], None]
     ) -> None:
         """Run a load, with round trips beside it where there is a companion."""
-        if companion is None or found.loaded is None:
-            load()
-        else:
-            with Beside(companion, found.loaded, self.progress):
+        if companion is not None:
+            self.result.octets_used += _beside_octets(self.plan)
+        try:
+            if companion is None or found.loaded is None:
                 load()
+            else:
+                with Beside(companion, found.loaded, self.progress):
+                    load()
+        finally:
+            self._uncounted = self.progress.begun and found.throughput is None
         if self.progress.begun:
             past_s = time.monotonic() - self.progress.began_s
             found.load_began_ns = time.time_ns() - round(past_s * NS_PER_S)
-        if companion is None:
-            return
-        self.result.octets_used += _beside_octets(self.plan)
 
     def _idle(self, found: DirectionResult) -> Companion | None:
         """Measure round trips without load; return by what, or None where that is not wanted."""

@@ -169,8 +169,10 @@ def run_regular(test: RegularTest, rounds: Rounds) -> BandwidthResult:
     account = Account(Budget(state, test.octets_a_day), AGENT)
     with entered(test.plan, state, account) as measuring:
         rounds.watch(measuring)
-        EngineThread(measuring).run(measuring.check_lease, _TICK_S)
-        account.settle(measuring.result.octets_used)
+        try:
+            EngineThread(measuring).run(measuring.check_lease, _TICK_S)
+        finally:
+            account.settle(measuring.used)
     return measuring.result
 
 

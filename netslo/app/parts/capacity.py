@@ -91,8 +91,10 @@ class CapacityTests:
                 if self._ending:
                     measuring.stop()
 
-            EngineThread(measuring).run(look, _TICK_S)
-            account.settle(measuring.result.octets_used)
+            try:
+                EngineThread(measuring).run(look, _TICK_S)
+            finally:
+                account.settle(measuring.used)
         return measuring.result
 
 

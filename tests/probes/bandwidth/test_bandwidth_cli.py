@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
 from probes.bandwidth.admission import ServerLimits
-from probes.bandwidth.budget import BudgetExceeded
+from probes.bandwidth.budget import Budget, BudgetExceeded
 from probes.bandwidth.busy import BusyError
 from probes.bandwidth.client import BandwidthClient, Refused, Unreachable
 from probes.bandwidth.granting import KeptLeases
@@ -207,3 +207,13 @@ def test_nobody_there_is_bad_news(near: pathlib.Path) -> None:
     result = run(near, "127.0.0.1:1", "--method", "train")
     assert isinstance(result.exception, Unreachable)
     assert "netslo reflect --bandwidth" in str(result.exception)
+
+
+def test_what_was_refused_before_it_began_costs_nothing(
+    near: pathlib.Path, far: pathlib.Path
+) -> None:
+    with serving(far) as target:
+        result = run(near, target, "--no-latency", "--seconds", "60", "--octets", "90MB")
+    assert isinstance(result.exception, Refused)
+    assert "at most 30 s" in str(result.exception)
+    assert Budget(StateDirectory(near)).today().spent == 0

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from netslo.errors import NetsloError
 from netslo.model import Endpoint
-from probes.bandwidth.iperf3 import read_iperf3, run_iperf3
+from probes.bandwidth.iperf3 import NotConnected, read_iperf3, run_iperf3
 from probes.bandwidth.load import Progress
 from probes.bandwidth.plan import Direction
 
@@ -61,8 +61,10 @@ def test_nobody_there_is_said_in_its_words() -> None:
     if shutil.which("iperf3") is None:
         pytest.skip("no iperf3")
     server = Endpoint("127.0.0.1", free_port())
-    with pytest.raises(NetsloError, match=r"iperf3: .*refused"):
-        run_iperf3(server, Direction.FORWARD, 1, 1.0, None, Progress())
+    progress = Progress()
+    with pytest.raises(NotConnected, match=r"iperf3: .*refused"):
+        run_iperf3(server, Direction.FORWARD, 1, 1.0, None, progress)
+    assert not progress.begun
 
 
 def test_a_missing_program_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

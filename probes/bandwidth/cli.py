@@ -181,7 +181,7 @@ def _measure(
     def say(expected: int, most: int) -> None:
         click.echo(say_octets(expected, most), err=True)
 
-    account = Account(Budget(state, limit), plan.holder, say, force=force)
+    account = Account(Budget(state, limit), _spender(), say, force=force)
     failure: NetsloError | None = None
     with entered(plan, state, account) as measuring:
         try:
@@ -279,6 +279,17 @@ def _endpoint(text: str, default_port: int) -> Endpoint:
     if not found.port:
         raise ConfigurationError(f"{text}: port 0 cannot be tested")
     return found
+
+
+def _spender() -> str:
+    """Return on whose account a test is put: a person's, not each process's own."""
+    import getpass
+    import os
+
+    try:
+        return f"shell of {getpass.getuser()}"
+    except (KeyError, OSError):  # nobody in this host's list of users
+        return f"shell of user {os.getuid()}"
 
 
 def _who() -> str:

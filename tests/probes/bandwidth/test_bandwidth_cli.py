@@ -112,6 +112,7 @@ def test_a_person_reads_it_and_the_budget_is_charged(near: pathlib.Path, far: pa
     today = json.loads(budget.stdout)["today"]
     assert 0 < today["used"] <= 60_000_000
     assert today["reserved"] == 0
+    assert [who.startswith("shell of ") for who in today["by"]] == [True]
 
 
 def test_trains_say_what_they_take_before_they_leave(near: pathlib.Path, far: pathlib.Path) -> None:

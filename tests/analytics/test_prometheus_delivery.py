@@ -101,7 +101,9 @@ async def test_an_older_store_gets_the_table_it_lacks(tmp_path) -> None:
     SqliteStore.open(file).close()
     with sqlite3.connect(file) as connection:
         connection.executescript(
-            "DROP TABLE ever; DROP TABLE late_arrivals; PRAGMA user_version = 2"
+            "DROP TABLE ever; DROP TABLE late_arrivals; DROP TABLE routes;"
+            "DROP TABLE path_changes; DROP TABLE path_change_totals;"
+            "DROP TABLE readings; DROP TABLE latest_readings; PRAGMA user_version = 2"
         )
     connection.close()
     store = SqliteStore.open(file)

@@ -317,7 +317,8 @@ def test_what_is_measured_arrives_in_prometheus(host) -> None:
 
 def test_rules_are_loaded_and_alertmanager_is_known(host) -> None:
     groups = json.loads(host.get("prometheus", "/api/v1/rules"))["data"]["groups"]
-    assert {group["name"] for group in groups} == {"netslo-fast", "netslo-slow", "netslo-health"}
+    names = {"netslo-fast", "netslo-medium", "netslo-slow", "netslo-health"}
+    assert {group["name"] for group in groups} == names
     known = json.loads(host.get("prometheus", "/api/v1/alertmanagers"))["data"]
     assert [each["url"] for each in known["activeAlertmanagers"]] == [
         f"http://127.0.0.1:{host.ports['alertmanager'][1]}/api/v2/alerts"

@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -27,12 +28,40 @@ _PR_SET_PDEATHSIG: Final = 1
 Target = Callable[..., None]
 
 
+class StopEvent(threading.Event):
+    """An event that a signal handler may set, however often and wherever it interrupts.
+
+    `threading.Event` has a lock, which a handler would ask for while the thread that it interrupted
+    holds it; a `SimpleQueue` may be put into from within itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_set = False
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        self._told.put(None)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        try:
+            self._told.get(timeout=timeout)
+        except queue.Empty:
+            return self._is_set
+        self._told.put(None)  # for whoever else waits, and for the next time
+        return True
+
+
 class Link:
     """A child's end of the pipe."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.stopped = threading.Event()
+        self.stopped = StopEvent()
         self._on_stop: list[Callable[[], None]] = []
 
     def ready(self, value: Any = None) -> None:

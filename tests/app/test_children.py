@@ -48,6 +48,26 @@ def test_a_child_with_an_event_loop_ends_as_well(begin, monkeypatch) -> None:
     assert child._process.exitcode == 0  # it was not killed
 
 
+def test_signals_may_interrupt_each_other_in_telling_a_child_to_stop() -> None:
+    """As when its parent's and a group's come together; `threading.Event` does not bear it."""
+    script = """
+        import signal
+        from netslo.app.children import StopEvent
+
+        event = StopEvent()
+        signal.signal(signal.SIGALRM, lambda *_: event.set())
+        signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+        for _ in range(20_000):
+            event.set()
+            assert event.wait(1e-5)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print("ended")
+    """
+    command = [sys.executable, "-P", "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("ended\n", "")
+
+
 def test_a_child_answers(begin) -> None:
     child = begin(child_targets.double)
     child.wait_ready()

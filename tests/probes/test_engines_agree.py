@@ -228,7 +228,10 @@ def test_a_lie_has_the_same_end(
         totals, discarded, _ = measure(engine, address, None)
     assert discarded == causes
     assert (totals.answered, totals.lost) == (answered, COUNT - answered)
-    assert totals.duplicates == (COUNT if LIES["twice"][0] is lie else 0)
+    if LIES["twice"][0] is lie:  # the second of the last reply may come behind the end
+        assert totals.duplicates in (COUNT - 1, COUNT)
+    else:
+        assert totals.duplicates == 0
 
 
 def signed(reply: bytearray, tlvs: bytes = b"", *, key: bytes = KEY) -> bytes:

@@ -8,9 +8,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from netslo.units import parse_duration, parse_rate
+from netslo.units import parse_duration, parse_octets, parse_rate
 
 F = TypeVar("F", bound=Callable[..., Any])
+N = TypeVar("N", int, float)
 
 DATA_DIR: Final = "netslo-data"  # in the configuration's folder, unless the user says otherwise
 STORE_FILE: Final = "store.sqlite"
@@ -60,21 +61,19 @@ def state_option(function: F) -> F:
     )(function)
 
 
-def read_duration(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> float | None:
-    """Read an option's duration, as seconds: the callback of such an option."""
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+def _reader(parse: Callable[[str], N]) -> Callable[[click.Context, click.Parameter, str], N | None]:
+    """Return the callback of an option that `parse` reads; None where it is not given."""
+
+    def read(_context: click.Context, _parameter: click.Parameter, value: str | None) -> N | None:
+        try:
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return read
 
 
-def read_rate(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> float | None:
-    """Read an option's rate, as bit/s: the callback of such an option."""
-    try:
-        return None if value is None else parse_rate(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+# Callbacks of options.
+read_duration = _reader(parse_duration)  # seconds
+read_rate = _reader(parse_rate)  # bit/s
+read_octets = _reader(parse_octets)

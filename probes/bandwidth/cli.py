@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from netslo.config.options import file_option, json_option, state_option
+from netslo.config.options import file_option, json_option, read_octets, state_option
 from netslo.errors import ConfigurationError, NetsloError
 
 if TYPE_CHECKING:
@@ -25,17 +25,6 @@ _STREAMS_MAX: Final = 16
 _SECONDS_MAX: Final = 120
 _TRAINS = (5, 50)
 _PATIENCE_S: Final = 4.0  # the queues that a test before this one filled drain for two
-
-
-def _read_octets(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> int | None:
-    from netslo.units import parse_octets
-
-    try:
-        return None if value is None else parse_octets(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 @click.command()
@@ -82,7 +71,7 @@ def _read_octets(
 )
 @click.option(
     "--octets",
-    callback=_read_octets,
+    callback=read_octets,
     metavar="SIZE",
     help="TCP uses so much at most in each direction, such as 200MB.  "
     "[default: as trains before it let expect, with a quarter more]",
@@ -102,7 +91,7 @@ def _read_octets(
 @click.option(
     "--budget",
     "budget_octets",
-    callback=_read_octets,
+    callback=read_octets,
     metavar="SIZE",
     help="What this site's tests may use in a day from now on, such as 5GB.  "
     "[default: as it was said last; 2 GB]",
@@ -189,7 +178,6 @@ def _measure(
             _run(measuring, live=sys.stderr.isatty() and not as_json)
         except NetsloError as error:
             failure = error
-        account.settle(measuring.used)
     result = measuring.result
     if as_json:
         click.echo(json.dumps(result.to_json(), allow_nan=False, indent=2))

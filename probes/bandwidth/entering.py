@@ -63,6 +63,8 @@ def entered(
 ) -> Iterator[BandwidthMeasuring]:
     """Hold the bottleneck at both ends while the block runs; yield the test, ready to run.
 
+    What it used is settled with `account` at the end of the block.
+
     Raises:
         BusyError: another test holds it.
         NetsloError: the far end is not there, or does not want this one.
@@ -74,7 +76,9 @@ def entered(
     if plan.method is Method.IPERF3:  # its server knows no leases
         grant = leases.grant(names, seconds, plan.holder)
         try:
-            yield BandwidthMeasuring(plan, None, account, lambda: grant.usable)
+            measuring = BandwidthMeasuring(plan, None, account, lambda: grant.usable)
+            with _settled(account, measuring):
+                yield measuring
         finally:
             grant.release()
         return
@@ -83,7 +87,17 @@ def entered(
         return BandwidthClient(address, plan.secret)
 
     with hold(leases, connect, names, seconds, plan.holder, wait_s=wait_s) as held:
-        yield BandwidthMeasuring(plan, held.far, account, lambda: held.usable)
+        measuring = BandwidthMeasuring(plan, held.far, account, lambda: held.usable)
+        with _settled(account, measuring):
+            yield measuring
+
+
+@contextmanager
+def _settled(account: Account, measuring: BandwidthMeasuring) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        account.settle(measuring.used)
 
 
 def _own_address(target: SocketAddress) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCGIFMTU: Final = 0x8921
 _SIOCETHTOOL: Final = 0x8946
+_SIOCGHWTSTAMP: Final = 0x89B1
 _UP, _LOOPBACK, _RUNNING = 1 << 0, 1 << 3, 1 << 6
 _NAME_MAX: Final = 15
 _REQUEST_SIZE: Final = 40  # of `struct ifreq`: the name in 16 octets, and what it is about
@@ -26,6 +27,7 @@ _FLAGS: Final = Struct("=16sH")
 _MTU: Final = Struct("=16si")
 _POINTER: Final = Struct("@16sP")
 _COMMAND: Final = Struct("=I")
+_STAMPING: Final = Struct("=iii")  # struct hwtstamp_config: flags, transmit type, receive filter
 
 # linux/ethtool.h
 GET_DRIVER: Final = 0x00000003
@@ -36,6 +38,8 @@ TIMESTAMPING: Final = Struct("=IIiI12xI12x")  # command, flags, clock, transmit,
 # linux/net_tstamp.h
 _TX_HARDWARE, _TX_SOFTWARE, _RX_HARDWARE, _RX_SOFTWARE, _SOFTWARE = (1 << bit for bit in range(5))
 _RAW_HARDWARE: Final = 1 << 6
+_TX_ON: Final = 1  # HWTSTAMP_TX_ON
+_FILTER_ALL: Final = 1  # HWTSTAMP_FILTER_ALL
 _TRANSMIT_TYPES: Final = ("off", "on", "onestep-sync", "onestep-p2p")
 _RECEIVE_FILTERS: Final = (
     "none",
@@ -104,6 +108,7 @@ class Interface:
     mtu: int | None
     driver: str | None
     timestamping: Timestamping | None
+    device_stamps: bool = False  # the device stamps every packet now: somebody has switched it on
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable shape of `doctor --json`; what is not known is null."""
@@ -115,6 +120,7 @@ class Interface:
             "mtu": self.mtu,
             "driver": self.driver,
             "timestamping": None if self.timestamping is None else self.timestamping.to_json(),
+            "device_stamps": self.device_stamps,
         }
 
 
@@ -193,7 +199,16 @@ def _read(sock: socket.socket, name: str, encoded: bytes) -> Interface:
         mtu=_mtu(sock, encoded),
         driver=None if driver is None else parse_driver(driver),
         timestamping=None if stamps is None else parse_timestamping(stamps),
+        device_stamps=_stamps_all(sock, encoded),
     )
+
+
+def _stamps_all(sock: socket.socket, name: bytes) -> bool:
+    octets = _ask_behind(sock, _SIOCGHWTSTAMP, name, bytes(_STAMPING.size), _STAMPING.size)
+    if octets is None:
+        return False
+    _, transmit, receive = _STAMPING.unpack(octets)
+    return bool(transmit == _TX_ON and receive == _FILTER_ALL)
 
 
 def _mtu(sock: socket.socket, name: bytes) -> int | None:
@@ -218,11 +233,18 @@ def _ask_ethtool(sock: socket.socket, name: bytes, command: int, size: int) -> b
     Raises:
         OSError: there is no such interface any more.
     """
-    answer = ctypes.create_string_buffer(_COMMAND.pack(command), size)
+    return _ask_behind(sock, _SIOCETHTOOL, name, _COMMAND.pack(command), size)
+
+
+def _ask_behind(
+    sock: socket.socket, asked: int, name: bytes, begin: bytes, size: int
+) -> bytes | None:
+    """Return the structure of `size` octets behind a request, which begins with `begin`."""
+    answer = ctypes.create_string_buffer(begin, size)
     request = bytearray(_REQUEST_SIZE)
     _POINTER.pack_into(request, 0, name, ctypes.addressof(answer))
     try:
-        fcntl.ioctl(sock, _SIOCETHTOOL, request)
+        fcntl.ioctl(sock, asked, request)
     except OSError as error:
         if error.errno in _NOT_ANSWERED:
             return None

@@ -19,6 +19,7 @@ from netslo.model import Endpoint
 from probes.address import SocketAddress, resolve
 from probes.channel import KERNEL_STAMP_AGE_NS_MAX
 from probes.clock import read_clock_state
+from probes.device_clock import ASK, DEVICE
 from probes.sockets import Datagram, open_reflector_socket, read_datagram, reply_ancillary
 from probes.stamp.answering import Circumstances
 from probes.stamp.packet import SEQUENCE_SPAN
@@ -60,7 +61,7 @@ class _Door:
     def circumstances(self, datagram: Datagram, *, stamped: bool) -> Circumstances:
         """Return how a request came; T3 in the reply is our own reading of the clock."""
         source = Synchronisation.NTP if self.synchronised else Synchronisation.FREE_RUNNING
-        method = Method.SOFTWARE if stamped else Method.CONTROL_PLANE
+        method = by_kernel() if stamped else Method.CONTROL_PLANE
         return Circumstances(
             datagram.traffic_class,
             None if datagram.local is None else lambda: _addresses(datagram),
@@ -90,7 +91,12 @@ class _Door:
             for number, left_ns in read_transmitted(self.sock):
                 accepted = self._numbered.pop(number, None)
                 if accepted is not None:
-                    self.reflector.transmitted(accepted, left_ns, Method.SOFTWARE)
+                    self.reflector.transmitted(accepted, left_ns, by_kernel())
+
+
+def by_kernel() -> Method:
+    """Return who takes the timestamps that the kernel hands over."""
+    return Method.HARDWARE if DEVICE[ASK] else Method.SOFTWARE
 
 
 class ReflectorServer:

@@ -15,6 +15,7 @@ from struct import Struct
 from typing import Final
 
 from netslo.model import NS_PER_S
+from probes.device_clock import ASK, DEVICE, unix_ns, use_device_clock
 
 # linux/net_tstamp.h
 _TX_SOFTWARE: Final = 1 << 1
@@ -33,6 +34,7 @@ _RECVERR: Final = ((socket.IPPROTO_IP, 11), (socket.IPPROTO_IPV6, 25))
 _ORIGIN_TIMESTAMPING: Final = 4
 
 _TIMESPEC: Final = Struct("=qq")  # of three: software, none, hardware
+_DEVICE_AT: Final = 2 * _TIMESPEC.size
 _EXTENDED_ERROR: Final = Struct("=IBBBBII")  # errno, origin, type, code, pad, info, data
 _ANCILLARY_SIZE: Final = 256
 
@@ -57,7 +59,7 @@ def enable_timestamps(sock: socket.socket, *, transmit: bool = False) -> bool:
         with contextlib.suppress(OSError):
             number_from_zero(sock)
             return True
-    for option, value in ((_SO_TIMESTAMPING_NEW, _RECEIVE), (_SO_TIMESTAMPNS_NEW, 1)):
+    for option, value in ((_SO_TIMESTAMPING_NEW, _RECEIVE | DEVICE[ASK]), (_SO_TIMESTAMPNS_NEW, 1)):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, option, value)
             break
@@ -70,9 +72,11 @@ def keep_stamping() -> bool:
 
     When the first socket of a host asks for such stamps, the kernel leaves it to a worker to
     begin, and when the last one closes, to end (`net_enable_timestamp`); packets that come
-    meanwhile have none. So whoever opens sockets to measure calls this before. It returns when
-    datagrams to ourselves come with a stamp; False: they do not, or there is no loopback.
+    meanwhile have none. So whoever opens sockets to measure calls this before; from then on a
+    device's stamps, too, are used where there are any. It returns when datagrams to ourselves
+    come with a stamp; False: they do not, or there is no loopback.
     """
+    use_device_clock()
     try:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     except OSError:
@@ -115,10 +119,8 @@ def number_from_zero(sock: socket.socket) -> None:
     Raises:
         OSError: the kernel gives no stamps of what leaves.
     """
-    for flags in (
-        TRANSMIT_FLAGS,
-        TRANSMIT_FLAGS | OPT_ID_FLAG,
-    ):  # numbers begin anew when OPT_ID is set anew
+    wanted = TRANSMIT_FLAGS | DEVICE[ASK]
+    for flags in (wanted, wanted | OPT_ID_FLAG):  # numbers begin anew when OPT_ID is set anew
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING_NEW, flags)
 
 
@@ -141,6 +143,13 @@ def read_transmitted(sock: socket.socket) -> Iterator[tuple[int, int]]:
 
 
 def stamp_of(value: bytes) -> int:
-    """Return the Unix time in ns of an ancillary message of a kind in `RECEIVED`."""
+    """Return the Unix time in ns of an ancillary message of a kind in `RECEIVED`; 0: it has none.
+
+    That of the device where there is one that may be used (`probes.device_clock`).
+    """
+    if DEVICE[ASK] and len(value) >= _DEVICE_AT + _TIMESPEC.size:
+        device_ns = unix_ns(*_TIMESPEC.unpack_from(value, _DEVICE_AT))
+        if device_ns:
+            return device_ns
     seconds, ns = _TIMESPEC.unpack_from(value)
     return int(seconds) * NS_PER_S + int(ns)

@@ -29,7 +29,8 @@ _ACCESS_REPORT = int(Kind.ACCESS_REPORT)
 _FOLLOW_UP_SIZE, _DIRECT_MEASUREMENT_SIZE = 16, 12
 _PORTS_SIZE, _ADDRESS_SIZE, _ADDRESS4_SIZE = 4, 16, 4
 _DESTINATION, _SOURCE = int(Place.DESTINATION_IP), int(Place.SOURCE_IP)
-_SOFTWARE, _CONTROL_PLANE = int(Method.SOFTWARE), int(Method.CONTROL_PLANE)
+_HARDWARE, _SOFTWARE = int(Method.HARDWARE), int(Method.SOFTWARE)
+_CONTROL_PLANE = int(Method.CONTROL_PLANE)
 NONE: Final = -1
 
 
@@ -37,7 +38,7 @@ class Came(NamedTuple):
     """How a request came; NONE where that is not known."""
 
     traffic_class: int
-    stamped: bool  # the kernel has taken T2
+    method: int  # who has taken T2, a `Method`
     synchronisation: int  # of our clock
     local: Octets  # the address it was sent to, 4 or 16 octets, or none
     remote: Octets  # and from
@@ -124,7 +125,7 @@ def _answer_value(
         return size == ACCESS_REPORT_SIZE
     if tlv == TIMESTAMP_INFORMATION and size == 4:
         packet[value] = packet[value + 2] = came.synchronisation
-        packet[value + 1] = _SOFTWARE if came.stamped else _CONTROL_PLANE
+        packet[value + 1] = came.method
         packet[value + 3] = _CONTROL_PLANE  # T3 is our own reading of the clock
         return True
     if tlv == CLASS_OF_SERVICE and size == 4:
@@ -145,7 +146,8 @@ def _answer_value(
         put4(packet, value, sequence)
         put8(packet, value + 4, stamp)
         put4(packet, value + 12, 0)
-        packet[value + 12] = _SOFTWARE if stamp else 0
+        by = _HARDWARE if came.method == _HARDWARE else _SOFTWARE
+        packet[value + 12] = by if stamp else 0
         return True
     return False
 

@@ -13,6 +13,7 @@ from numba import carray, types
 from numpy.typing import NDArray
 
 from analytics._kernels.compilation import compiled
+from probes.device_clock import ADD, ASK, DEVICE
 from probes.timestamps import OPT_ID_FLAG, TRANSMIT_FLAGS
 
 CONTROL_SIZE: Final = 256  # octets of ancillary data of one message
@@ -72,6 +73,7 @@ class Messages(NamedTuple):
     control32: NDArray[np.int32]  # the same memory
     control64: NDArray[np.int64]  # the same memory
     names: NDArray[np.uint8]  # (n, NAME_SIZE) socket addresses
+    device: NDArray[np.int64]  # probes.device_clock.DEVICE, the same memory
 
 
 class Said(NamedTuple):
@@ -102,7 +104,8 @@ def new_messages(count: int, size: int) -> Messages:
     headers[:, CONTROL] = control.ctypes.data + rows * CONTROL_SIZE
     headers[:, CONTROL_LENGTH] = CONTROL_SIZE
     views = control.view(np.int32), control.view(np.int64)
-    return Messages(headers, vectors, octets, control, *views, names)
+    device = np.frombuffer(DEVICE, np.int64)
+    return Messages(headers, vectors, octets, control, *views, names, device)
 
 
 @compiled
@@ -132,11 +135,11 @@ def send(fd: int, messages: Messages, begin: int, end: int) -> int:
 
 
 @compiled
-def number_from_zero(fd: int, room: NDArray[np.int64]) -> None:
+def number_from_zero(fd: int, device: NDArray[np.int64], room: NDArray[np.int64]) -> None:
     """Have the next datagram numbered 0, as `probes.timestamps.number_from_zero` does."""
-    room[0] = TRANSMIT_FLAGS
+    room[0] = TRANSMIT_FLAGS | device[ASK]
     _setsockopt(fd, _SOL_SOCKET, _SO_TIMESTAMPING_NEW, room.ctypes.data, 4)
-    room[0] = TRANSMIT_FLAGS | OPT_ID_FLAG
+    room[0] |= OPT_ID_FLAG
     _setsockopt(fd, _SOL_SOCKET, _SO_TIMESTAMPING_NEW, room.ctypes.data, 4)
 
 
@@ -201,9 +204,11 @@ def said(messages: Messages, i: int) -> Said:
             if (kind == _SO_TIMESTAMPING_NEW or kind == _SO_TIMESTAMPNS_NEW) and room >= 16:
                 seconds = messages.control64[i, value >> 3]
                 stamp = seconds * NS_PER_S + messages.control64[i, (value >> 3) + 1]
-                if stamp == 0 and room >= 48:  # no software stamp, but the hardware's
+                if messages.device[ASK] and room >= 48:  # the device's, as `stamp_of` has it
                     seconds = messages.control64[i, (value >> 3) + 4]
-                    stamp = seconds * NS_PER_S + messages.control64[i, (value >> 3) + 5]
+                    device = seconds * NS_PER_S + messages.control64[i, (value >> 3) + 5]
+                    if device:
+                        stamp = device + messages.device[ADD]
         elif level == _SOL_IP or level == _SOL_IPV6:
             v4 = level == _SOL_IP
             if kind == (_IP_RECVERR if v4 else _IPV6_RECVERR) and room >= 16:

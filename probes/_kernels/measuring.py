@@ -294,7 +294,7 @@ def _begin_numbers(state: State, s: int) -> None:
         take_stamps(state, s)
         state.numbered[s, :, 0] = -1
         socket.number = 0
-        number_from_zero(socket.fd, state.clock)
+        number_from_zero(socket.fd, state.replies.device, state.clock)
 
 
 @compiled

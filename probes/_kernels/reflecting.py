@@ -57,13 +57,16 @@ from probes._kernels.stamp import (
 )
 from probes._kernels.telling import add, forget
 from probes.channel import KERNEL_STAMP_AGE_NS_MAX
+from probes.device_clock import ASK
 from probes.stamp.packet import PACKET_SIZE_MAX, TWAMP_REPLY_SIZE, TWAMP_REQUEST_SIZE
 from probes.stamp.reflector import DWELL_MAX
-from probes.stamp.tlv import Flag
+from probes.stamp.tlv import Flag, Method
 
 _SHORT, _LONG, _PORT = int(Cause.SHORT), int(Cause.LONG), int(Cause.PORT)
 _LOOP, _HMAC, _RATE = int(Cause.LOOP), int(Cause.HMAC), int(Cause.RATE)
 _ANSWERED = -1
+_HARDWARE, _SOFTWARE = int(Method.HARDWARE), int(Method.SOFTWARE)
+_CONTROL_PLANE = int(Method.CONTROL_PLANE)
 
 _REQUEST_FLAGS = int(Flag.UNRECOGNISED)
 _BATCHES_MAX: Final = 4  # of one socket before the others have their turn
@@ -180,9 +183,10 @@ def _judge(state: State, d: int, i: int, j: int, mono_ns: int, came_ns: int) -> 
             doubt(packet, kind, length)
         else:
             mac = extras.mac if kind == AUTHENTICATED else np.int64(NONE)
+            by = _HARDWARE if state.requests.device[ASK] else _SOFTWARE
             came = Came(
                 heard.traffic_class,
-                stamped,
+                by if stamped else _CONTROL_PLANE,
                 state.words[SYNCHRONISATION],
                 local,
                 name[4:8] if name[0] == _AF_INET else name[8:24],
@@ -286,7 +290,7 @@ def _transmit(state: State, d: int, count: int) -> None:
             # Whether a reply that did not leave used a number up, nobody says.
             state.numbered[d, :, 0] = -1
             door.number = 0
-            number_from_zero(door.fd, state.clock)
+            number_from_zero(door.fd, state.requests.device, state.clock)
 
 
 @compiled

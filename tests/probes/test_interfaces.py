@@ -174,4 +174,5 @@ def test_the_json_has_a_stable_shape() -> None:
         "mtu": None,
         "driver": None,
         "timestamping": None,
+        "device_stamps": False,
     }

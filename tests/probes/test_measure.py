@@ -81,6 +81,16 @@ def test_the_json_has_the_agreed_shape_and_adds_up(host):
     assert {"duplicates", "reordered"} <= shape.keys()
 
 
+@pytest.mark.usefixtures("device_stamps_used")
+def test_asked_for_a_devices_timestamps_the_kernel_gives_its_own_where_there_is_none():
+    with reflecting() as endpoint:
+        result = run(str(endpoint), "--count", "50", "--interval", "2ms", "--json")
+    assert result.exit_code == 0, result.exception
+    shape = json.loads(result.stdout)
+    assert shape["quality"]["A"] + shape["quality"]["B"] == shape["answered"] > 0
+    assert 0 < shape["rtt"]["min"] < 1
+
+
 def test_the_summary_says_what_a_person_wants_to_know():
     with reflecting() as endpoint:
         result = run(str(endpoint), "--duration", "100ms", "--interval", "2ms")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from netslo.app.doctor.finding import Finding, works
+from probes.device_clock import DeviceUse, use_device_clock
 from probes.interfaces import Interface, Timestamping
 from probes.timestamps import keep_stamping
 
@@ -47,6 +48,28 @@ def interface_stamps(interfaces: Iterable[Interface]) -> Iterator[Finding]:
     for interface in interfaces:
         if interface.up and not interface.loopback:
             yield _of(interface)
+    use = use_device_clock()
+    if use.interface is not None:
+        yield device_stamps(use)
+
+
+def device_stamps(use: DeviceUse) -> Finding:
+    """Say whether the timestamps of a device that can stamp any packet are used."""
+    if use.used:
+        return Finding(
+            "hardware timestamps",
+            good=True,
+            found=f"{use.interface}: its clock keeps pace with the system's, its stamps are used",
+            meaning="not even the driver and its queues are in a round trip",
+            mend="",
+        )
+    return Finding(
+        "hardware timestamps",
+        good=False,
+        found=f"{use.interface}: {use.reason}",
+        meaning="the kernel's own stamps are used, in which the driver's queues are",
+        mend=use.mend,
+    )
 
 
 def _of(interface: Interface) -> Finding:
@@ -84,7 +107,7 @@ def _hardware(stamps: Timestamping) -> str:
     if stamps.phc_index is None:
         return "no hardware clock"
     clock = f"hardware clock /dev/ptp{stamps.phc_index}"
-    return f"{clock} for any packet (not used)" if stamps.hardware else f"{clock} for PTP only"
+    return f"{clock} for any packet" if stamps.hardware else f"{clock} for PTP only"
 
 
 def _stamps_what_leaves() -> bool:

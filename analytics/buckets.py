@@ -52,11 +52,15 @@ class Buckets:
 
     def trimmed(self) -> Buckets:
         """Return the same counts without empty buckets at either end; a copy."""
+        return self.core().copy()
+
+    def core(self) -> Buckets:
+        """Return the same counts without empty buckets at either end; the same memory."""
         used = self.used()
         if used is None:
             return Buckets()
         first, last = used
-        return Buckets(first, self.counts[first - self.offset : last + 1 - self.offset].copy())
+        return Buckets(first, self.counts[first - self.offset : last + 1 - self.offset])
 
     def cover(self, first: int, last: int, align: int) -> None:
         """Grow so that buckets `first` to `last` have counters, by whole multiples of `align`."""
@@ -146,7 +150,7 @@ class SignedBuckets:
             if self.scale == other.scale and self._has_room(ours, theirs.offset, theirs.end - 1):
                 ours.add(theirs)  # the common case: a further window of one path
                 continue
-            self._absorb_side(ours, theirs.trimmed(), other.scale)
+            self._absorb_side(ours, theirs.core(), other.scale)
 
     def halve_scale(self) -> None:
         """Halve the scale of both sides."""

@@ -112,7 +112,7 @@ class Sketch:
             ValueError: the parts contradict each other or the limits.
         """
         sketch = cls(scale, bucket_limit)
-        parts = SignedBuckets(scale, bucket_limit, positive.trimmed(), negative.trimmed())
+        parts = SignedBuckets(scale, bucket_limit, positive.core(), negative.core())
         specials = (nan_count, positive_infinity_count, negative_infinity_count)
         total = _checked_total(parts, zero_count, *specials)
         if not math.isfinite(sum_):
@@ -365,12 +365,12 @@ def _checked_total(buckets: SignedBuckets, *others: int) -> int:
                 f"buckets {side.offset} to {side.end - 1} hold no number of 64 bits; "
                 f"at scale {buckets.scale} they go from {first} to {last}"
             )
-    sides = (buckets.positive.counts, buckets.negative.counts)
     # Doubles do not wrap around; up to 2**53 they are exact, and so is the sum of whole numbers.
-    fit = all(float(counts.sum(dtype=np.float64)) <= COUNT_MAX for counts in sides)
-    if not fit or min(others) < 0 or max(others) > COUNT_MAX:
+    sides = (buckets.positive.counts, buckets.negative.counts)
+    sums = [float(counts.sum(dtype=np.float64)) for counts in sides if len(counts)]
+    if max(sums, default=0) > COUNT_MAX or min(others) < 0 or max(others) > COUNT_MAX:
         raise ValueError("a count is negative or larger than 2**53")
-    total = sum(int(counts.sum()) for counts in sides) + others[0]
+    total = sum(map(int, sums)) + others[0]
     if total > COUNT_MAX:
         raise ValueError("a count is negative or larger than 2**53")
     return total

@@ -260,12 +260,12 @@ class Selector:
     probe: ProbeKind | None = None
 
     def matches(self, key: SeriesKey) -> bool:
-        return (
-            (self.path is None or self.path == key.path.id)  # which takes as long as all others
-            and self.src in (None, key.path.src)
-            and self.dst in (None, key.path.dst)
-            and self.traffic_class in (None, key.path.traffic_class)
-            and self.probe in (None, key.probe)
+        return (  # asked of all series there are: what is cheap, and leaves few of them, first
+            (self.src is None or self.src == key.path.src)
+            and (self.dst is None or self.dst == key.path.dst)
+            and (self.traffic_class is None or self.traffic_class == key.path.traffic_class)
+            and (self.probe is None or self.probe == key.probe)
+            and (self.path is None or self.path == key.path.id)
         )
 
 

@@ -51,28 +51,48 @@ def dashboards() -> None:
     metavar="URL",
     help="Where people find docs/runbooks: panels then link to the alerts' runbooks.",
 )
+@click.option(
+    "--alertmanager",
+    "alertmanager_url",
+    metavar="URL",
+    help="Where Grafana finds Alertmanager: it then shows its alerts, and can silence them.",
+)
+@click.option(
+    "--contact-point",
+    "contact_url",
+    metavar="URL",
+    help="Without Alertmanager: let Grafana's own alerting tell this web hook what fires.",
+)
 def build(
     config_dir: pathlib.Path,
     output_dir: pathlib.Path,
     prometheus_url: str,
     mount: str,
     runbooks: str | None,
+    alertmanager_url: str | None,
+    contact_url: str | None,
 ) -> None:
     """Write dashboards and the provisioning files that bring them into Grafana.
 
     The same objectives give the same octets; identifiers stay, so that links last.
     """
-    from dashboards.grafana.build import files
+    from dashboards.grafana.build import Surroundings, files
     from netslo.config.estate_file import load_estate
     from slo.spec import load_objectives
 
-    for option, url in (("--prometheus", prometheus_url), ("--runbooks", runbooks)):
+    for option, url in (
+        ("--prometheus", prometheus_url),
+        ("--runbooks", runbooks),
+        ("--alertmanager", alertmanager_url),
+        ("--contact-point", contact_url),
+    ):
         if url is not None and not url.startswith(("http://", "https://")):
             raise click.BadParameter(f"{option} {url!r} must be an http or https URL")
     if not mount.startswith("/"):
         raise click.BadParameter(f"--mount {mount!r} must be an absolute path")
     objectives = load_objectives(config_dir, load_estate(config_dir))
-    made = files(objectives, prometheus_url, mount, runbooks)
+    around = Surroundings(prometheus_url, mount, runbooks, alertmanager_url, contact_url)
+    made = files(objectives, around)
     for name, text in made.items():
         _write(output_dir / name, text)
     count = sum(name.startswith("dashboards/") for name in made)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from dashboards.grafana.alerting import alerting
 from dashboards.grafana.catalogue import catalogue
 from dashboards.grafana.health import health
 from dashboards.grafana.levels import Levels
@@ -22,6 +24,25 @@ from slo.rules.yaml_text import to_yaml
 
 _HEAD: Final = "Made by `netslo dashboards build`: do not edit, make it anew."
 PROMETHEUS_URL: Final = "http://prometheus:9090"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What Grafana finds, and where.
+
+    Attributes:
+        prometheus_url: The data source.
+        mount: Where Grafana will see the folder of dashboards.
+        runbooks: The URL below which runbooks are; None links to none.
+        alertmanager_url: An Alertmanager whose alerts and silences Grafana shows.
+        contact_url: The web hook that Grafana's own alerting tells; None leaves that to others.
+    """
+
+    prometheus_url: str = PROMETHEUS_URL
+    mount: str = MOUNT
+    runbooks: str | None = None
+    alertmanager_url: str | None = None
+    contact_url: str | None = None
 
 
 def boards(objectives: Sequence[Objective], runbooks: str | None = None) -> list[dict[str, Any]]:
@@ -45,24 +66,19 @@ def boards(objectives: Sequence[Objective], runbooks: str | None = None) -> list
     return made
 
 
-def files(
-    objectives: Sequence[Objective],
-    prometheus_url: str = PROMETHEUS_URL,
-    mount: str = MOUNT,
-    runbooks: str | None = None,
-) -> dict[str, str]:
-    """Return texts by their names below the output's folder.
-
-    Args:
-        objectives: Where their alerts fire, colours change.
-        prometheus_url: Where Grafana finds Prometheus.
-        mount: Where Grafana will see the folder of dashboards.
-        runbooks: The URL below which runbooks are; None links to none.
-    """
+def files(objectives: Sequence[Objective], around: Surroundings | None = None) -> dict[str, str]:
+    """Return texts by their names below the output's folder; colours change by the objectives."""
+    around = around or Surroundings()
     found = {
-        f"dashboards/{board['uid']}.json": to_text(board) for board in boards(objectives, runbooks)
+        f"dashboards/{board['uid']}.json": to_text(board)
+        for board in boards(objectives, around.runbooks)
     }
-    return found | {
-        "provisioning/datasources/netslo.yaml": to_yaml(datasources(prometheus_url), _HEAD),
-        "provisioning/dashboards/netslo.yaml": to_yaml(providers(mount), _HEAD),
+    sources = datasources(around.prometheus_url, around.alertmanager_url)
+    found |= {
+        "provisioning/datasources/netslo.yaml": to_yaml(sources, _HEAD),
+        "provisioning/dashboards/netslo.yaml": to_yaml(providers(around.mount), _HEAD),
     }
+    if around.contact_url is not None:
+        told = alerting(around.contact_url, around.runbooks)
+        found["provisioning/alerting/netslo.yaml"] = to_yaml(told, _HEAD)
+    return found

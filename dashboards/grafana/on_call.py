@@ -169,7 +169,7 @@ def _alerts() -> ModernPanel:
         Field("dateTimeFromNow", ANY_IS_BAD, no_value="nothing fires"),
         transformations=columns(
             {"Value": "since", "alertname": "alert", "src_site": "from", "dst_site": "to"},
-            ("severity", "alertname", "Value", "path", "slo"),
+            ("severity", "alertname", "Value", "path", "slo", "src_site", "dst_site"),
         ),
         overrides=[
             name_of("path", to_board("This path", PATH, path=of_field("path"))),
@@ -229,11 +229,14 @@ def _map(levels: Levels) -> ModernPanel:
 
 
 def _lines(levels: Levels) -> ModernPanel:
+    rates = f"max by (slo, path) ({of.burn(_CHOSEN)})"
+    # Of the whole picture, not of each moment: else the legend has a hundred names.
+    most = f"topk(5, max by (slo, path) (max_over_time({of.burn(_CHOSEN)}[$__range] @ end())))"
     return BurnRates(
         "Fastest burning",
-        "Burn rates of the last 5 minutes, of the five paths that are worst at each moment. "
-        "Dashed: where somebody is told at the earliest.",
-        [Query(f"topk(5, max by (slo, path) ({of.burn(_CHOSEN)}))", "{{slo}} {{path}}")],
+        "Burn rates of the last 5 minutes, of the five paths that burned fastest at any moment "
+        "shown. Dashed: where somebody is told at the earliest.",
+        [Query(f"{rates} and on (slo, path) {most}", "{{slo}} {{path}}")],
         Field("short", levels.burn, least=0),
         links=[
             to_board("This path", PATH, path=of_series("path")),

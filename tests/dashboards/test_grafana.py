@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from real_prometheus import run
 
 from dashboards.cli import dashboards
-from dashboards.grafana.build import boards, files
+from dashboards.grafana.build import Surroundings, boards, files
 from dashboards.grafana.levels import Levels
 from dashboards.grafana.runbooks import BY_PANEL
 from netslo import metrics
@@ -127,6 +127,7 @@ def test_prometheus_reads_every_expression(tmp_path) -> None:
     ]
     macros = {
         "$__rate_interval": "1m",
+        "$__range": "1h",
         "$slo": "s",
         "$path": "p",
         "$site": "a",
@@ -147,7 +148,7 @@ def test_prometheus_reads_every_expression(tmp_path) -> None:
 def test_panels_lead_to_runbooks_that_there_are() -> None:
     docs = pathlib.Path(__file__).parents[2] / "docs"
     base = "https://docs.example/runbooks"
-    text = "".join(files((), runbooks=base).values())
+    text = "".join(files((), Surroundings(runbooks=base)).values())
     led = re.findall(rf"{base}/(\S+?)\.md", text)
     assert "${__data.fields.alert}" in led
     for alert in set(led) - {"${__data.fields.alert}"}:
@@ -178,6 +179,61 @@ def test_the_command_writes_all_and_says_what_is_wrong(tmp_path) -> None:
     assert {str(p.relative_to(out)) for p in out.rglob("*.*")} == set(files(()))
     provided = yaml.safe_load((out / "provisioning/datasources/netslo.yaml").read_text())
     assert provided["datasources"][0]["uid"] == "netslo-prometheus"
-    for option in ("--prometheus", "--runbooks"):
+    for option in ("--prometheus", "--runbooks", "--alertmanager", "--contact-point"):
         bad = CliRunner().invoke(dashboards, [*arguments, option, "prometheus:9090"])
         assert bad.exit_code == 2
+
+
+def told(**around):
+    text = files((), Surroundings(**around))["provisioning/alerting/netslo.yaml"]
+    return yaml.safe_load(text)
+
+
+def test_grafana_shows_an_alertmanager_and_alerts_by_itself_only_where_asked() -> None:
+    found = files(())
+    assert "provisioning/alerting/netslo.yaml" not in found
+    (prometheus,) = yaml.safe_load(found["provisioning/datasources/netslo.yaml"])["datasources"]
+    assert "alertmanagerUid" not in prometheus["jsonData"]
+    text = files((), Surroundings(alertmanager_url="http://alertmanager:9093"))
+    prometheus, other = yaml.safe_load(text["provisioning/datasources/netslo.yaml"])["datasources"]
+    assert other["uid"] == prometheus["jsonData"]["alertmanagerUid"]
+    assert (other["type"], other["url"]) == ("alertmanager", "http://alertmanager:9093")
+    assert other["jsonData"]["implementation"] == "prometheus"
+
+
+def test_grafanas_own_rules_have_all_that_it_asks_of_a_file() -> None:
+    """As `mapToModel` of Grafana's rules_types.go and contact_point_types.go refuses it."""
+    made = told(contact_url="http://pager/$HOME")
+    assert made["apiVersion"] == 1
+    (contact,) = made["contactPoints"]
+    (receiver,) = contact["receivers"]
+    assert receiver["uid"]
+    assert receiver["type"] == "webhook"
+    assert receiver["settings"] == {"url": "http://pager/$$HOME"}  # no variable of Grafana's
+    (group,) = made["groups"]
+    assert group["folder"] == "netslo"  # that of the dashboards
+    assert re.fullmatch(r"\d+s", group["interval"])
+    assert int(group["interval"][:-1]) % 10 == 0  # Grafana's own step
+    uids, titles = ({rule[key] for rule in group["rules"]} for key in ("uid", "title"))
+    assert len(uids) == len(titles) == len(group["rules"]) == 3
+    panels = {panel["id"]: panel["title"] for panel in BOARDS["netslo-on-call"]["panels"]}
+    for rule in group["rules"]:
+        assert re.fullmatch(r"[\w-]{1,40}", rule["uid"])
+        assert rule["notification_settings"]["receiver"] == contact["name"]
+        assert {"grafana_folder", "alertname"} <= set(rule["notification_settings"]["group_by"])
+        assert (rule["noDataState"], rule["execErrState"]) == ("OK", "Alerting")
+        assert (rule["dashboardUid"], panels[rule["panelId"]]) == ("netslo-on-call", "Alerts")
+        query, condition = rule["data"]
+        assert (query["refId"], condition["refId"]) == ("A", rule["condition"])
+        assert query["datasourceUid"] == "netslo-prometheus"
+        assert query["model"]["refId"] == "A"
+        assert query["model"]["instant"]
+        assert condition["datasourceUid"] == condition["model"]["datasource"]["uid"] == "__expr__"
+        assert condition["model"]["expression"] == "A"
+        assert not re.search(r"\$(?!labels\b)", rule["annotations"]["summary"])
+    with_runbooks = told(contact_url="http://pager/", runbooks="https://docs.example/runbooks")
+    led = {rule["annotations"]["runbook_url"] for rule in with_runbooks["groups"][0]["rules"]}
+    assert led == {
+        "https://docs.example/runbooks/{{ $labels.alert }}.md",
+        "https://docs.example/runbooks/SLOWatchdog.md",
+    }

@@ -15,12 +15,14 @@ from real_prometheus import free_port
 from whole_pipeline import BURNING, SCRAPE_S, SHOP_PATH, pipeline
 
 from dashboards.cli import dashboards
+from dashboards.grafana.alerting import firing, silence
 from dashboards.grafana.build import boards
 from dashboards.preview.panels import legend_of
 from dashboards.preview.prometheus import Prometheus, Series
 from dashboards.preview.values import Shown
 from dashboards.preview.variables import Span, choose
 from netslo.errors import ConfigurationError
+from slo.burn import Severity
 
 PATIENCE_S = 240.0  # a busy machine scrapes seldom
 WANTED = {
@@ -93,6 +95,25 @@ def test_every_target_of_every_panel_returns_data_with_the_labels_it_names(runni
                 del missing[name]
         time.sleep(0.5)
     assert not missing, {name: expr for name, (_, expr, *_) in missing.items()}
+
+
+@pytest.mark.timeout(PATIENCE_S + 60)
+def test_grafanas_own_rules_find_what_prometheus_found(running) -> None:
+    server = Prometheus(running.prometheus.url)
+    ends_s = time.monotonic() + PATIENCE_S
+    while True:
+        now_s = time.time()
+        paged = [each.labels for each in server.at(firing(Severity.PAGE), now_s)]
+        burns = [each for each in paged if each.get("path") == BURNING.id]
+        # A scrape or an evaluation that is late leaves a moment without.
+        if burns and not server.at(silence(), now_s):
+            break
+        assert time.monotonic() < ends_s, paged
+        time.sleep(0.5)
+    assert {each["alert"] for each in burns} == {"SLOBurnPage"}
+    assert not any({"alertname", "alertstate"} & set(each) for each in paged)
+    never = silence().replace("SLOWatchdog", "SLOWatchdogOfNobody")
+    assert len(server.at(never, time.time())) == 1
 
 
 @pytest.mark.timeout(PATIENCE_S + 240)

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from dashboards.grafana.build import boards, files
+from dashboards.grafana.build import Surroundings, boards, files
 from dashboards.preview.page import preview, to_html
 from dashboards.preview.prometheus import Bucket, Series
 from dashboards.preview.variables import Span
@@ -151,9 +151,13 @@ def test_dashboards_hold_nothing_of_what_objectives_say(tmp_path) -> None:
         name=HOSTILE, display_name=HOSTILE, description=HOSTILE, owner=HOSTILE, runbook=HOSTILE
     )
     assert files([hostile]) == files([make_objective()])
-    made = files([hostile], f"http://{HOSTILE}", f"/{HOSTILE}")
+    url = f"http://{HOSTILE}"
+    around = Surroundings(url, f"/{HOSTILE}", None, url, url)
+    made = files([hostile], around)
     source = yaml.safe_load(made["provisioning/datasources/netslo.yaml"])
-    assert source["datasources"][0]["url"] == f"http://{HOSTILE}"
+    assert [each["url"] for each in source["datasources"]] == [url, url]
+    told = yaml.safe_load(made["provisioning/alerting/netslo.yaml"])
+    assert told["contactPoints"][0]["receivers"][0]["settings"] == {"url": url}
     provider = yaml.safe_load(made["provisioning/dashboards/netslo.yaml"])
     assert provider["providers"][0]["options"]["path"] == f"/{HOSTILE}"
 

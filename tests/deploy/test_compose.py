@@ -162,8 +162,10 @@ def test_who_is_spoken_to_listens_there_on_a_network_of_both() -> None:
             spoken.append(("prometheus", target, int(port)))
     script = (DEPLOY / "generate.sh").read_text()
     (pager,) = re.findall(r"http://(webhook):(\d+)/", script)
-    (source,) = re.findall(r"http://(prometheus):(\d+)", script)
-    spoken += [("alertmanager", pager[0], int(pager[1])), ("grafana", source[0], int(source[1]))]
+    sources = re.findall(r"http://(prometheus|alertmanager):(\d+)", script)
+    assert len(sources) == 2
+    spoken += [("alertmanager", pager[0], int(pager[1]))]
+    spoken += [("grafana", name, int(port)) for name, port in sources]
     estate = yaml.safe_load((DEPLOY / "estate" / "estate.yaml").read_text())
     for site in estate["sites"]:
         host, port = site["addresses"][0].split(":")

@@ -290,8 +290,12 @@ def test_grafana_finds_what_it_is_told_to_read(host) -> None:
         (board,) = [board for board in boards if board["uid"] == uid]
         assert {"slo", "path"} <= {each["name"] for each in board["templating"]["list"]}
     (source,) = (provisioning / "datasources").iterdir()
-    url = yaml.safe_load(source.read_text())["datasources"][0]["url"]
-    assert url == f"http://prometheus:{IMAGES['prom/prometheus'].port}"
+    urls = [each["url"] for each in yaml.safe_load(source.read_text())["datasources"]]
+    assert urls == [
+        f"http://prometheus:{IMAGES['prom/prometheus'].port}",
+        f"http://alertmanager:{IMAGES['prom/alertmanager'].port}",
+    ]
+    assert not (provisioning / "alerting").exists()  # Alertmanager tells
 
 
 @pytest.mark.parametrize(

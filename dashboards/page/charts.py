@@ -23,9 +23,10 @@ from dashboards.page.trail import LOSS, P50, P99, SPAN_S, Series
 
 SPARK_WIDTH: Final = 132
 SPARK_HEIGHT: Final = 28
-WIDTH: Final = 720
-_LEFT, _RIGHT, _TOP = 52, 16, 74
-_HEIGHT: Final = 300
+WIDTH: Final = 560
+_LEFT, _RIGHT, _TOP = 52, 16, 84
+_HEIGHT: Final = 310
+_RIGHT_HALF: Final = WIDTH * 0.62  # from there on labels stand on the left of what they name
 _BARS: Final = 72
 _SLO_NEAR: Final = 20.0  # times the slowest packet: beyond that the line is told, not drawn
 _YOUNG_S: Final = 300.0  # shown at least of a path that is measured since a moment only
@@ -96,6 +97,7 @@ class Marker:
     low: float
     high: float
     open: bool  # too few samples to bound it from above
+    label_x: float
     y: float  # of its label
     anchor: str
     text: str
@@ -193,11 +195,14 @@ def _rebinned(
 
 def _markers(quantiles: Sequence[tuple[str, Quantile]], x: Axis) -> list[Marker]:
     found = []
+    places = [x.at(each.value_s) for _, each in quantiles if each.value_s is not None]
+    # Labels on the left of their lines stand left of the others' lines, too, which go down there.
+    leftmost = min((place for place in places if place > _RIGHT_HALF), default=0.0)
     for row, (name, each) in enumerate(quantiles):
         if each.value_s is None:
             continue
         place = x.at(each.value_s)
-        right_half = place > WIDTH * 0.62
+        right_half = place > _RIGHT_HALF
         mark = "" if each.bounded else " *"
         found.append(
             Marker(
@@ -206,7 +211,8 @@ def _markers(quantiles: Sequence[tuple[str, Quantile]], x: Axis) -> list[Marker]
                 low=place if each.low_s is None else x.at(each.low_s),
                 high=x.end if each.high_s is None else x.at(each.high_s),
                 open=each.high_s is None,
-                y=16.0 + 16 * row,
+                label_x=leftmost - 7 if right_half else place + 7,
+                y=16.0 + 18 * row,
                 anchor="end" if right_half else "start",
                 text=f"{name} {ms(each.value_s)} ms{mark}",
             )
@@ -219,7 +225,7 @@ def _limit(name: str, limit_s: float, x: Axis) -> Limit:
     if not x.holds(limit_s):
         return Limit(name, None, text)
     place = x.at(limit_s)
-    return Limit(name, place, text, "end" if place > WIDTH * 0.6 else "start")
+    return Limit(name, place, text, "end" if place > _RIGHT_HALF else "start")
 
 
 def _plain_ms(seconds: float) -> str:

@@ -241,3 +241,18 @@ class IncidentLog:
             self._open[path] = Incident(path, tuple(named), since_s)
         latest = sorted(self._open.values(), key=lambda each: (-each.starts_s, each.path))
         return (*latest, *self._over)
+
+
+def worst_first(
+    incidents: Iterable[Incident], paths: Mapping[Path, PathFigures]
+) -> tuple[Incident, ...]:
+    """Order the open ones by the trouble of their paths; those that are over follow as they were.
+
+    When much burns, what began last is seldom what it began with.
+    """
+
+    def key(each: Incident) -> tuple[float, ...]:
+        figures = paths.get(each.path)
+        return (0.0, *figures.trouble) if each.ends_s is None and figures else (1.0,)
+
+    return tuple(sorted(incidents, key=key))

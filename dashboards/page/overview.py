@@ -12,9 +12,21 @@ from netslo.model import Scope, Site
 
 MATRIX_SITES_MAX: Final = 40
 _LABELS_MAX: Final = 40
-_MAP_WIDTH: Final = 460.0
-_MAP_MARGIN: Final = 34.0
-_ASPECT_MIN, _ASPECT_MAX = 0.7, 1.5
+_MAP_WIDTH: Final = 400.0
+_MAP_MARGIN: Final = 40.0
+_ASPECT_MIN, _ASPECT_MAX = 0.7, 1.35
+_LETTER: Final = 7.4  # the usual width of one, in a label
+_ASIDE: Final = (  # where a label may stand beside its dot: what ends there, and how far
+    ("start", 10.0, 4.0),
+    ("end", -10.0, 4.0),
+    ("start", 8.0, -8.0),
+    ("start", 8.0, 16.0),
+    ("end", -8.0, -8.0),
+    ("end", -8.0, 16.0),
+    ("middle", 0.0, -12.0),
+    ("middle", 0.0, 20.0),
+)
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +138,7 @@ def estate_map(snapshot: Snapshot) -> Map:
     return Map(
         _MAP_WIDTH,
         height,
-        tuple(_dots(places, by_site)),
+        tuple(_dots(places, by_site, lines)),
         tuple(lines),
         _in_words(len(sites), troubled.values()),
     )
@@ -187,34 +199,81 @@ def _worst_by_site(paths: Iterable[PathFigures]) -> Mapping[str, State]:
     return worst
 
 
-def _dots(places: Mapping[str, tuple[float, float]], states: Mapping[str, State]) -> list[Dot]:
-    """Put labels right of their dot, or left where they would leave the picture or overlap."""
-    taken: list[tuple[float, float, float, float]] = []
+def _dots(
+    places: Mapping[str, tuple[float, float]], states: Mapping[str, State], lines: Sequence[Line]
+) -> list[Dot]:
+    """Put each label where it covers no other, no dot, and none of its site's lines if it can."""
+    ending: dict[tuple[float, float], list[Line]] = {}
+    for line in lines:
+        for end in ((line.x1, line.y1), (line.x2, line.y2)):
+            ending.setdefault(end, []).append(line)
+    taken: list[Box] = []
     dots = []
     order = sorted(places, key=lambda name: (states.get(name, State.UNJUDGED), name))
     for name in order:
         x, y = places[name]
-        width = 7.0 * len(name)
-        found = None
-        for anchor, left, dy in (
-            ("start", x + 9, 4.0),
-            ("end", x - 9 - width, 4.0),
-            ("start", x + 7, -7.0),
-            ("start", x + 7, 15.0),
-            ("end", x - 7 - width, -7.0),
-            ("end", x - 7 - width, 15.0),
-        ):
-            box = (left, y + dy - 11, left + width, y + dy + 3)
-            if box[0] >= 0 and box[2] <= _MAP_WIDTH and not any(_overlap(box, t) for t in taken):
-                found = (anchor, left if anchor == "start" else left + width, y + dy)
-                taken.append(box)
-                break
-        labelled = found is not None and len(taken) <= _LABELS_MAX
-        anchor, label_x, label_y = found or ("start", x, y)
         state = states.get(name, State.UNJUDGED)
-        dots.append(Dot(name, x, y, state, round(label_x, 1), round(label_y, 1), anchor, labelled))
+        aside = None
+        if len(taken) < _LABELS_MAX:
+            others = [place for other, place in places.items() if other != name]
+            aside = _aside(_LETTER * len(name), (x, y), taken, others, ending)
+        if aside is None:
+            dots.append(Dot(name, x, y, state, x, y, "start", labelled=False))
+            continue
+        (anchor, dx, dy), box = aside
+        taken.append(box)
+        dots.append(
+            Dot(name, x, y, state, round(x + dx, 1), round(y + dy, 1), anchor, labelled=True)
+        )
     return dots
 
 
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _aside(
+    width: float,
+    place: tuple[float, float],
+    taken: Sequence[Box],
+    others: Sequence[tuple[float, float]],
+    ending: Mapping[tuple[float, float], Sequence[Line]],
+) -> tuple[tuple[str, float, float], Box] | None:
+    """Return where a label covers least, and its box; None where it would cover another."""
+    x, y = place
+    found = None
+    least = math.inf
+    for anchor, dx, dy in _ASIDE:
+        left = x + dx - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+        box = (left, y + dy - 11, left + width, y + dy + 3)
+        if box[0] < 0 or box[2] > _MAP_WIDTH or any(_overlap(box, other) for other in taken):
+            continue
+        covered = sum(_near(box, other) for other in others) * 10.0
+        covered += sum(_crosses(line, box) for line in ending.get(place, ()))
+        if covered < least:
+            found, least = ((anchor, dx, dy), box), covered
+    return found
+
+
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _near(box: Box, dot: tuple[float, float]) -> bool:
+    return box[0] - 7 < dot[0] < box[2] + 7 and box[1] - 7 < dot[1] < box[3] + 7
+
+
+def _crosses(line: Line, box: Box) -> bool:
+    """Tell whether a line goes through a box (Liang and Barsky)."""
+    dx, dy = line.x2 - line.x1, line.y2 - line.y1
+    enters, leaves = 0.0, 1.0
+    for along, inside in (
+        (-dx, line.x1 - box[0]),
+        (dx, box[2] - line.x1),
+        (-dy, line.y1 - box[1]),
+        (dy, box[3] - line.y1),
+    ):
+        if not along:
+            if inside < 0:
+                return False
+        elif along < 0:
+            enters = max(enters, inside / along)
+        else:
+            leaves = min(leaves, inside / along)
+    return enters <= leaves

@@ -30,7 +30,7 @@ FRAGMENTS: Final[Mapping[type[View], tuple[str, ...]]] = {
     Overview: ("verdict", "news", "matrix", "map", "paths", "slos", "probes"),
     Listing: ("verdict", "paths"),
     OnePath: (
-        *("verdict", "standing", "distribution", "history", "objectives", "horizons"),
+        *("standing", "distribution", "history", "objectives", "horizons"),
         *("routes", "changes", "capacity", "service"),
     ),
 }

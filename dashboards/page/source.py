@@ -32,6 +32,7 @@ from dashboards.page.figures import (
     SloFigures,
     Snapshot,
     state_of,
+    worst_first,
 )
 from dashboards.page.reading import Reader, rows_of
 from dashboards.page.trail import SPAN_S, STEP_S, Trail
@@ -285,7 +286,9 @@ class Source:
             alerts=alerts,
             incidents=tuple(
                 replace(each, change=self._change_beside(each))
-                for each in self._incidents.update(statuses, now_s, _pages_since(alerts))
+                for each in worst_first(
+                    self._incidents.update(statuses, now_s, _pages_since(alerts)), paths
+                )
             ),
             probes=self._probes(now_s),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -15,7 +16,16 @@ from analytics.sketch import Sketch
 from analytics.store.interface import Latest
 from dashboards.page import numbers
 from dashboards.page.charts import distribution, history, spark
-from dashboards.page.figures import IncidentLog, PathFigures, Quantile, Snapshot, State, state_of
+from dashboards.page.figures import (
+    Incident,
+    IncidentLog,
+    PathFigures,
+    Quantile,
+    Snapshot,
+    State,
+    state_of,
+    worst_first,
+)
 from dashboards.page.overview import MATRIX_SITES_MAX, estate_map, matrix
 from dashboards.page.scales import Axis, decimal_ticks, polyline, round_ticks, thinned
 from dashboards.page.trail import Series, Trail
@@ -99,6 +109,17 @@ def test_an_incident_is_as_old_as_its_page_whoever_looked() -> None:
     assert first.starts_s == 40.0
     (other,) = IncidentLog().update([burning], 100.0, {"b:a/ef": 40.0})
     assert other.starts_s == 100.0
+
+
+def test_the_worst_incident_stands_first_and_what_is_over_last() -> None:
+    figures = {
+        path: PathFigures(path, Scope.NATIONAL, State.PAGE, budget_remaining_ratio=left)
+        for path, left in ((A, 0.5), (A.reverse, -9.0))
+    }
+    over = Incident(A.reverse, ("x",), 1.0, 2.0)
+    mild, grave = Incident(A, ("x",), 30.0), Incident(A.reverse, ("x",), 10.0)
+    gone = Incident(Path("x", "y", "ef"), ("x",), 20.0)  # of a path that the estate has no more
+    assert worst_first([mild, gone, grave, over], figures) == (grave, mild, gone, over)
 
 
 @settings(deadline=None)  # a busy machine is no fault
@@ -229,6 +250,35 @@ def test_a_map_holds_every_site(places) -> None:
         assert 0 <= dot.x <= drawn.width
         assert 0 <= dot.y <= drawn.height
     assert "a:b/ef" in drawn.text
+
+
+def test_labels_of_a_map_cover_neither_each_other_nor_the_lines_of_their_site() -> None:
+    places = {"a-long-name": (51.5, -0.1), "b-long-name": (51.5, -3.2), "c": (51.6, -0.1)}
+    drawn = estate_map(snapshot(estate_of(places), ef=State.PAGE))
+    assert all(dot.labelled for dot in drawn.dots)
+    boxes = {dot.name: box_of(dot) for dot in drawn.dots}
+    for one, other in itertools.combinations(boxes.values(), 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    for line in drawn.lines:
+        for dot in drawn.dots:
+            if (dot.x, dot.y) in {(line.x1, line.y1), (line.x2, line.y2)}:
+                assert not any(inside(boxes[dot.name], line, share / 50) for share in range(51)), (
+                    dot,
+                    line,
+                )
+
+
+def box_of(dot):
+    """Return what a label covers, by a letter's width and height."""
+    width = 7.4 * len(dot.name)
+    left = dot.label_x - {"start": 0.0, "middle": width / 2, "end": width}[dot.anchor]
+    return left, dot.label_y - 11, left + width, dot.label_y + 3
+
+
+def inside(box, line, share) -> bool:
+    x = line.x1 + share * (line.x2 - line.x1)
+    y = line.y1 + share * (line.y2 - line.y1)
+    return box[0] < x < box[2] and box[1] < y < box[3]
 
 
 @pytest.mark.parametrize("sites", [2, MATRIX_SITES_MAX + 3])

@@ -10,32 +10,14 @@ import pathlib
 import axe_core_python
 import pytest
 from a_browser import PROGRAM, browser
-from dashboards_page import T0, a_page, bad_and_good, make_estate, ways
+from dashboards_page import T0, a_page, bad_and_good, hostile_alerts, make_estate, ways
 from some_windows import make_window
 
 from dashboards.page.streams import STREAMS_MAX, Broadcast, TooManyStreams
 from dashboards.page.views import Overview
 
 AXE = pathlib.Path(axe_core_python.__file__).parent / "axe.min.js"
-HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'"
 ADDRESSES = ("/", "/paths", "/paths/london:leeds/ef", "/paths/london:leeds/ef?span=1d")
-
-
-def hostile_alerts():
-    alert = {
-        "labels": {"alertname": HOSTILE, "severity": "page", "path": "london:leeds/ef"},
-        "annotations": {
-            "summary": HOSTILE,
-            "description": HOSTILE,
-            "runbook_url": "javascript:alert(1)",
-        },
-        "since": 1.0,
-        "starts": 1.0,
-        "ends": None,
-        "value": 1.0,
-        "unknown_since": None,
-    }
-    return {"evaluated": 1.0, "alerts": [alert], "pending": [], "alertmanagers": {}}
 
 
 @pytest.mark.parametrize("address", ADDRESSES)

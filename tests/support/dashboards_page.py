@@ -34,6 +34,7 @@ from slo.standings import Standings
 
 T0 = 1_800_000_000
 NO_ALERTS = {"evaluated": None, "alerts": [], "pending": [], "alertmanagers": {}}
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'"
 PLACES = {
     "london": (51.5, -0.1),
     "leeds": (53.8, -1.5),
@@ -64,6 +65,24 @@ def make_objective(**changes) -> Objective:
         "selector": PathSelector(),
     }
     return Objective(**{**given, **changes})
+
+
+def hostile_alerts():
+    """Return an alert whose every text would run, and whose runbook must not be a link."""
+    alert = {
+        "labels": {"alertname": HOSTILE, "severity": "page", "path": "london:leeds/ef"},
+        "annotations": {
+            "summary": HOSTILE,
+            "description": HOSTILE,
+            "runbook_url": "javascript:alert(1)",
+        },
+        "since": 1.0,
+        "starts": 1.0,
+        "ends": None,
+        "value": 1.0,
+        "unknown_since": None,
+    }
+    return {"evaluated": 1.0, "alerts": [alert], "pending": [], "alertmanagers": {}}
 
 
 class Room:

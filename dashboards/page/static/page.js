@@ -5,6 +5,7 @@
   const live = document.getElementById("live");
   if (!view || !live || !window.EventSource) return;
   const RETRY_MS = 15000;
+  const SAY_MS = 60000;
   let stream = null;
   let timer = 0;
 
@@ -13,9 +14,27 @@
     live.classList.toggle("lost", lost);
   };
 
+  // Read out, for who does not see it, when it turns better or worse; else once a minute at most:
+  // figures change with each window.
+  const aloud = document.getElementById("said");
+  let before = null;
+  const tell = () => {
+    const element = document.querySelector("[data-says]");
+    if (!element || !aloud) return;
+    const kind = element.dataset.says || element.className;
+    const words = element.textContent.replace(/\s+/g, " ").trim();
+    if (!before) before = { kind, words, at: Date.now() };
+    if (kind === before.kind && (words === before.words || Date.now() - before.at < SAY_MS)) return;
+    before = { kind, words, at: Date.now() };
+    aloud.textContent = words;
+  };
+
   // What is focused or opened must stay so when its part is replaced.
   const keyOf = (element) => element.getAttribute("href") || element.id;
+  const shown = new Map();
   const put = (element, html) => {
+    if (shown.get(element) === html) return;
+    shown.set(element, html);
     const active = document.activeElement;
     const focused = element.contains(active) && active !== element ? keyOf(active) : null;
     const opened = [...element.querySelectorAll("details")].map((each) => each.open);
@@ -32,6 +51,7 @@
       const element = document.getElementById(id);
       if (element) put(element, html);
     }
+    tell();
     say("live ·", false);
   };
 
@@ -55,5 +75,6 @@
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   window.addEventListener("pagehide", close);
   window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+  tell();
   if (!document.hidden) open();
 })();

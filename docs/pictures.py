@@ -6,6 +6,7 @@ It runs the demo with Prometheus, waits for the incident, and looks with chromiu
 
 import argparse
 import asyncio
+import json
 import os
 import pathlib
 import re
@@ -14,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from urllib.parse import urlencode
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests" / "support"))
 from a_browser import Tab, browser
 
 FOLDER = pathlib.Path(__file__).with_name("pictures")
 UK = pathlib.Path(__file__).parents[1] / "examples" / "uk"
-DURATION_S, AFTER_S = 600, 75
+DURATION_S, AFTER_S, PATIENCE_S = 600, 75, 120
 SIZE_MAX = 150_000
 PATH = "london:edinburgh/ef"
 CHOSEN = ("--var", f"path={PATH}", "--var", "site=london")
@@ -37,12 +40,26 @@ BOARDS = ("on-call", "slo", "path", "site", "health", "catalogue")
 LIVE = "document.getElementById('live').textContent.startsWith('live')"
 
 
+def wait_for_scrapes(prometheus: str) -> None:
+    """Wait until Prometheus has missed no scrape for a while: what it missed has no figures."""
+    query = "min_over_time(up[20s]) == 1 and count_over_time(up[20s]) > 4"
+    url = f"{prometheus}/api/v1/query?" + urlencode({"query": query})
+    until_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until_s:
+        with urllib.request.urlopen(url) as answer:
+            if json.load(answer)["data"]["result"]:
+                return
+        time.sleep(1)
+    raise SystemExit("Prometheus misses scrapes: this machine is too busy for pictures")
+
+
 async def draw(page: str, prometheus: str, form: str) -> None:
     """Draw all of them."""
     with tempfile.TemporaryDirectory() as folder:
         preview = pathlib.Path(folder) / "preview.html"
         await netslo("dashboards", "build", "-c", UK, "-o", folder)
         asked = ("dashboards", "preview", folder, "-o", preview, "--prometheus", prometheus)
+        await asyncio.to_thread(wait_for_scrapes, prometheus)
         await netslo(*asked, "--last", "4m", "--scrape-interval", "3s", *CHOSEN)
         async with browser(pathlib.Path(folder) / "profile") as tab:
             for name, address, width, height, colours in PAGES:

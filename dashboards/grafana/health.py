@@ -22,7 +22,16 @@ from dashboards.grafana.levels import (
     Steps,
     silence,
 )
-from dashboards.grafana.panels import Field, Link, ModernPanel, Query, Stat, Table, TimeSeries
+from dashboards.grafana.panels import (
+    Field,
+    Link,
+    ModernPanel,
+    Override,
+    Query,
+    Stat,
+    Table,
+    TimeSeries,
+)
 from dashboards.grafana.tables import columns, name_of, rows
 from netslo import metrics
 from slo.rules.expressions import COLLECTOR_SILENT_S, PROBE_SILENT_S
@@ -262,5 +271,6 @@ def _remote_write() -> ModernPanel:
             Query(f"sum({metrics.PROM_REMOTE_WRITE_QUEUE})", "waiting, bytes"),
         ],
         Field("reqps", _PLAIN, least=0, no_value="no remote write"),
+        overrides=[Override("waiting, bytes", {"unit": "bytes"})],
         links=_onward(),
     )

@@ -160,16 +160,19 @@ def _burning(levels: Levels) -> ModernPanel:
 
 
 def _alerts() -> ModernPanel:
-    by = "alertname, severity, slo, path, src_site, dst_site"
+    told = f"ALERTS_FOR_STATE * 1000 and ignoring (alertstate) {of.FIRING}"
+    for end in ("src_site", "dst_site"):  # of alerts about a site; a path names both of its own
+        told = f'label_replace({told}, "site", "$1", "{end}", "(.+)")'
+    told = f'label_replace({told}, "site", "", "path", ".+")'
     return Table(
         "Alerts",
         "What fires, and since when. The name leads to the runbook in docs/runbooks of the "
         "project; Alertmanager's notification has the evidence.",
-        rows(f"max by ({by}) (ALERTS_FOR_STATE * 1000 and ignoring (alertstate) {of.FIRING})"),
+        rows(f"max by (alertname, severity, slo, path, site) ({told})"),
         Field("dateTimeFromNow", ANY_IS_BAD, no_value="nothing fires"),
         transformations=columns(
-            {"Value": "since", "alertname": "alert", "src_site": "from", "dst_site": "to"},
-            ("severity", "alertname", "Value", "path", "slo", "src_site", "dst_site"),
+            {"Value": "since", "alertname": "alert"},
+            ("severity", "alertname", "Value", "path", "slo", "site"),
         ),
         overrides=[
             name_of("path", to_board("This path", PATH, path=of_field("path"))),

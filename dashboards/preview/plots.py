@@ -219,12 +219,14 @@ def site_map(panel: Mapping[str, Any], table: Table) -> go.Figure:
 
 
 def _sides(longitudes: Sequence[float], latitudes: Sequence[float]) -> list[str]:
-    """Put each name on the side away from the nearest other site."""
+    """Put each name on the side away from the site that is nearest to it at its height."""
     places = list(zip(longitudes, latitudes, strict=True))
     sides = []
     for x, y in places:
         others = [place for place in places if place != (x, y)]
-        nearest = min(others, key=lambda p: math.hypot(p[0] - x, p[1] - y), default=(x - 1, y))
+        nearest = min(
+            others, key=lambda p: math.hypot(p[0] - x, 4 * (p[1] - y)), default=(x - 1, y)
+        )
         sides.append("middle left" if nearest[0] > x else "middle right")
     return sides
 

@@ -22,7 +22,9 @@
     const element = document.querySelector("[data-says]");
     if (!element || !aloud) return;
     const kind = element.dataset.says || element.className;
-    const words = element.textContent.replace(/\s+/g, " ").trim();
+    const read = element.cloneNode(true);
+    read.querySelectorAll("[aria-hidden]").forEach((sign) => sign.remove());
+    const words = read.textContent.replace(/\s+/g, " ").trim();
     if (!before) before = { kind, words, at: Date.now() };
     if (kind === before.kind && (words === before.words || Date.now() - before.at < SAY_MS)) return;
     before = { kind, words, at: Date.now() };

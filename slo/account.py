@@ -11,13 +11,15 @@ from analytics.store.interface import HOT_S, WARM_S
 from analytics.windows import Selector
 from netslo.estate import Estate
 from netslo.model import Path
-from netslo.units import format_duration
+from netslo.units import format_duration, format_rate
 from slo.exclusion import Exclusion, one_line
 from slo.exclusion_log import format_time, to_json
 from slo.explain import missing_text, promise
 from slo.feasibility import counted_name
-from slo.objective import Objective, PathSelector
+from slo.objective import Indicator, Objective, PathSelector
 from slo.ranges import Ranges
+from slo.rates import Kind
+from slo.slice_reader import slices_by_target
 from slo.status import SloStatus, evaluate
 
 
@@ -29,8 +31,11 @@ class Account:
     with_excluded: SloStatus  # as if no time had been excluded
     start_s: int
     end_s: int
-    by_target: tuple[SloTotals, ...]  # all packets of the period, each target apart
+    by_target: tuple[
+        SloTotals, ...
+    ]  # all packets, or slices of bandwidth, of the period, each target apart
     exclusions: tuple[Exclusion, ...]  # that touch the period
+    readings: tuple[float, ...] = ()  # of bandwidth in the period, bit/s
 
     @property
     def excluded_events(self) -> int:
@@ -59,13 +64,19 @@ def account(
     )
     end_s = int(now_s // HOT_S) * HOT_S
     start_s = int(now_s // WARM_S) * WARM_S - objective.window_s
-    totals = [
-        total
-        for total in store.slo_counts(Selector(path=path.id), start_s, end_s)
-        if total.slo == objective.name
-    ]
     in_period = tuple(e for e in ours if e.start_s < end_s and start_s < e.end_s)
-    return Account(status, with_excluded, start_s, end_s, tuple(totals), in_period)
+    readings: tuple[float, ...] = ()
+    if objective.indicator is Indicator.BANDWIDTH:
+        totals = slices_by_target(store, objective, start_s, end_s).get(path, [])
+        told = Kind.of(objective).between(store, start_s, end_s)
+        readings = tuple(each.value for each in told if each.path == path)
+    else:
+        totals = [
+            total
+            for total in store.slo_counts(Selector(path=path.id), start_s, end_s)
+            if total.slo == objective.name
+        ]
+    return Account(status, with_excluded, start_s, end_s, tuple(totals), in_period, readings)
 
 
 def account_lines(found: Account, objective: Objective, estate: Estate) -> list[str]:
@@ -75,10 +86,12 @@ def account_lines(found: Account, objective: Objective, estate: Estate) -> list[
         f"{objective.name} on {status.path.id}: {promise(objective, estate)}",
         f"  from       {format_time(found.start_s)} to {format_time(found.end_s)}",
     ]
+    lines += _reading_lines(found, objective)
+    counted = "packets" if objective.rate is None else "slices"
     for total in found.by_target:
         counts = total.counts
         lines.append(
-            f"  packets    {counts.good:,} good + {counts.bad:,} bad = {counts.events:,}, "
+            f"  {counted:10} {counts.good:,} good + {counts.bad:,} bad = {counts.events:,}, "
             f"{counts.unmeasured:,} unmeasured, under a target of {total.target}"
         )
     lines += _exclusion_lines(found, event)
@@ -93,6 +106,25 @@ def account_lines(found: Account, objective: Objective, estate: Estate) -> list[
         f"  coverage   {_percent(status.coverage)}; what is missing is {missing_text(objective)}",
     ]
     return [*lines, *_burn_lines(status, objective)]
+
+
+def _reading_lines(found: Account, objective: Objective) -> list[str]:
+    """Say what capacity tests told, which is not yet by slice."""
+    if objective.rate is None:
+        return []
+    kind = f"{objective.direction.value} by {objective.method}"
+    if not found.readings:
+        return [f"  readings   none {kind}"]
+    low = sum(value < objective.rate for value in found.readings)
+    least, most = (
+        format_rate(_short(value)) for value in (min(found.readings), max(found.readings))
+    )
+    said = f"{low:,} of them below {format_rate(objective.rate)}; from {least} to {most}"
+    return [f"  readings   {len(found.readings):,} {kind}, {said}"]
+
+
+def _short(rate: float) -> float:
+    return float(f"{rate:.3g}")
 
 
 def _budget_sum(found: Account) -> str:
@@ -156,6 +188,13 @@ def account_json(found: Account) -> dict[str, Any]:
             }
             for total in found.by_target
         ],
+        "readings": None
+        if not found.readings
+        else {
+            "count": len(found.readings),
+            "min": min(found.readings),
+            "max": max(found.readings),
+        },
         "excluded": {
             "exclusions": [to_json(exclusion) for exclusion in found.exclusions],
             "events": found.excluded_events,

@@ -24,7 +24,7 @@ def promise(objective: Objective, estate: Estate) -> str:
 
 def _what_is_good(objective: Objective) -> str:
     if objective.indicator is Indicator.BANDWIDTH:
-        packets = f"at least {format_rate(objective.limit or 0)}"
+        packets = f"at least {format_rate(objective.limit or 0)} {objective.direction.value}"
     else:
         packets = _good_packets(objective)
     if objective.slices is None:
@@ -66,12 +66,32 @@ def explain_lines(objective: Objective, estate: Estate) -> list[str]:
             f"{float(figures.budget_events):,.6g} bad {event}s, "
             f"or {float(figures.outage_s) / 60:,.4g} minutes of full outage"
         ),
+        *_measured_lines(objective, estate),
         f"  missing   {missing_text(objective)}",
         f"  guard     at least {guard.bad_events_min} bad {event}s in the long window"
         + _chance(guard),
     ]
     lines += [f"  {key:9} {text}" for key, text in _people(objective) if text]
     return lines
+
+
+def _measured_lines(objective: Objective, estate: Estate) -> list[str]:
+    """Say which tests tell a bandwidth, and what of that was chosen for lack of a word."""
+    if objective.indicator is not Indicator.BANDWIDTH:
+        return []
+    testing, tested = estate.testing, set(estate.tested_paths)
+    paths = objective.paths(estate)
+    count = sum(path in tested for path in paths)
+    how = "no test is planned"
+    if testing is not None and count:
+        how = (
+            f"the plan tests {count} of {len(paths)} by {testing.method} every "
+            f"{format_duration(testing.interval_s)}"
+        )
+    return [
+        f"  measured  {objective.direction.value} by {objective.method}; {how}",
+        "            a slice is good when each of its readings is, and unmeasured without any",
+    ]
 
 
 def _chance(guard: Guard) -> str:
@@ -106,6 +126,9 @@ def to_json(objective: Objective, estate: Estate) -> dict[str, Any]:
         "promise": promise(objective, estate),
         "objective": float(objective.target),
         "threshold": objective.limit_s,
+        "rate": objective.rate,
+        "direction": objective.direction.value,
+        "method": objective.method,
         "period": format_duration(objective.window_s),
         "event": event_name(objective),
         "event_interval": float(figures.interval_s),

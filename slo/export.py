@@ -98,8 +98,10 @@ def _indicator(objective: Objective) -> dict[str, Any]:
     query: dict[str, Any] = {"metric": _METRICS[objective.indicator]}
     if objective.indicator is Indicator.JITTER:
         query["variation"] = objective.measure.value
-    if objective.indicator in {Indicator.JITTER, Indicator.DELAY}:
+    if objective.indicator in {Indicator.JITTER, Indicator.DELAY, Indicator.BANDWIDTH}:
         query["direction"] = objective.direction.value
+    if objective.method is not None:
+        query["method"] = objective.method
     return {"thresholdMetric": _source({**query, **selector})}
 
 

@@ -15,6 +15,7 @@ from slo.burn import BurnPair, Guard
 from slo.objective import Indicator, Objective
 from slo.place import Place
 
+_NAMED_MAX: Final = 3
 ERROR_RATIOS: Final = (Fraction(1), Fraction(1, 10), Fraction(1, 100))
 
 
@@ -216,10 +217,42 @@ def _warn_of_data(objective: Objective, estate: Estate) -> Iterator[str]:
             f"the {objective.calendar.duration} calendar window is for reviews; "
             f"budget and alerts here are over the last {format_duration(objective.window_s)}"
         )
-    if objective.direction is not Direction.ROUND_TRIP:
+    if objective.indicator is Indicator.BANDWIDTH:
+        yield from _warn_of_tests(objective, estate)
+    elif objective.direction is not Direction.ROUND_TRIP:
         paths = objective.paths(estate)
         deaf = sum(estate.probe_kind(path) is not ProbeKind.STAMP for path in paths)
         if deaf:
             yield f"is unmeasured on {deaf} of {len(paths)} paths: only stamp sees one way"
-    if objective.indicator is Indicator.BANDWIDTH:
-        yield "is unmeasured: bandwidth is tested now and then, and not judged yet"
+
+
+def _warn_of_tests(objective: Objective, estate: Estate) -> Iterator[str]:
+    """Say which slices of a bandwidth no test of the probing plan will tell."""
+    testing, paths = estate.testing, objective.paths(estate)
+    tested = estate.tested_paths
+    untold = sum(path not in tested for path in paths)
+    if untold:
+        of = "all" if untold == len(paths) else f"{untold} of {len(paths)}"
+        names = ", ".join(path.id for path in tested[:_NAMED_MAX]) or "none"
+        more = ", ..." if len(tested) > _NAMED_MAX else ""
+        yield (
+            f"is unmeasured on {of} paths: by the probing plan, links to sites with a bandwidth "
+            f"port are tested, in the lowest class ({names}{more})"
+        )
+    if testing is None or untold == len(paths):
+        return
+    if objective.method != testing.method or objective.direction not in testing.directions:
+        ways = " and ".join(each.value for each in testing.directions)
+        yield (
+            f"is unmeasured: the probing plan tests {ways} by {testing.method}, not "
+            f"{objective.direction.value} by {objective.method}"
+        )
+    assert objective.slices is not None
+    if objective.slices.length_s < testing.interval_s:
+        share = 1 - objective.slices.length_s / testing.interval_s
+        yield (
+            f"{share:.0%} of its slices will be unmeasured: one is "
+            f"{format_duration(objective.slices.length_s)}, and a test comes every "
+            f"{format_duration(testing.interval_s)}; give timeSliceWindow the interval of "
+            "probing.bandwidth, or test more often"
+        )

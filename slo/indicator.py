@@ -13,7 +13,7 @@ from typing import Final
 
 from netslo.config.validation import validate
 from netslo.errors import ConfigurationError
-from netslo.estate import Estate
+from netslo.estate import Estate, TestingPlan
 from netslo.metrics import BANDWIDTH, DELAY, JITTER, PACKETS, RTT
 from netslo.model import Direction, Measure, Outcome, Path, Scope
 from slo import openslo
@@ -33,7 +33,7 @@ _ALLOWED: Final = {  # of the keys of a query that are for some metrics only
     RTT: (),
     JITTER: ("direction", "variation"),
     DELAY: ("direction",),
-    BANDWIDTH: (),
+    BANDWIDTH: ("direction", "method"),
     PACKETS: ("outcome",),
 }
 
@@ -46,6 +46,7 @@ class Reading:
     selector: PathSelector
     measure: Measure = Measure.DELAY
     direction: Direction = Direction.ROUND_TRIP
+    method: str | None = None  # of a capacity test
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,9 @@ class IndicatorReader:
                 ", ".join(query.outcome), "must be absent: a lost packet is a slow packet"
             )
         _expect_allowed(query, place)
+        selector = self._read_selector(query.selector, place.at("selector"))
+        if indicator is Indicator.BANDWIDTH:
+            return self._read_bandwidth(query, selector, place)
         direction = Direction(query.direction or Direction.ROUND_TRIP)
         if indicator is Indicator.DELAY and direction is Direction.ROUND_TRIP:
             place.at("direction").report(
@@ -91,8 +95,18 @@ class IndicatorReader:
         measure = Measure.DELAY
         if indicator is Indicator.JITTER:
             measure = Measure(query.variation or Measure.PDV)
-        selector = self._read_selector(query.selector, place.at("selector"))
         return Reading(indicator, selector, measure, direction)
+
+    def _read_bandwidth(self, query: Query, selector: PathSelector, place: Place) -> Reading:
+        """Return which kind of capacity test is meant: forward, as the estate tests, or as said."""
+        direction = Direction(query.direction or Direction.FORWARD)
+        if direction is Direction.ROUND_TRIP:
+            place.at("direction").report(
+                direction.value, "must be forward or reverse: a test loads one way"
+            )
+        testing = self.estate.testing or TestingPlan()
+        method = query.method or testing.method
+        return Reading(Indicator.BANDWIDTH, selector, direction=direction, method=method)
 
     def _read_ratio(self, ratio: openslo.RatioMetric, place: Place) -> Reading | None:
         if ratio.raw is not None or ratio.raw_type is not None:
@@ -138,6 +152,8 @@ class IndicatorReader:
             where.report(kind, f"must be {SOURCE_TYPE}: nothing else is measured here")
             return None
         at = place.at("spec")
+        if at.is_left_out:
+            return None
         try:
             return validate(Query, at.document, at.location)
         except ConfigurationError as error:
@@ -172,7 +188,7 @@ class IndicatorReader:
 
 
 def _expect_allowed(query: Query, place: Place) -> None:
-    for key in ("direction", "variation"):
+    for key in ("direction", "variation", "method"):
         value = getattr(query, key)
         if value is not None and key not in _ALLOWED[query.metric]:
             metrics = [metric for metric, keys in _ALLOWED.items() if key in keys]

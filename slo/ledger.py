@@ -80,36 +80,56 @@ class Standing:
         rates[self.budget == 0] = np.nan
         return rates
 
-    def with_spends(self, spends: Mapping[int, Mapping[SpendKey, Spend]]) -> Standing:
-        """Return all rows and further ones, by length of window, known in another way."""
+    @classmethod
+    def of_spends(
+        cls, spends: Mapping[int, Mapping[SpendKey, Spend]], lengths_s: Sequence[int]
+    ) -> Standing:
+        """Return rows that are known in another way, by length of window, to lie beside others."""
         keys = tuple(sorted({key for of_one in spends.values() for key in of_one}))
-        if not keys:
-            return self
-        each = [[spends[length_s].get(key, Spend()) for key in keys] for length_s in self.lengths_s]
+        nothing = Spend()
+        each = [[spends[length_s].get(key, nothing) for key in keys] for length_s in lengths_s]
         unit = [
             math.lcm(*(b.denominator for line in each for b in _budgets(line[row])))
             for row in range(len(keys))
         ]
 
-        def joined(
-            old: NDArray[np.int64], figure: Callable[[Spend, int], Fraction | int]
-        ) -> Counts:
+        def table(figure: Callable[[Spend, int], Fraction | int]) -> Counts:
             rows = [[int(figure(x, u)) for x, u in zip(line, unit, strict=True)] for line in each]
-            return np.concatenate([old, np.array(rows, dtype=np.int64)], axis=1)
+            return np.array(rows, dtype=np.int64).reshape(len(lengths_s), len(keys))
 
-        whole = self.keys + keys
+        return cls(
+            now_s=0,
+            keys=keys,
+            rows={key: row for row, key in enumerate(keys)},
+            lengths_s=tuple(lengths_s),
+            starts_s=(0,) * len(lengths_s),
+            events=table(lambda x, _: x.events),
+            bad=table(lambda x, _: x.bad),
+            unmeasured=table(lambda x, _: x.unmeasured),
+            budget=table(lambda x, unit: x.budget * unit),
+            unit=np.array(unit, dtype=np.int64),
+            unmeasured_budget=table(lambda x, unit: x.unmeasured_budget * unit),
+        )
+
+    def beside(self, other: Standing) -> Standing:
+        """Return all rows of this standing and those of another, over the same windows."""
+        if not other.keys:
+            return self
+
+        def joined(one: Counts, more: Counts) -> Counts:
+            return np.concatenate([one, more], axis=one.ndim - 1)
+
+        whole = self.keys + other.keys
         return replace(
             self,
             keys=whole,
             rows={key: row for row, key in enumerate(whole)},
-            events=joined(self.events, lambda x, _: x.events),
-            bad=joined(self.bad, lambda x, _: x.bad),
-            unmeasured=joined(self.unmeasured, lambda x, _: x.unmeasured),
-            budget=joined(self.budget, lambda x, unit: x.budget * unit),
-            unmeasured_budget=joined(
-                self.unmeasured_budget, lambda x, unit: x.unmeasured_budget * unit
-            ),
-            unit=np.append(self.unit, np.array(unit, dtype=np.int64)),
+            events=joined(self.events, other.events),
+            bad=joined(self.bad, other.bad),
+            unmeasured=joined(self.unmeasured, other.unmeasured),
+            budget=joined(self.budget, other.budget),
+            unmeasured_budget=joined(self.unmeasured_budget, other.unmeasured_budget),
+            unit=joined(self.unit, other.unit),
         )
 
     def coverages(self) -> NDArray[np.float64]:

@@ -97,6 +97,7 @@ class Objective:
     runbook: str | None = None
     measure: Measure = Measure.DELAY  # PDV or IPDV for jitter
     direction: Direction = Direction.ROUND_TRIP
+    method: str | None = None  # of the capacity tests that tell a bandwidth
     slices: TimeSlices | None = None
     alerts: AlertPolicy = DEFAULT_POLICY
     missing_data: MissingData = MissingData.IGNORE
@@ -122,6 +123,11 @@ class Objective:
     def limit_s(self) -> float | None:
         """The limit where it is a time in seconds."""
         return None if self.indicator is Indicator.BANDWIDTH else self.limit
+
+    @property
+    def rate(self) -> float | None:
+        """The limit where it is a bandwidth, in bit/s."""
+        return self.limit if self.indicator is Indicator.BANDWIDTH else None
 
     @property
     def guard(self) -> Guard:

@@ -14,8 +14,8 @@ from netslo.errors import Problem
 class Place:
     """One node of a document, and the list to which all places of it report.
 
-    `left_out` are fields of the document at fault already. What is reported of one of them, or of
-    what is around it, follows from that alone, and goes to `follow_ups` as well.
+    `left_out` are fields of the document at fault already. What is reported of one of them, of
+    what is around it or inside, follows from that alone, and goes to `follow_ups` as well.
     """
 
     document: Document
@@ -54,6 +54,11 @@ class Place:
         """The line of this node, or of the nearest one around it that exists."""
         return self.document.line(self.location)
 
+    @property
+    def is_left_out(self) -> bool:
+        """Whether what stands here, if anything does, is at fault already, or inside of such."""
+        return any(self.location[: len(place)] == place for place in self.left_out)
+
     def report(self, value: object, expected: str) -> None:
         """Note that `value` stands here where something else was expected.
 
@@ -61,5 +66,6 @@ class Place:
         """
         problem = problem_at(self.document, self.location, value, expected)
         self.problems.append(problem)
-        if any(place[: len(self.location)] == self.location for place in self.left_out):
+        size = len(self.location)
+        if any(self.location[: len(p)] == p[:size] for p in self.left_out):
             self.follow_ups.append(problem)

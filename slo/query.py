@@ -35,6 +35,7 @@ class Query(_Model):
 
     metric: str
     outcome: OneOrMore | None = None  # of packets
-    direction: Literal["round-trip", "forward", "reverse"] | None = None  # of delay and jitter
+    direction: Literal["round-trip", "forward", "reverse"] | None = None  # not of packets, RTT
+    method: Literal["train", "tcp", "iperf3"] | None = None  # of bandwidth
     variation: Literal["pdv", "ipdv"] | None = None  # of jitter
     selector: Selector | None = None

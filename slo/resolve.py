@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -26,7 +26,7 @@ from slo.objective import Indicator, Objective
 from slo.period import read_period
 from slo.place import Place
 from slo.policy import DEFAULT_COVERAGE_MIN, AlertPolicy
-from slo.slices import LENGTHS_S, TimeSlices
+from slo.slices import LENGTHS_S, RATE_LENGTHS_S, TimeSlices
 
 _METHODS: Final = ("Occurrences", "Timeslices", "RatioTimeslices")
 _SLICE_UNITS_S: Final = {"m": 60, "h": 3600, "d": 86400}
@@ -62,13 +62,23 @@ class Resolver:
                 "", "is not supported: write one SLO for each objective"
             )
         target_text = _read_target(objective, where)
-        slices = _read_slices(spec.budgeting_method, objective, where, annotations)
-        if slices is None and annotations.slice_packets_min is not None:
+        of_rates = reading is not None and reading.indicator is Indicator.BANDWIDTH
+        lengths_s = RATE_LENGTHS_S if of_rates else LENGTHS_S
+        method_known = not place.at("spec", "budgetingMethod").is_left_out
+        slices = None
+        if method_known:
+            slices = _read_slices(spec.budgeting_method, objective, where, annotations, lengths_s)
+        if (
+            method_known
+            and annotations.slice_packets_min is not None
+            and (slices is None or of_rates)
+        ):
             at.at(PREFIX + SLICE_PACKETS_MIN).report(
-                annotations.slice_packets_min, "is only for Timeslices and RatioTimeslices"
+                annotations.slice_packets_min,
+                "is only for Timeslices and RatioTimeslices of packets",
             )
         limit = None if reading is None else self._read_limit(objective, where, reading)
-        if reading is not None and reading.indicator is Indicator.BANDWIDTH:
+        if of_rates and method_known:
             _expect_slices_of_one_figure(spec.budgeting_method, slices, place, where)
         window_s, calendar = read_period(spec.time_window, place.at("spec", "timeWindow"))
         policy = self.alerts.read(
@@ -94,6 +104,7 @@ class Resolver:
             runbook=annotations.runbook,
             measure=reading.measure,
             direction=reading.direction,
+            method=reading.method,
             slices=slices,
             alerts=policy,
             missing_data=annotations.missing_data or MissingData.IGNORE,
@@ -157,7 +168,11 @@ def _read_target(objective: openslo.Objective, place: Place) -> str:
 
 
 def _read_slices(
-    method: str, objective: openslo.Objective, place: Place, annotations: Annotations
+    method: str,
+    objective: openslo.Objective,
+    place: Place,
+    annotations: Annotations,
+    lengths_s: Sequence[int],
 ) -> TimeSlices | None:
     """Return how time is cut, None for `Occurrences`."""
     share, window = objective.time_slice_target, objective.time_slice_window
@@ -166,7 +181,7 @@ def _read_slices(
             if value is not None:
                 place.at(key).report(value, "is only for Timeslices and RatioTimeslices")
         return None
-    length_s = _read_slice_length(window, place.at("timeSliceWindow"))
+    length_s = _read_slice_length(window, place.at("timeSliceWindow"), lengths_s)
     ratio = None
     at = place.at("timeSliceTarget")
     if method == "RatioTimeslices":
@@ -180,7 +195,7 @@ def _read_slices(
     return TimeSlices(length_s, ratio, annotations.slice_packets_min or 1)
 
 
-def _read_slice_length(window: int | str | None, place: Place) -> int:
+def _read_slice_length(window: int | str | None, place: Place, lengths_s: Sequence[int]) -> int:
     if isinstance(window, int):
         length_s = window * 60  # "default interpretation of unit if specified as a number"
     else:
@@ -188,10 +203,11 @@ def _read_slice_length(window: int | str | None, place: Place) -> int:
         number, unit = text[:-1], text[-1:]
         known = number.isdecimal() and len(number) < 6 and unit in _SLICE_UNITS_S  # noqa: PLR2004
         length_s = int(number) * _SLICE_UNITS_S[unit] if known else 0
-    if length_s not in LENGTHS_S:
-        may = ", ".join(f"{s // 60}m" for s in LENGTHS_S)
+    if length_s not in lengths_s:
+        hour_s = _SLICE_UNITS_S["h"]
+        may = ", ".join(f"{s // 60}m" if s <= hour_s else f"{s // hour_s}h" for s in lengths_s)
         place.report("" if window is None else window, f"must be one of {may}")
-        return LENGTHS_S[0]
+        return lengths_s[0]
     return length_s
 
 
@@ -262,4 +278,8 @@ def _check_alerts(objective: Objective, policy: AlertPolicy, place: Place) -> No
         if pair.long_s > objective.window_s:
             at.report("", f"{which} looks back further than the period of the budget")
         if objective.slices is not None and objective.slices.length_s > pair.short_s:
-            at.report("", f"{which} is shorter than a slice of {objective.slices.length_s} s")
+            at.report(
+                "",
+                f"{which} is shorter than a slice of {objective.slices.length_s} s; "
+                f"give {PREFIX}{ALERT_PAIRS} longer windows",
+            )

@@ -1,4 +1,4 @@
-"""Objectives by time slice, from what a store has of their packets."""
+"""Objectives by time slice, from what a store has of their packets, or of capacity tests."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.frame import Frame
-from analytics.store import WindowStore
+from analytics.store import SloTotals, WindowStore
 from analytics.store.eras import era_at
 from analytics.store.interface import DAY_S, WARM_S
 from analytics.streams import EVENT_FIELDS, Events, Streams
+from analytics.windows import SloCounts
 from netslo.model import Path
 from slo.budget import Spend
 from slo.exclusion import Exclusion, clip, excluded_times
 from slo.objective import Indicator, Objective
+from slo.rates import GRACE_S, Counts, judge_rates
 from slo.slices import PARTS, TimeSlices
 
 _GOOD, _BAD, _UNMEASURED = (EVENT_FIELDS.index(f) for f in ("good", "bad", "unmeasured"))
 _ELSEWHERE: Final = -1
 
-Counts = NDArray[np.int64]  # (rows, slices, fields)
-Days = dict[tuple[int, int], dict[tuple[str, Path], Spend]]  # by length of slice and midnight
+Days = dict[tuple[str, int], dict[tuple[str, Path], Spend]]  # by reader and midnight
 
 
 def spends_by_slice(
@@ -40,10 +41,11 @@ def spends_by_slice(
     """Return the spends of the slices which ended in (start_s, end_s], by objective and path.
 
     A slice of which the store has nothing at all is not counted. One whose 10 s windows have
-    expired, and which is shorter than what is left of them, is unmeasured.
+    expired, and which is shorter than what is left of them, is unmeasured. Those of bandwidth
+    are taken to end a minute later than they do, for the last reading to come.
 
     Args:
-        store: Where the packets are.
+        store: Where packets and readings are.
         objectives: Those of them by time slice are read.
         start_s: Unix seconds.
         end_s: Unix seconds.
@@ -52,19 +54,15 @@ def spends_by_slice(
             of this range are added, so it must be of the past.
     """
     found: dict[tuple[str, Path], Spend] = {}
-    mine = [o for o in objectives if o.slices is not None]
-    # Tests of bandwidth are not judged yet, so that no slice of it has a figure.
-    mine = [o for o in mine if o.indicator is not Indicator.BANDWIDTH]
-    for length_s in sorted({o.slices.length_s for o in mine if o.slices is not None}):
-        of_length = {o.name: o for o in mine if o.slices and o.slices.length_s == length_s}
-        reader = _Reader(store, of_length, length_s, exclusions)
-        first_s, last_s = start_s // length_s * length_s, end_s // length_s * length_s
+    for reader in _readers(store, objectives, exclusions):
+        length_s, grace_s = reader.length_s, reader.source.grace_s
+        first_s, last_s = ((s - grace_s) // length_s * length_s for s in (start_s, end_s))
         for low_s, high_s in _by_day(first_s, last_s):
-            part = None if days is None else days.get((length_s, low_s))
+            part = None if days is None else days.get((reader.id, low_s))
             if part is None or high_s - low_s < DAY_S:
                 part = reader.read(low_s, high_s)
                 if days is not None and high_s - low_s == DAY_S:
-                    days[length_s, low_s] = part
+                    days[reader.id, low_s] = part
             for key, spend in part.items():
                 found[key] = found[key] + spend if key in found else spend
     return found
@@ -78,28 +76,77 @@ def _by_day(start_s: int, end_s: int) -> Iterator[tuple[int, int]]:
         start_s = next_s
 
 
+def slices_by_target(
+    store: WindowStore, objective: Objective, start_s: int, end_s: int
+) -> dict[Path, list[SloTotals]]:
+    """Return the slices that `spends_by_slice` counts, each target apart, none excluded."""
+    found: dict[tuple[Path, str], SloCounts] = {}
+    for reader in _readers(store, [objective], ()):
+        length_s, grace_s = reader.length_s, reader.source.grace_s
+        low_s, high_s = ((s - grace_s) // length_s * length_s for s in (start_s, end_s))
+        for (_, path), target, counts in reader.counts(low_s, high_s):
+            found.setdefault((path, target), SloCounts()).add(counts)
+    by_path: dict[Path, list[SloTotals]] = {}
+    for (path, target), counts in sorted(found.items()):
+        by_path.setdefault(path, []).append(SloTotals(path, objective.name, target, counts))
+    return by_path
+
+
+class _Source(Protocol):
+    """Knows the slices of one length of some objectives."""
+
+    grace_s: int  # how much later than they end they count
+
+    def judged(self, start_s: int, end_s: int) -> tuple[Sequence[tuple[str, Path]], Counts]:
+        """Return rows, and their events in the slices of [start_s, end_s), whole slices."""
+
+
+def _readers(
+    store: WindowStore, objectives: Sequence[Objective], exclusions: Sequence[Exclusion]
+) -> Iterator[_Reader]:
+    """Yield who reads the slices of each length: those of packets together, each bandwidth's."""
+    by_length: dict[int, dict[str, Objective]] = {}
+    for objective in objectives:
+        if objective.slices is None:
+            continue
+        length_s = objective.slices.length_s
+        if objective.indicator is Indicator.BANDWIDTH:
+            rates = _Rates(store, objective)
+            yield _Reader(
+                objective.name, store, {objective.name: objective}, length_s, exclusions, rates
+            )
+        else:
+            by_length.setdefault(length_s, {})[objective.name] = objective
+    for length_s, of_length in sorted(by_length.items()):
+        packets = _Packets(store, of_length, length_s)
+        yield _Reader(f"{length_s} s", store, of_length, length_s, exclusions, packets)
+
+
 @dataclass(slots=True)
 class _Reader:
     """Reads the slices of one length, some of them at a time."""
 
+    id: str  # no name of an objective has a space
     store: WindowStore
     objectives: dict[str, Objective]
     length_s: int
     exclusions: Sequence[Exclusion]
-    _known: tuple[list[tuple[str, Path]], NDArray[np.int64]] | None = None
+    source: _Source
 
     def read(self, start_s: int, end_s: int) -> dict[tuple[str, Path], Spend]:
         """Return the spends of [start_s, end_s), which is whole slices."""
         found: dict[tuple[str, Path], Spend] = {}
+        for key, target, counts in self.counts(start_s, end_s):
+            spend = Spend.under(Fraction(target), counts.events, counts.bad, counts.unmeasured)
+            found[key] = found.get(key, Spend()) + spend
+        return found
+
+    def counts(self, start_s: int, end_s: int) -> Iterator[tuple[tuple[str, Path], str, SloCounts]]:
+        """Yield what there is of each row under each target in [start_s, end_s)."""
         slices = (end_s - start_s) // self.length_s
-        with closing(self.store.history()) as history:
-            frames = list(history.frames(start_s, end_s, min(self.length_s, WARM_S)))
-        keys, places = self._places(self.store.streams)
-        if not keys:
-            return found
-        counts = np.zeros((len(keys), slices, len(EVENT_FIELDS)), dtype=np.int64)
-        for frame in frames:
-            self._add(frame, places, counts, start_s)
+        keys, judged = self.source.judged(start_s, end_s)
+        if not keys or not slices:
+            return
         touching = [x for x in self.exclusions if x.start_s < end_s and start_s < x.end_s]
         eras = self.store.targets()
         by_target = {
@@ -108,19 +155,64 @@ class _Reader:
             )
             for name, o in self.objectives.items()
         }
-        for (name, path), of_row in zip(keys, counts, strict=True):
-            objective = self.objectives[name]
-            assert objective.slices is not None
-            judged = judge_all(objective.slices, of_row)
+        for (name, path), of_row in zip(keys, judged, strict=True):
             for low_s, high_s in clip(excluded_times(touching, name, path), start_s, end_s):
                 last = -((start_s - high_s) // self.length_s)
-                judged[(low_s - start_s) // self.length_s : last] = 0
+                of_row[(low_s - start_s) // self.length_s : last] = 0
             for target, rows in by_target[name]:
-                good, bad, unmeasured = judged[rows].sum(axis=0).tolist()
+                good, bad, unmeasured = of_row[rows].sum(axis=0).tolist()
                 if good or bad or unmeasured:
-                    spend = Spend.under(target, good + bad, bad, unmeasured)
-                    found[name, path] = found.get((name, path), Spend()) + spend
-        return found
+                    yield (name, path), target, SloCounts(good, bad, unmeasured)
+
+    def _by_target(
+        self, eras: list[tuple[int, str]], start_s: int, slices: int
+    ) -> Iterator[tuple[str, slice]]:
+        """Yield each target with the slices that began under it."""
+        targets = [era_at(eras, start_s + n * self.length_s)[1] for n in range(slices)]
+        begin = 0
+        for end in range(1, slices + 1):
+            if end == slices or targets[end] != targets[begin]:
+                yield targets[begin], slice(begin, end)
+                begin = end
+
+
+@dataclass(slots=True)
+class _Rates:
+    """Slices of one objective of bandwidth."""
+
+    store: WindowStore
+    objective: Objective
+    grace_s: int = GRACE_S
+
+    def judged(self, start_s: int, end_s: int) -> tuple[Sequence[tuple[str, Path]], Counts]:
+        paths, counts = judge_rates(self.store, self.objective, start_s, end_s)
+        return [(self.objective.name, path) for path in paths], counts
+
+
+@dataclass(slots=True)
+class _Packets:
+    """Slices of one length that packets judge."""
+
+    store: WindowStore
+    objectives: dict[str, Objective]
+    length_s: int
+    grace_s: int = 0
+    _known: tuple[list[tuple[str, Path]], NDArray[np.int64]] | None = None
+
+    def judged(self, start_s: int, end_s: int) -> tuple[Sequence[tuple[str, Path]], Counts]:
+        with closing(self.store.history()) as history:
+            frames = list(history.frames(start_s, end_s, min(self.length_s, WARM_S)))
+        keys, places = self._places(self.store.streams)
+        shape = len(keys), (end_s - start_s) // self.length_s, len(EVENT_FIELDS)
+        counts = np.zeros(shape, dtype=np.int64)
+        if keys:
+            for frame in frames:
+                self._add(frame, places, counts, start_s)
+        for row, (name, _) in enumerate(keys):
+            slices = self.objectives[name].slices
+            assert slices is not None
+            counts[row] = judge_all(slices, counts[row])
+        return keys, counts
 
     def _places(self, streams: Streams) -> tuple[list[tuple[str, Path]], NDArray[np.int64]]:
         """Return the rows, and by stream the row and field in one number."""
@@ -151,17 +243,6 @@ class _Reader:
             inside = at + offset < counts.shape[1]
             where = row[inside], (at + offset)[inside]
             counts[(*where, np.full(len(where[0]), _UNMEASURED))] = 1
-
-    def _by_target(
-        self, eras: list[tuple[int, str]], start_s: int, slices: int
-    ) -> Iterator[tuple[Fraction, slice]]:
-        """Yield each target with the slices that began under it."""
-        targets = [era_at(eras, start_s + n * self.length_s)[1] for n in range(slices)]
-        begin = 0
-        for end in range(1, slices + 1):
-            if end == slices or targets[end] != targets[begin]:
-                yield Fraction(targets[begin]), slice(begin, end)
-                begin = end
 
 
 def judge_all(slices: TimeSlices, packets: Counts) -> Counts:

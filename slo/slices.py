@@ -17,6 +17,8 @@ from analytics.windows import SloCounts
 PARTS: Final = 1_000_000
 
 LENGTHS_S: Final = (60, 300, 600, 900, 1800, 3600)  # whole 5 min windows, or hot ones only
+# Capacity tests may be hours apart; a day is whole slices of each.
+RATE_LENGTHS_S: Final = (*LENGTHS_S, *(hours * 3600 for hours in (2, 3, 4, 6, 8, 12, 24)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,6 @@ class TimeSlices:
             return SloCounts(PARTS - bad, bad)
         good = packets.good >= self.good_ratio_min * packets.events
         return SloCounts(int(good), int(not good))
-
-    def judge_rate(self, bits_per_second: float | None, at_least: float) -> SloCounts:
-        """Judge one slice by a rate; None is a slice without a measurement."""
-        if bits_per_second is None:
-            return SloCounts(unmeasured=self.events_per_slice)
-        good = bits_per_second >= at_least
-        return SloCounts(self.events_per_slice * good, self.events_per_slice * (not good))
 
 
 def _round(exact: Fraction) -> int:

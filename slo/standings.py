@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from analytics.collector.following import Follower
@@ -49,6 +50,7 @@ class Standings:
             if o.slices is None  # the probe counts packets, also for objectives by time slice
             for path in o.paths(estate)
         ]
+        self._sliced_keys = [(o.name, path) for o in self._sliced for path in o.paths(estate)]
         self._slices = Ranges(store, exclusions, self._sliced)
         self._lengths_s = {
             *WINDOWS_S,
@@ -61,8 +63,9 @@ class Standings:
         self._mending = False  # a ledger of another time is awaited
         self._between: Callable[[Callable[[], None]], None] | None = None
         self._slicing = threading.Lock()  # of the next two
-        self._of_slices: Mapping[int, Mapping[SpendKey, Spend]] = {}
+        self._of_slices: Standing | None = None
         self._sliced_s: int | None = None
+        self._whole_keys: tuple[SpendKey, ...] = ()
         self._lock = threading.Lock()  # of which ledger is kept
 
     def start(self, beside: Beside) -> None:
@@ -101,7 +104,8 @@ class Standings:
             if not known:
                 return None
             standing = ledger.standing(with_exclusions=with_exclusions)
-        return standing.with_spends(self._read_slices(standing.now_s))
+        slices = self._read_slices(standing.now_s, standing.lengths_s)
+        return standing if slices is None else self._joined(standing, slices)
 
     def _mend(self) -> None:
         """Have a new ledger made, once: what has left a window does not come back to it."""
@@ -118,20 +122,36 @@ class Standings:
         """Why there are no figures."""
         return None if self._kept is None else self._kept[1].problem
 
-    def _read_slices(self, now_s: int) -> Mapping[int, Mapping[SpendKey, Spend]]:
-        """Return what slices say, worked out once a minute: none is shorter."""
+    def _read_slices(self, now_s: int, lengths_s: Sequence[int]) -> Standing | None:
+        """Return what slices say, worked out twice a minute: none is shorter."""
         if not self._sliced:
-            return {}
+            return None
         with self._slicing:
-            if self._sliced_s is None or not 0 <= now_s - self._sliced_s < _SLICE_S:
-                names = {o.name for o in self._sliced}
+            if (
+                self._of_slices is None
+                or self._sliced_s is None
+                or not 0 <= now_s - self._sliced_s < _SLICE_S
+            ):
                 found = self._slices.read(now_s, self._lengths_s)
-                self._of_slices = {
-                    length_s: {key: spend for key, spend in of_one.items() if key[0] in names}
-                    for length_s, of_one in found.items()
-                }
+                # A path of which nothing is known has a row as well, so that this is said.
+                covered, nothing = self._sliced_keys, Spend()
+                self._of_slices = Standing.of_spends(
+                    {
+                        length_s: {key: of_one.get(key, nothing) for key in covered}
+                        for length_s, of_one in found.items()
+                    },
+                    lengths_s,
+                )
                 self._sliced_s = now_s
             return self._of_slices
+
+    def _joined(self, standing: Standing, slices: Standing) -> Standing:
+        """Join them; the keys are the same object each time, for who goes by that."""
+        whole = standing.beside(slices)
+        with self._lock:
+            if whole.keys != self._whole_keys:
+                self._whole_keys = whole.keys
+            return replace(whole, keys=self._whole_keys)
 
     def _make(self) -> tuple[Ledger, Follower[Ledger]]:
         """Make a ledger; between commits, for its history ends where the following begins."""

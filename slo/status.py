@@ -53,6 +53,7 @@ class SloStatus:
     burn_rate: Mapping[str, float | None]  # by window, such as "5m"
     firing: tuple[BurnPair, ...]  # the most urgent first
     exhaustion: Exhaustion | None = None  # when the budget will be used up, where that is known
+    rate: float | None = None  # of bandwidth: the least good one, bit/s
 
     @property
     def severity(self) -> Severity | None:
@@ -87,6 +88,7 @@ class SloStatus:
             "path": self.path.id,
             "objective": self.objective,
             "threshold": self.threshold_s,
+            "rate": self.rate,
             "period": format_duration(self.period_s),
             "events": self.events,
             "bad_events": self.bad_events,
@@ -193,6 +195,7 @@ def _judge(
         burn_rate={text: _burn_rate(known[length_s]) for text, length_s in reported_s.items()},
         firing=firing(objective.window_s, known, objective.alerts.pairs, objective.guard),
         exhaustion=exhaustion,
+        rate=objective.rate,
     )
 
 

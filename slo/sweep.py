@@ -127,6 +127,7 @@ class Sweep:
                 burn_rate=dict(zip(texts, burn, strict=True)),
                 firing=firing.get(n, ()),
                 exhaustion=exhaustions.get((objective.name, path)) if exhaustions else None,
+                rate=objective.rate,
             )
 
 

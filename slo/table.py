@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from netslo.units import format_duration, format_ms, format_percent
+from netslo.units import format_duration, format_ms, format_percent, format_rate
 from slo.burn import Severity
 from slo.status import SloStatus
 
@@ -56,8 +56,10 @@ class _Column:
     width_min: int = 0
 
 
-def _threshold(status: SloStatus) -> str:
-    return "any" if status.threshold_s is None else format_ms(status.threshold_s, 1)
+def _limit(status: SloStatus) -> str:
+    if status.rate is not None:
+        return format_rate(status.rate)
+    return "any" if status.threshold_s is None else f"{format_ms(status.threshold_s, 1)} ms"
 
 
 def _state(status: SloStatus) -> Text:
@@ -125,7 +127,7 @@ _COLUMNS: Final = (
     _Column("SLO", lambda status: status.slo, "left"),
     _Column("path", lambda status: status.path.id, "left"),
     _Column("target %", lambda status: f"{status.objective * 100:.6g}", width_min=_WIDER),
-    _Column("RTT ms", _threshold, width_min=_WIDER),
+    _Column("limit", _limit, width_min=_WIDER),
     _Column("bad", lambda status: f"{status.bad_events:,}", width_min=_WIDE),
     _Column("events", lambda status: f"{status.events:,}", width_min=_WIDER),
     _Column("", lambda status: _bar(status.budget_remaining_ratio), "left", _WIDE),

@@ -197,6 +197,14 @@ class WindowStore(Protocol):
     ) -> list[Reading]:
         """The newest figures of capacity tests in [start_s, end_s), newest first."""
 
+    def readings_between(
+        self, metric: str, direction: str, method: str, start_s: float, end_s: float
+    ) -> list[Reading]:
+        """All figures of one kind of capacity test in [start_s, end_s), by time."""
+
+    def first_readings(self, metric: str, direction: str, method: str) -> dict[Path, int]:
+        """When each path's first figure of a kind that is still kept was measured; Unix ns."""
+
     def latest_readings(self, path: Path | None = None) -> list[Latest[Reading]]:
         """The latest figure of each kind, of one path or of all, sorted; stale ones as well."""
 

@@ -56,6 +56,46 @@ def read_readings(
     return [_reading(row) for row in rows]
 
 
+def read_between(
+    connection: sqlite3.Connection,
+    metric: str,
+    direction: str,
+    method: str,
+    start_s: float,
+    end_s: float,
+) -> list[Reading]:
+    """Return all readings of one kind in [start_s, end_s), of every path, by time."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM readings"  # noqa: S608
+        " WHERE measured_ns >= ? AND measured_ns < ? AND metric = ? AND direction = ?"
+        " AND method = ? ORDER BY measured_ns, id",
+        (nanoseconds(start_s), nanoseconds(end_s), metric, direction, method),
+    )
+    return [_reading(row) for row in rows]
+
+
+def read_first(
+    connection: sqlite3.Connection, metric: str, direction: str, method: str
+) -> dict[Path, int]:
+    """Return when each path's first reading of one kind was measured, of those kept; Unix ns."""
+    found: dict[Path, int] = {}
+    kind = metric, direction, method
+    tested = connection.execute(
+        "SELECT DISTINCT src, dst, class FROM latest_readings"
+        " WHERE metric = ? AND direction = ? AND method = ? ORDER BY src, dst, class",
+        kind,
+    ).fetchall()
+    for place in tested:  # an index leads to each, where the table has millions of rows
+        row = connection.execute(
+            "SELECT measured_ns FROM readings WHERE src = ? AND dst = ? AND class = ?"
+            " AND metric = ? AND direction = ? AND method = ? ORDER BY measured_ns LIMIT 1",
+            (*place, *kind),
+        ).fetchone()
+        if row is not None:
+            found[Path(*place)] = int(row[0])
+    return found
+
+
 def read_latest(connection: sqlite3.Connection, path: Path | None) -> list[Latest[Reading]]:
     """Return the latest reading of each kind, of one path or of all, sorted."""
     where, values = of_path(path)

@@ -247,6 +247,16 @@ class SqliteStore:
         with self._reader.reading() as connection:
             return readings.read_readings(connection, metric, path, start_s, end_s, at_most)
 
+    def readings_between(
+        self, metric: str, direction: str, method: str, start_s: float, end_s: float
+    ) -> list[Reading]:
+        with self._reader.reading() as connection:
+            return readings.read_between(connection, metric, direction, method, start_s, end_s)
+
+    def first_readings(self, metric: str, direction: str, method: str) -> dict[Path, int]:
+        with self._reader.reading() as connection:
+            return readings.read_first(connection, metric, direction, method)
+
     def latest_readings(self, path: Path | None = None) -> list[Latest[Reading]]:
         with self._reader.reading() as connection:
             return readings.read_latest(connection, path)

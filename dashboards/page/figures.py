@@ -118,6 +118,7 @@ class SloFigures:
     overspent: int
     coverage: float | None  # of all its events together
     worst: SloStatus | None  # with the least budget left
+    rate: float | None = None  # of bandwidth: the least good one, bit/s
 
 
 @dataclass(frozen=True, slots=True)

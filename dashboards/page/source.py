@@ -388,5 +388,6 @@ def _slo_figures(objective: Objective, statuses: Sequence[SloStatus]) -> SloFigu
         burning=sum(s.burning for s in own),
         overspent=sum(s.overspent for s in own),
         coverage=events / due if due else None,
+        rate=objective.rate,
         worst=min(known, key=lambda s: s.budget_remaining_ratio or 0.0, default=None),
     )

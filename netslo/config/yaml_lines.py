@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,17 @@ SIZE_MAX: Final = 1 << 20
 NODES_MAX: Final = 200_000  # what an alias repeats counts again, so a bomb of aliases is refused
 
 Location = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Of YAML 1.1 as the library has it, but 1e9 is a number as in YAML 1.2 and in JSON."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"),
+    list("-+.0123456789"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ def load_documents(file: pathlib.Path) -> list[Document]:
     """
     text = _read(file)
     try:
-        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node]
+        nodes = [node for node in yaml.compose_all(text, Loader=_Loader) if node]
         return [_Reader(file).document(node) for node in nodes]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -84,7 +96,7 @@ class _Reader:
 
     def __init__(self, file: pathlib.Path) -> None:
         self._file = file
-        self._constructor = yaml.SafeLoader("")
+        self._constructor = _Loader("")
         self._lines: dict[Location, int] = {}
         self._texts: dict[Location, str] = {}
         self._problems: list[Problem] = []

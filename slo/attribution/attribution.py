@@ -11,13 +11,14 @@ from slo.attribution.incidents import Incident, Run, group, runs_in
 from slo.backtest.backtest import alignment_of, parts_by_site, step_of
 from slo.backtest.history import History, read_history
 from slo.backtest.replay import Episode, replay
-from slo.backtest.slicing import shifted, sliced
+from slo.backtest.slicing import rated, shifted, sliced
 from slo.backtest.sums import Sums
 from slo.budget import Spend
 from slo.burn import Severity
 from slo.exclusion import Exclusion
 from slo.ledger import Era
-from slo.objective import Objective
+from slo.objective import Indicator, Objective
+from slo.rates import judge_rates
 
 _CELLS_MAX = 8_000_000  # in memory at once
 
@@ -88,12 +89,18 @@ def attribute(
     begin_s = max(0, (found.start_s - back_s) // align_s * align_s)
     size = max(1, _CELLS_MAX * step_s // (found.end_s - begin_s))
     runs: list[Run] = []
+    of_rates = objective.indicator is Indicator.BANDWIDTH
+    rates = judge_rates(store, objective, begin_s, found.end_s) if of_rates else None
     for part, selector in parts_by_site(paths, size):
         keys = [(objective.name, path) for path in part]
-        history = read_history(store, keys, begin_s, found.end_s, step_s, selector=selector)
+        if rates is not None:
+            history = rated(rates, objective, keys, (begin_s, found.end_s, step_s), exclusions)
+        else:
+            history = read_history(store, keys, begin_s, found.end_s, step_s, selector=selector)
         left, in_force = exclusions, eras
         if objective.slices is not None:
-            history = sliced(history, objective.slices, exclusions)
+            if rates is None:
+                history = sliced(history, objective.slices, exclusions)
             left, in_force = (), shifted(eras, objective.slices, step_s)
         judged = replay(history, objective, in_force, span, left)
         for path, spend in zip(part, judged.spends, strict=True):
@@ -104,7 +111,13 @@ def attribute(
         ).taking(objective.missing_data)
         guard = objective.guard
         of_part = runs_in(
-            sums, part, inside.start_s, step_s, objective.alerts.guard.bad_events_min, guard.parts
+            sums,
+            part,
+            inside.start_s,
+            step_s,
+            guard.bad_events_min,
+            guard.parts,
+            None if objective.slices is None else objective.slices.length_s,
         )
         runs += _with_alerts(of_part, judged.episodes)
     found.incidents = group(runs)

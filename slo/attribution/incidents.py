@@ -82,6 +82,7 @@ def runs_in(
     step_s: int,
     bad_min: int,
     parts: int = 1,
+    slice_s: int | None = None,
 ) -> list[Run]:
     """Return the runs of some rows.
 
@@ -92,9 +93,12 @@ def runs_in(
         step_s: Of the columns.
         bad_min: Events that a run must have.
         parts: What one event counts in the counters; see `slo.slices`.
+        slice_s: The length of a slice, where events are such. It stands in the column in which
+            it ends. A bad one is many packets, or a test, and no chance.
     """
+    gap_s, whole_s = max(GAP_S, slice_s or 0), slice_s or step_s
     row, column = _burning_steps(sums)
-    breaks = np.flatnonzero((np.diff(row) != 0) | (np.diff(column) > 1 + GAP_S // step_s))
+    breaks = np.flatnonzero((np.diff(row) != 0) | (np.diff(column) > 1 + gap_s // step_s))
     firsts = np.concatenate([np.zeros(min(len(row), 1), dtype=np.int64), breaks + 1])
     lasts = np.concatenate([breaks, np.full(min(len(row), 1), len(row) - 1, dtype=np.int64)])
     bad = sums.bad[row[lasts], column[lasts] + 1] - sums.bad[row[firsts], column[firsts]]
@@ -104,9 +108,10 @@ def runs_in(
             continue
         line, low, high = int(row[first]), int(column[first]), int(column[last]) + 1
         budget = sums.row_budget(line, low, high)
-        if chance_of_at_least(count // parts, float(budget / parts)) >= CHANCE_MAX:
+        by_chance = chance_of_at_least(count // parts, float(budget / parts)) >= CHANCE_MAX
+        if slice_s is None and by_chance:
             continue
-        begin_s, end_s = start_s + low * step_s, start_s + high * step_s
+        begin_s, end_s = start_s + (low + 1) * step_s - whole_s, start_s + high * step_s
         found.append(Run(paths[line], begin_s, end_s, count, budget))
     return found
 

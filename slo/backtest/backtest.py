@@ -14,16 +14,17 @@ import numpy as np
 from analytics.store import WindowStore
 from analytics.store.interface import WARM_S
 from analytics.windows import Selector
-from netslo.model import Path
+from netslo.model import NS_PER_S, Path
 from slo.backtest.history import History, read_history, step_for
 from slo.backtest.replay import Episode, Replay, replay
-from slo.backtest.slicing import shifted, sliced
+from slo.backtest.slicing import rated, shifted, sliced
 from slo.backtest.thresholds import bounds_at
 from slo.budget import Spend
 from slo.exclusion import Exclusion
 from slo.ledger import Era
-from slo.objective import Objective
+from slo.objective import Indicator, Objective
 from slo.ranges import SpendKey
+from slo.rates import Kind, judge_rates
 
 _CELLS_MAX: Final = 15_000_000  # in memory at once: 180 MB
 _BOUNDED_CELLS_MAX: Final = 4_000_000  # bounds take some six times as much
@@ -117,7 +118,9 @@ class Question:
     @property
     def judges_anew(self) -> bool:
         """Whether packets are judged by another threshold than the probes had for this SLO."""
-        return self.changed is not None and self.changed.limit != self.objective.limit
+        if self.changed is None or self.objective.indicator is Indicator.BANDWIDTH:
+            return False
+        return self.changed.limit != self.objective.limit
 
 
 def step_of(*objectives: Objective) -> int:
@@ -144,6 +147,14 @@ def run(
     begin_s = max(0, (asked.start_s - back_s) // align_s * align_s)
     found = Backtest(asked.start_s, asked.end_s, step_s, Outcome(asked.objective))
     best, worst = (Outcome(asked.changed or asked.objective) for _ in range(2))
+    size = max(1, _CELLS_MAX * step_s // (asked.end_s - begin_s))
+    if asked.objective.indicator is Indicator.BANDWIDTH:
+        _add_rates(store, asked.objective, found.now, asked, (begin_s, size), on_rows)
+        if asked.changed is not None:
+            _add_rates(store, asked.changed, best, asked, (begin_s, size), on_rows)
+            found.changed = (best,)
+        found.first_s = _first_reading_s(store, both, asked.paths)
+        return found
     exact = True
     cells = _BOUNDED_CELLS_MAX if asked.judges_anew else _CELLS_MAX
     size = max(1, cells * step_s // (asked.end_s - begin_s))
@@ -164,8 +175,44 @@ def run(
     if asked.changed is not None:
         found.changed = (best,) if exact else (best, worst)
     for outcome in (found.now, best, worst):
-        outcome.episodes.sort(key=lambda e: (e.start_s, e.key, e.pair.long_s))
+        outcome.episodes.sort(key=_by_time)
     return found
+
+
+def _add_rates(
+    store: WindowStore,
+    objective: Objective,
+    outcome: Outcome,
+    asked: Question,
+    reach: tuple[int, int],
+    on_rows: Callable[[int], None],
+) -> None:
+    """Judge slices of bandwidth: readings are kept as they were, so that any limit is exact."""
+    begin_s, size = reach
+    assert objective.slices is not None
+    eras = asked.eras if objective is asked.objective else _eras_of(asked)
+    eras = shifted(eras, objective.slices, asked.step_s)
+    found = judge_rates(store, objective, begin_s, asked.end_s)
+    for paths, _ in parts_by_site(asked.paths, size):
+        keys = [(asked.objective.name, path) for path in paths]
+        span = begin_s, asked.end_s, asked.step_s
+        history = rated(found, objective, keys, span, asked.exclusions)
+        span_asked = asked.start_s, asked.end_s
+        outcome.add(keys, replay(history, objective, eras, span_asked, (), on_rows))
+    outcome.episodes.sort(key=_by_time)
+
+
+def _first_reading_s(
+    store: WindowStore, objectives: Sequence[Objective], paths: Sequence[Path]
+) -> int | None:
+    """Return when a path was first tested as one of the objectives asks; None: never."""
+    begins = [Kind.of(o).begins(store) for o in objectives]
+    found = [begin[path] for begin in begins for path in paths if path in begin]
+    return min(found) // NS_PER_S if found else None
+
+
+def _by_time(episode: Episode) -> tuple[int, SpendKey, int]:
+    return episode.start_s, episode.key, episode.pair.long_s
 
 
 def _judged_anew(

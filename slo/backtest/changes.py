@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Final
 
 from netslo.errors import ConfigurationError
-from netslo.units import parse_duration
+from netslo.units import parse_duration, parse_rate
 from slo.annotations import PAIRS_MAX, make_pair, order, parse_pairs, parse_window
 from slo.backtest.thresholds import metric_of
 from slo.budget import MissingData
@@ -119,6 +119,8 @@ def _target(text: str, objective: Objective, _timeout_s: float) -> Objective:
 
 
 def _threshold(text: str, objective: Objective, timeout_s: float) -> Objective:
+    if objective.rate is not None:
+        return replace(objective, limit=parse_rate(text))
     if objective.limit_s is None:
         raise ValueError(f"{objective.name} has no threshold")
     limit_s = parse_duration(text)
@@ -156,10 +158,11 @@ _READERS: Final = {
 
 def expect_comparable(objective: Objective, changed: Objective) -> str | None:
     """Say why what was counted of one objective cannot be judged by another; None: it can."""
-    if objective.indicator is Indicator.BANDWIDTH or changed.indicator is Indicator.BANDWIDTH:
-        return "no bandwidth is judged yet"
+    of_rates = [o.indicator is Indicator.BANDWIDTH for o in (objective, changed)]
+    if all(of_rates):  # every test is kept, also those of another direction or method
+        return None
     measured = [(o.measure, o.direction, o.limit is None) for o in (objective, changed)]
-    if measured[0] != measured[1]:
+    if any(of_rates) or measured[0] != measured[1]:
         return f"must measure what {objective.name} does, as only that was counted"
     if changed.limit != objective.limit and metric_of(objective) is None:
         return (

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from netslo.model import Path
-from netslo.units import format_duration, format_percent
+from netslo.units import format_duration, format_percent, format_rate
 from slo.annotations import format_pairs
 from slo.backtest.backtest import Backtest, Outcome
 from slo.backtest.replay import Episode
@@ -82,7 +82,7 @@ def _differences(now: Objective, changed: Objective) -> Iterator[str]:
     if changed.target != now.target:
         yield f"target {_percent(changed)} instead of {_percent(now)}"
     if changed.limit != now.limit:
-        yield f"threshold {_ms(changed)} instead of {_ms(now)}"
+        yield f"threshold {_limit(changed)} instead of {_limit(now)}"
     if changed.alerts.pairs != now.alerts.pairs:
         yield f"alerts on {format_pairs(changed.alerts.pairs)}"
     if changed.missing_data != now.missing_data:
@@ -97,7 +97,9 @@ def _percent(objective: Objective) -> str:
     return f"{float(objective.target * 100):.10g} %"
 
 
-def _ms(objective: Objective) -> str:
+def _limit(objective: Objective) -> str:
+    if objective.rate is not None:
+        return format_rate(objective.rate)
     return "none" if objective.limit_s is None else f"{objective.limit_s * 1000:.10g} ms"
 
 
@@ -185,6 +187,7 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "objective": float(objective.target),
         "threshold": objective.limit_s,
+        "rate": objective.rate,
         "pairs": format_pairs(objective.alerts.pairs),
         "missing_data": objective.missing_data.value,
         "paths": [_spend_json(outcome, path) for path in sorted(outcome.spends)],

@@ -257,6 +257,7 @@ def _describe(objective: Objective, estate: Estate) -> dict[str, Any]:
         "indicator": objective.indicator.value,
         "objective": float(objective.target),
         "threshold": objective.limit_s,
+        "rate": objective.rate,
         "slice": None if slices is None else format_duration(slices.length_s),
         "period": format_duration(objective.window_s),
         "owner": objective.owner,

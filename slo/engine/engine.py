@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from analytics.collector.server import Beside
 from analytics.frame import Frame
+from analytics.store import WindowStore
 from netslo.estate import Estate
 from slo.engine.alertmanager import INTERVAL_S, Alertmanagers
 from slo.engine.book import Alert, AlertBook, Changes
@@ -46,6 +47,7 @@ class AlertEngine:
         links: What annotations point to.
         targets: Those that ever were, by objective.
         source: The collector's own URL, for who wants to see more.
+        store: Where changes of routes and capacity tests are, for evidence.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class AlertEngine:
         links: Links | None = None,
         targets: Targets | None = None,
         source: str = "",
+        store: WindowStore | None = None,
         clock: Callable[[], float] = time.time,
         interval_s: float = INTERVAL_S,
     ) -> None:
@@ -69,6 +72,7 @@ class AlertEngine:
         self._texts = Texts({o.name: o for o in objectives}, estate, links or Links())
         self._alertmanagers = Alertmanagers(urls, source=source, interval_s=interval_s)
         self._file = file
+        self._store = store
         self._exclusions = exclusions
         self._clock = clock
         self._interval_s = interval_s
@@ -121,7 +125,7 @@ class AlertEngine:
             seen = self._observer.observe(judged, around, in_force)
             changes = self._book.update(seen, now_s)
             self._looked_s = now_s
-            sight = Sight(None if self._beside is None else self._beside.live)
+            sight = Sight(None if self._beside is None else self._beside.live, self._store, now_s)
             for alert in self._to_annotate(changes, now_s):
                 alert.annotations = self._texts.annotate(alert, standing, sight.look)
             if changes.started or changes.ended:

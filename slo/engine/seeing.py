@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from analytics.collector.live import Live, Recent
 from analytics.horizons import HORIZONS, Horizon
+from analytics.readings import Reading
+from analytics.store import WindowStore
 from analytics.windows import SeriesKey
 from netslo.metrics import RTT
 from netslo.model import Path
-from slo.engine.texts import Seen
+from slo.engine.texts import Seen, say_change
 
 _NOW, _BEFORE = (next(h for h in HORIZONS if h.length_s == s) for s in (300, 86_400))
 PATHS_MAX: Final = 1000  # a distribution each; who is told of more looks at a dashboard
+
+CHANGES_S: Final = 3600
+CHANGES_MAX: Final = 100
 
 _Found = tuple[Recent, dict[Path, SeriesKey]]
 
@@ -23,6 +29,8 @@ class Sight:
     """The evidence at one moment; made anew for the next."""
 
     live: Live | None
+    store: WindowStore | None = None
+    now_s: float = 0.0  # Unix time
     _found: dict[Horizon, _Found | None] = field(default_factory=dict, init=False)
     _seen: dict[Path, Seen] = field(default_factory=dict, init=False)
 
@@ -33,8 +41,30 @@ class Sight:
                 return Seen()
             p99_s, loss = self._figures(path, _NOW)
             p99_before_s, loss_before = self._figures(path, _BEFORE)
-            self._seen[path] = Seen(p99_s, p99_before_s, loss, loss_before)
+            self._seen[path] = Seen(
+                p99_s,
+                p99_before_s,
+                loss,
+                loss_before,
+                more=tuple(self._changes(path)),
+                readings=self._readings(path),
+            )
         return self._seen[path]
+
+    def _changes(self, path: Path) -> Iterator[str]:
+        """Say what changed of the routes there and back in the last hour, the newest of each."""
+        if self.store is None:
+            return
+        start_s, end_s = self.now_s - CHANGES_S, self.now_s + 1
+        for way in (path, path.reverse):
+            found = self.store.path_changes(way, start_s, end_s, CHANGES_MAX)
+            if found:
+                yield say_change(found[0], len(found))
+
+    def _readings(self, path: Path) -> tuple[Reading, ...]:
+        if self.store is None:
+            return ()
+        return tuple(latest.told for latest in self.store.latest_readings(path))
 
     def _figures(self, path: Path, horizon: Horizon) -> tuple[float | None, float | None]:
         """Return p99 of the round trip and the share of lost packets over a horizon."""

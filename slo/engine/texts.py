@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
 from urllib.parse import urlencode
 
+from analytics.readings import Reading
 from netslo.estate import Estate
-from netslo.model import Path
-from netslo.units import format_duration, format_ms, format_percent
+from netslo.metrics import BANDWIDTH
+from netslo.model import NS_PER_S, Path
+from netslo.route import RouteObservation
+from netslo.units import format_duration, format_ms, format_percent, format_rate
 from slo.burn import BurnPair
 from slo.engine.book import Alert
 from slo.engine.certificates import certificate
@@ -30,6 +34,7 @@ class Seen:
     loss_before_ratio: float | None = None
     before: str = "day"  # how long the longer time is
     more: tuple[str, ...] = ()  # sentences: a changed path, a reroute
+    readings: tuple[Reading, ...] = ()  # the latest of each kind of capacity test
 
 
 Look = Callable[[Path], Seen]
@@ -52,7 +57,7 @@ class Texts:
             case Name.SITE_PAGE:
                 said = _site(alert, labels)
             case Name.COVERAGE_LOW:
-                said = _coverage(labels, look)
+                said = _coverage(labels, look, self.objectives.get(labels["slo"]))
             case Name.PROBE_DOWN:
                 said = _probe(alert, labels)
             case Name.CERTIFICATE:
@@ -87,7 +92,7 @@ class Texts:
                 f"from {path.src} to {path.dst}, class {path.traffic_class}, {labels['scope']}"
             ),
             "since": _time(alert.since_s),
-            "evidence": _evidence(look(path)),
+            "evidence": _evidence(look(path), objective),
             "dashboard_url": self._dashboard(labels),
         }
         if objective is None:
@@ -106,12 +111,12 @@ class Texts:
         return f"{self.links.dashboard.rstrip('/')}?{chosen}" if self.links.dashboard else ""
 
 
-def _coverage(labels: Mapping[str, str], look: Look) -> dict[str, str]:
+def _coverage(labels: Mapping[str, str], look: Look, objective: Objective | None) -> dict[str, str]:
     path = Path.parse(labels["path"])
     return {
         "summary": f"{labels['slo']} on {path} cannot be judged: too little is measured",
         "where": f"from {path.src} to {path.dst}, class {path.traffic_class}",
-        "evidence": _evidence(look(path)),
+        "evidence": _evidence(look(path), objective),
     }
 
 
@@ -173,10 +178,37 @@ def _pair(standing: Standing, objective: Objective, path: Path, pair: BurnPair) 
     return f"{'; '.join(parts)}; threshold {float(pair.threshold(objective.window_s)):.4g}"
 
 
-def _evidence(seen: Seen) -> str:
+def say_change(change: RouteObservation, count: int) -> str:
+    """Say in a sentence when a route changed, how often of late, and from where on."""
+    said = f"the route of {change.path} changed at {_time(change.seen_ns / NS_PER_S)}"
+    if count > 1:
+        said += f", {count} changes in the hour"
+    if change.previous is None:
+        return said
+    before, after = change.previous.hops, change.route.hops
+    for number, (old, new) in enumerate(zip_longest(before, after), 1):
+        was, is_now = ("nothing" if hop is None else hop.address for hop in (old, new))
+        if was is not None and is_now is not None and was != is_now:  # an unknown one is any
+            return f"{said}, at hop {number} from {was} to {is_now}"
+    return said
+
+
+def _tested(seen: Seen, objective: Objective) -> str:
+    """Say what the last test that tells a bandwidth found."""
+    kind = objective.direction.value, objective.method
+    promised = f"at least {format_rate(objective.rate or 0)} promised"
+    for each in seen.readings:
+        if each.metric == BANDWIDTH and (each.direction, each.method) == kind:
+            rate, at = format_rate(float(f"{each.value:.3g}")), _time(each.seen_ns / NS_PER_S)
+            return f"{rate} {' by '.join(map(str, kind))} at {at}, {promised}"
+    return f"never tested {' by '.join(map(str, kind))}, {promised}"
+
+
+def _evidence(seen: Seen, objective: Objective | None = None) -> str:
     loss, before = (format_percent(x) for x in (seen.loss_ratio, seen.loss_before_ratio))
     rtt = f"p99 RTT now {_ms(seen.p99_s)}, last {seen.before} {_ms(seen.p99_before_s)}"
-    return "; ".join([rtt, f"loss now {loss}, last {seen.before} {before}", *seen.more])
+    tested = [] if objective is None or objective.rate is None else [_tested(seen, objective)]
+    return "; ".join([*tested, rtt, f"loss now {loss}, last {seen.before} {before}", *seen.more])
 
 
 def _ms(seconds: float | None) -> str:

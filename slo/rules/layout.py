@@ -7,6 +7,7 @@ one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -180,12 +181,14 @@ def budget_events_min(
 
     That is the objective's least coverage of what the probing plan makes due in the window. An
     objective that takes missing data for good or bad judges from its first event on. `share` is
-    the budget of an event, if not that of the target: see `slo.targets.least_share`.
+    the budget of an event, if not that of the target: see `slo.targets.least_share`. It is half
+    an event less, for Prometheus' differences of floats fall short of a whole one.
     """
     one = 1 - objective.target if share is None else share
-    if objective.missing_data is not MissingData.IGNORE:
-        return one
-    return max(one, one * objective.coverage_min * events_due(objective, estate, window_s))
+    events = Fraction(1)
+    if objective.missing_data is MissingData.IGNORE:
+        events = max(events, objective.coverage_min * events_due(objective, estate, window_s))
+    return one * (math.ceil(events) - Fraction(1, 2))
 
 
 def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair, scale: int = 1) -> int:

@@ -52,7 +52,7 @@ def burn_texts(alert: str, links: Links) -> Texts:
         "budget": _budget(),
         "evidence": (
             "p99 RTT now " + _p99("") + ", an hour before " + _p99(" offset 1h") + "; loss now "
-            + _loss("") + ", an hour before " + _loss(" offset 1h")
+            + _loss("") + ", an hour before " + _loss(" offset 1h") + _changes() + _tested()
         ),
         "owner": _info("owner", "nobody is named"),
         "runbook_url": links.runbook(alert),
@@ -201,6 +201,27 @@ def _loss(offset: str) -> str:
         "$labels.path $labels.path",
         "{{ . | first | value | humanizePercentage }}",
         "not known",
+    )
+
+
+def _changes() -> str:
+    """Say how often the route changed, where it did."""
+    return _one(
+        f"sum(increase({metrics.PROM_PATH_CHANGES}{{path='%s'}}[1h])) > 0",
+        "$labels.path",
+        '; changes of the route in the last hour: {{ . | first | value | printf "%.0f" }}',
+        "",
+    )
+
+
+def _tested() -> str:
+    """Say what capacity tests last found, where they find something and this is about it."""
+    tested = f"max by (direction, method) ({metrics.PROM_BANDWIDTH}{{path='%s'}})"
+    rated = f"{tested} and on () {metrics.PROM_SLO_INFO}{{slo='%s',indicator='bandwidth'}}"
+    return (
+        f'{{{{ range printf "{rated}" $labels.path $labels.slo | query }}}}'
+        "; {{ .Labels.direction }} by {{ .Labels.method }} {{ .Value | humanize }}bit/s"
+        "{{ end }}"
     )
 
 

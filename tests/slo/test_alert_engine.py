@@ -17,7 +17,10 @@ from a_house import OBJECTIVE, PATH, PER_WINDOW, T0, house
 from aiohttp import web
 
 from analytics.store.sqlite import SqliteStore
+from analytics.windows import Batch
 from netslo.errors import ConfigurationError
+from netslo.model import NS_PER_S
+from netslo.route import Hop, Route, RouteObservation, TraceProtocol
 from slo.engine.alertmanager import Alertmanagers, alerts_url
 from slo.engine.book import Alert, labels_of
 from slo.exclusion import Covers, Exclusion
@@ -53,6 +56,31 @@ async def test_a_fault_pages_once_with_its_evidence_and_resolves_when_it_is_over
         it.now_s = T0 + 330
         await it.deliver(T0, 0.0, windows=33)
         assert ("SLOBurnPage", "1h/5m") not in it.look(T0 + 330)
+
+
+async def test_a_page_says_what_changed_of_the_route_and_where(tmp_path) -> None:
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        before, after = (
+            Route(1, TraceProtocol.UDP, tuple(map(Hop, hops)), reached=True)
+            for hops in (
+                ("10.0.0.1", None, "10.0.2.1", "10.9.9.9"),
+                ("10.0.0.1", "10.0.1.1", "10.0.3.1", "10.9.9.9"),
+            )
+        )
+        changes = [
+            RouteObservation(PATH.reverse, after, ago_ns, before, ago_ns - NS_PER_S)
+            for ago_ns in ((T0 - 7200) * NS_PER_S, (T0 - 900) * NS_PER_S, (T0 - 70) * NS_PER_S)
+        ]
+        batch = Batch(PATH.dst, PATH.dst, 1, (), routes=tuple(changes))
+        assert (await it.room.send(batch)).refused_points == 0
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+        alert = next(a for a in it.engine.to_json()["alerts"] if a["labels"].get("pair") == "1h/5m")
+        assert alert["annotations"]["evidence"].endswith(
+            f"; the route of {PATH.reverse} changed at 2027-01-15 07:58:50 UTC, 2 changes in the "
+            "hour, at hop 3 from 10.0.2.1 to 10.0.3.1"
+        )
 
 
 async def test_nothing_is_resolved_because_data_stop(tmp_path) -> None:

@@ -13,9 +13,9 @@ from fractions import Fraction
 import pytest
 from both_modes import PATHS, PER_WINDOW, T0, Counted, History, Judged, disagreements, judge
 
-from netslo.model import Path
+from netslo.model import Direction, Path
 from slo.budget import MissingData
-from slo.burn import PAIRS, BurnPair, Severity
+from slo.burn import PAIRS, BurnPair, Guard, Severity
 from slo.exclusion import Covers, Exclusion
 from slo.objective import Indicator, Objective, PathSelector
 from slo.policy import AlertPolicy
@@ -205,6 +205,42 @@ async def test_slices_of_a_minute(tmp_path) -> None:
     assert pages(judged, ONE)
     assert not pages(judged, OTHER)
     assert not judged.fired(judged.rules, alertname="SLOCoverageLow", path=OTHER.id)
+
+
+async def test_a_bandwidth_that_falls_and_one_that_nobody_tests_any_more(tmp_path) -> None:
+    def tested(path: Path, at_s: int) -> float | None:
+        if at_s % (5 * MINUTE) != 2 * MINUTE or path == THIRD:
+            return None
+        if path == OTHER and at_s >= WARM_S:
+            return None
+        low = path == ONE and during(at_s, WARM_S, 12)
+        return 9e6 if low else 40e6
+
+    pair = BurnPair(Severity.PAGE, Fraction(2, 300), LONG_S, 5 * MINUTE)
+    objective = replace(
+        LOSS,
+        name="bandwidth",
+        indicator=Indicator.BANDWIDTH,
+        limit=10e6,
+        target_text="0.99",
+        direction=Direction.FORWARD,
+        method="train",
+        slices=TimeSlices(5 * MINUTE, Fraction(1)),
+        alerts=AlertPolicy(pairs=(pair,), guard=Guard(bad_events_min=2)),
+    )
+    history = History(objective, WARM_S + 50 * MINUTE, lambda *_: NONE, tested=tested)
+    judged = await judge(history, tmp_path)
+    check(judged, steps=2)
+    fired = pages(judged, ONE)
+    # Two bad slices, the second of which ends ten minutes on, and a minute for what comes late.
+    assert WARM_S + 11 * MINUTE <= fired[0] * 30 <= WARM_S + 13 * MINUTE
+    assert fired[-1] * 30 < WARM_S + 30 * MINUTE
+    for nobody in (OTHER, THIRD):
+        assert not pages(judged, nobody)
+        for series in (judged.engine, judged.rules):
+            assert judged.fired(series, alertname="SLOCoverageLow", path=nobody.id)
+    for series in (judged.engine, judged.rules):
+        assert not judged.fired(series, alertname="SLOCoverageLow", path=ONE.id)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

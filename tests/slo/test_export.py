@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics.readings import METHODS
 from netslo.errors import ConfigurationError
 from netslo.model import Direction, Measure, Path, Scope
 from slo.budget import MissingData
@@ -61,7 +62,8 @@ def objectives(draw: st.DrawFn) -> Objective:
     if by_slice or (indicator is not Indicator.LOSS and draw(st.booleans())):
         ratio = draw(st.none() | st.integers(1, 1000).map(lambda n: Fraction(n, 1000)))
         ratio = Fraction(1) if indicator is Indicator.BANDWIDTH else ratio
-        slices = TimeSlices(draw(st.sampled_from(LENGTHS_S[:2])), ratio, draw(st.integers(1, 9)))
+        packets_min = 1 if indicator is Indicator.BANDWIDTH else draw(st.integers(1, 9))
+        slices = TimeSlices(draw(st.sampled_from(LENGTHS_S[:2])), ratio, packets_min)
     limit = draw(st.floats(0.0001, 0.99))
     if indicator in {Indicator.LOSS, Indicator.AVAILABILITY}:
         limit = None
@@ -71,8 +73,9 @@ def objectives(draw: st.DrawFn) -> Objective:
     if indicator is Indicator.JITTER:
         measure = draw(st.sampled_from([Measure.PDV, Measure.IPDV]))
         direction = draw(st.sampled_from(Direction))
-    elif indicator is Indicator.DELAY:
+    elif indicator in {Indicator.DELAY, Indicator.BANDWIDTH}:
         direction = draw(st.sampled_from([Direction.FORWARD, Direction.REVERSE]))
+    method = draw(st.sampled_from(METHODS)) if indicator is Indicator.BANDWIDTH else None
     calendar = draw(st.none() | st.just(CalendarWindow("1Q", "2026-04-01 00:00:00", "UTC")))
     pairs = draw(
         st.just(PAIRS)
@@ -97,6 +100,7 @@ def objectives(draw: st.DrawFn) -> Objective:
         runbook=draw(st.none() | st.just("https://runbooks.example/a?b=c#d")),
         measure=measure,
         direction=direction,
+        method=method,
         slices=slices,
         alerts=AlertPolicy(
             pairs=tuple(sorted(possible, key=lambda p: (severities.index(p.severity), p.long_s))),

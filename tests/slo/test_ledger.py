@@ -179,7 +179,8 @@ def test_rows_that_are_known_in_another_way_stand_beside() -> None:
     ledger = Ledger(Streams(), [KEYS[0]], {"loss": [(0, "0.999")]}, [300, 3600], now_s=NOW_S)
     key = ("slices", PATHS[1])
     spend = Spend.under(Fraction("0.99"), 60, 3, 1) + Spend.under(Fraction("0.5"), 7, 0)
-    whole = ledger.standing().with_spends({300: {}, 3600: {key: spend}})
+    beside = Standing.of_spends({300: {}, 3600: {key: spend}}, (300, 3600))
+    whole = ledger.standing().beside(beside)
     assert whole.keys == (KEYS[0], key)
     assert whole.spend(3600, whole.rows[key]) == spend
     assert whole.spend(300, whole.rows[key]) == Spend()
@@ -187,4 +188,5 @@ def test_rows_that_are_known_in_another_way_stand_beside() -> None:
         False,
         True,
     ]
-    assert ledger.standing().with_spends({}).keys == (KEYS[0],)
+    nothing = Standing.of_spends({300: {}, 3600: {}}, (300, 3600))
+    assert ledger.standing().beside(nothing).keys == (KEYS[0],)

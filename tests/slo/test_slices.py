@@ -48,15 +48,3 @@ def test_the_share_of_good_packets_is_compared_exactly(ratio, good, bad):
     if good + bad:
         assert judged.good == (Fraction(good, good + bad) >= ratio)
         assert judged.good + judged.bad == 1
-
-
-@pytest.mark.parametrize(
-    ("rate", "expected"),
-    [
-        (None, SloCounts(unmeasured=1)),
-        (1e9, SloCounts(good=1)),
-        (1e9 - 1, SloCounts(bad=1)),
-    ],
-)
-def test_a_rate_is_judged_and_an_absent_one_is_unmeasured(rate, expected):
-    assert HALF.judge_rate(rate, 1e9) == expected

@@ -126,6 +126,7 @@ def test_json_has_the_stable_keys_and_null_for_what_cannot_be_said(store, status
         "path": "london:leeds/ef",
         "objective": 0.99,
         "threshold": None,
+        "rate": None,
         "period": "28d",
         "events": 0,
         "bad_events": 0,

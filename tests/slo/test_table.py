@@ -39,7 +39,7 @@ def test_trouble_comes_first_and_the_unknown_last(statuses):
 def test_a_row_says_in_words_what_its_colour_says(statuses):
     row = draw(statuses)[1].split()
     assert row == [
-        "PAGE", "national-latency", "london:leeds/ef", "99.9", "100.0", "100", "1,000",
+        "PAGE", "national-latency", "london:leeds/ef", "99.9", "100.0", "ms", "100", "1,000",
         "░░░░░░░░░░", "-9900.0", "%", "100.00", "100.00", "100.00", "100.00",
     ]  # fmt: skip
 

@@ -109,6 +109,7 @@ async def house(tmp_path, now_s: float = T0, objective=OBJECTIVE, off=()) -> Asy
             make_estate(),
             file=tmp_path / "alerts.json",
             exclusions=lambda: off,
+            store=store,
             clock=clock,
         )
         companions.extend([standings, engine])

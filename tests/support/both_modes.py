@@ -22,10 +22,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from real_prometheus import run
 
 from analytics.collector.exposition import PathCollector
+from analytics.readings import Reading
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import Batch, PacketCounts, PathWindow, SeriesKey, SloCounts
 from netslo import metrics
-from netslo.model import Path, Window
+from netslo.model import NS_PER_S, Path, Window
 from slo.engine.engine import AlertEngine
 from slo.exclusion import Exclusion
 from slo.exposition import SloCollector
@@ -95,6 +96,7 @@ class History:
     exclusions: Sequence[Exclusion] = ()
     restarts_s: Sequence[int] = ()
     targets: Sequence[tuple[int, str]] = ()  # from when on another target holds
+    tested: Callable[[Path, int], float | None] = lambda _path, _at_s: None  # bit/s, forward
 
 
 @dataclass
@@ -214,10 +216,20 @@ class _Steps:
     async def deliver(self) -> None:
         """Bring all that reaches the collector at this step."""
         by_site: dict[str, list[PathWindow]] = {}
+        readings: dict[str, list[Reading]] = {}
         for path, at_s in self._due.get(self.number, ()):
             counted = self._history.happens(path, at_s)
             by_site.setdefault(path.src, []).append(_window(path, at_s, counted, self._objective))
-        batches = [Batch(site, site, self.number, tuple(w)) for site, w in by_site.items()]
+            rate = self._history.tested(path, at_s)
+            if rate is not None:
+                reading = Reading(
+                    path, (T0 + at_s) * NS_PER_S, metrics.BANDWIDTH, "forward", "train", rate
+                )
+                readings.setdefault(path.src, []).append(reading)
+        batches = [
+            Batch(site, site, self.number, tuple(w), readings=tuple(readings.get(site, ())))
+            for site, w in by_site.items()
+        ]
         for sent in await asyncio.gather(*(self.room.send(batch) for batch in batches)):
             assert sent.refused_points == 0
 

@@ -91,6 +91,7 @@ async def run_collector(
             links=links,
             targets=targets,
             source=f"http://{listen}",
+            store=store,
         )
         source = Source(store, judge, engine.to_json, standing=standings.standing)
         pages = Pages(source)

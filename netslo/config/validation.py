@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -16,6 +17,15 @@ from netslo.errors import ConfigurationError, Problem
 M = TypeVar("M", bound=BaseModel)
 
 _VALUE_LENGTH_MAX: Final = 60
+_ROUNDS_MAX: Final = 3  # a list that was empty has an entry, which lacks a field
+_STAND_INS: Final[dict[Any, Any]] = {
+    str: "left-out",
+    int: 1,
+    float: 1.0,
+    bool: False,
+    dict: {},
+    Any: "",
+}
 
 
 def validate(model: type[M], document: Document, at: Location = ()) -> M:
@@ -38,11 +48,12 @@ def validate_known(
 ) -> tuple[M | None, list[Problem], frozenset[Location]]:
     """Return what a `model` knows of a document, every fault as `validate` finds them, and where.
 
-    A field that is not known, or has another type, hides nothing else: the rest is a model, too.
-    Where something is missing, or a field that must be there is at fault, there is none.
+    A field that is not known, or has another type, hides nothing else: it is left out, and one
+    that must be there has a value of its type in its stead, so that the rest is a model, too.
 
     Returns:
-        The model or None, the faults, and the places in the document of fields that were left out.
+        The model, or None where nothing of it can be made, the faults, and the places in the
+        document of fields that were left out: nothing that follows from them is a fault.
     """
     data = document.data
     for part in at:
@@ -58,7 +69,7 @@ def validate_known(
     try:
         for place in places:
             _drop(known, place)
-        return model.model_validate(known), problems, left_out
+        return _stood_in(model, known), problems, left_out
     except (ValidationError, LookupError, TypeError):  # a place that only the model knows
         return None, problems, left_out
 
@@ -67,9 +78,84 @@ def _drop(data: Any, location: Location) -> None:
     """Take a field out; an entry of a list stays, for those behind it would change their places."""
     for part in location[:-1]:
         data = data[part]
+    if isinstance(data, list):
+        return
     if not isinstance(data, dict):
         raise TypeError("no field")
-    del data[location[-1]]
+    data.pop(location[-1], None)
+
+
+def _stood_in(model: type[M], data: Any) -> M:
+    """Return a model of data with values of the right type where such must stand and none does.
+
+    Raises:
+        ValidationError, LookupError, TypeError: that cannot be.
+    """
+    for _ in range(_ROUNDS_MAX):
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            for each in error.errors():
+                place = _in_file(each["loc"], data)
+                around = data
+                for part in place[:-1]:
+                    around = around[part]
+                around[place[-1]] = _stand_in(_annotation_at(model, place))
+    return model.model_validate(data)
+
+
+def _annotation_at(model: type[BaseModel], location: Location) -> Any:
+    """Return the type of a place.
+
+    Raises:
+        LookupError: the models do not tell.
+    """
+    current: Any = model
+    for part in location:
+        if isinstance(part, int):
+            current = _arguments(_without_extras(current), list)[0]
+            continue
+        inside = _model_in(current)
+        fields = {} if inside is None else inside.model_fields
+        current = {f.alias or n: f.annotation for n, f in fields.items()}[str(part)]
+    return current
+
+
+def _arguments(annotation: Any, of: type) -> tuple[Any, ...]:
+    """Return what a list, or the first list of a union, is of."""
+    if get_origin(annotation) is of:
+        return get_args(annotation)
+    for each in get_args(annotation):
+        if found := _arguments(each, of):
+            return found
+    return ()
+
+
+def _without_extras(annotation: Any) -> Any:
+    """Return the type behind `Annotated`."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def _stand_in(annotation: Any) -> Any:
+    """Return a value of a type, as a file would have it.
+
+    Raises:
+        LookupError: there is none for such a type.
+    """
+    annotation = _without_extras(annotation)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields.items()
+        return {f.alias or n: _stand_in(f.annotation) for n, f in fields if f.is_required()}
+    if origin is Literal:
+        return arguments[0]
+    if origin is list:
+        return [_stand_in(arguments[0])]
+    if origin in (Union, UnionType):
+        return _stand_in(arguments[0])
+    return _STAND_INS[dict if origin is dict else annotation]
 
 
 def problems_from(

@@ -497,3 +497,72 @@ def test_what_only_follows_from_a_fault_is_not_said(problems) -> None:
     assert problem.field == "spec.objectives.0.op"
     (problem,) = problems(GOOD.replace("service: backbone", "service: 5"))
     assert problem.field == "spec.service"
+
+
+SLICED = GOOD.replace("budgetingMethod: Occurrences", "budgetingMethod: Timeslices").replace(
+    "target: 0.999", "target: 0.999\n      timeSliceTarget: 0.5\n      timeSliceWindow: 5m"
+)
+_REQUIRED = {
+    "name": "  name: fast\n",
+    "service": "  service: backbone\n",
+    "method": "  budgetingMethod: Timeslices\n",
+    "duration": "    - duration: 4w\n",
+    "query": SLICED[SLICED.index("          spec:\n") : SLICED.index("  objectives")],
+    "source": SLICED[SLICED.index("        metricSource:") : SLICED.index("  objectives")],
+    "metadata": SLICED[SLICED.index("metadata:") : SLICED.index("spec:\n")],
+    "objectives": SLICED[SLICED.index("  objectives:") : SLICED.index("  timeWindow")],
+}
+_FIELDS = {
+    "name": "metadata.name",
+    "service": "spec.service",
+    "method": "spec.budgetingMethod",
+    "duration": "spec.timeWindow.0.duration",
+    "query": "spec.indicator.spec.thresholdMetric.metricSource.spec",
+    "source": "spec.indicator.spec.thresholdMetric.metricSource",
+    "metadata": "metadata",
+    "objectives": "spec.objectives",
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    broken=st.dictionaries(
+        st.sampled_from(sorted(_REQUIRED)),
+        st.sampled_from(["", "[3]", "7", "{}", "{what: 1}", "null", "true"]),
+        max_size=4,
+    )
+)
+def test_required_fields_of_any_type_or_none_hide_no_other_fault(
+    tmp_path_factory, estate, broken
+) -> None:
+    """What is broken is told, and the fault beside it, and nothing that only follows."""
+    text = SLICED
+    for part in sorted(broken, key=lambda name: -len(_REQUIRED[name])):
+        was, now = _REQUIRED[part], broken[part]
+        if part == "source" and now in ("", "null"):
+            now = "7"  # an empty thresholdMetric is none, which is another fault
+        if was not in text:
+            continue  # it was in something that is broken
+        key, _, _ = was.partition(":")
+        indent = key if now or part != "duration" else "    - isRolling"
+        line = f"{indent}: {now}\n" if now else ""
+        if part == "duration" and not now:
+            line = "    -\n"
+        text = text.replace(was, line, 1)
+    text = text.replace("  description: A promise.", "  description: A promise.\n  extra: 1")
+    directory = tmp_path_factory.mktemp("broken")
+    (directory / "slos").mkdir()
+    (directory / "slos" / "a.yaml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_objectives(directory, estate)
+    told = {problem.field for problem in caught.value.problems}
+    assert "spec.extra" in told
+    places = [_FIELDS[part] for part in broken] + ["spec.extra"]
+    for field in told:
+        assert any(field == place or field.startswith(f"{place}.") for place in places), (
+            field,
+            text,
+        )
+    outermost = [p for p in places if not any(p != q and p.startswith(f"{q}.") for q in places)]
+    for place in outermost:
+        assert any(field == place or field.startswith(f"{place}.") for field in told), (place, text)

@@ -11,6 +11,7 @@ from dashboards.page.figures import PathFigures, Snapshot, State
 from netslo.model import Scope, Site
 
 MATRIX_SITES_MAX: Final = 40
+_BESIDE_MAX: Final = 12  # sites of a matrix that has room beside the map
 _LABELS_MAX: Final = 40
 _MAP_WIDTH: Final = 400.0
 _MAP_MARGIN: Final = 40.0
@@ -47,6 +48,11 @@ class Matrix:
     sites: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
     left_out: int  # sites that there is no room for
+
+    @property
+    def large(self) -> bool:
+        """Whether it takes the whole width."""
+        return len(self.sites) > _BESIDE_MAX
 
 
 def matrix(snapshot: Snapshot) -> Matrix:

@@ -291,6 +291,7 @@ def test_services_have_no_place_in_the_matrix_nor_on_the_map(sites) -> None:
     assert Path("s0", "shop", "ef") in of_services.paths
     assert "shop" not in matrix(of_services).sites
     assert len(matrix(of_services).rows) == min(sites, MATRIX_SITES_MAX)
+    assert matrix(of_services).large == (sites > 12)
     assert "shop" not in {dot.name for dot in estate_map(of_services).dots}
 
 

@@ -95,15 +95,21 @@ def _evaluate(
 
     from analytics.store.sqlite import SqliteStore
     from netslo.errors import NetsloError
+    from slo.burn import WINDOWS_S
     from slo.forecast.days import DailySpends
     from slo.forecast.exhaustion import forecast
-    from slo.ranges import Ranges
+    from slo.ranges import Ranges, cuts_at
     from slo.status import evaluate
 
     exclusions = (*load_log(config_dir, store_file), *(x for o in objectives for x in o.exclusions))
     with closing(SqliteStore.open(store_file, readonly=True)) as store:
-        ranges, now_s = Ranges(store, exclusions, objectives), time.time()
-        days = DailySpends(Ranges(store, exclusions, objectives), objectives, estate)
+        now_s = time.time()
+        lengths_s = {
+            *WINDOWS_S,
+            *(s for o in objectives for s in (o.window_s, *o.alerts.windows_s)),
+        }
+        ranges = Ranges(store, exclusions, objectives, cuts_at(now_s, lengths_s))
+        days = DailySpends(ranges, objectives, estate)
         try:
             exhaustions = forecast(days, objectives, now_s)
         except NetsloError as error:  # all else is known without it

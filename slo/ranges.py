@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from analytics.store import SloTotals, WindowStore
-from analytics.store.interface import HOT_S, WARM_S
+from analytics.store.interface import DAY_S, HOT_S, WARM_S
 from analytics.windows import Selector
 from netslo.model import Path
 from slo.budget import Spend
@@ -44,12 +44,15 @@ class Ranges:
     So one reader that is asked again and again pays for 28 days once in 5 min. What comes in
     more than six hours late shows as much later; a new reader sees everything at once.
 
-    What lies in `exclusions` does not count.
+    What lies in `exclusions` does not count. What lies between two `cuts` is read once, for who
+    asks at one moment for nested ranges and for days: see `cuts_at`.
     """
 
     store: WindowStore
     exclusions: Sequence[Exclusion] = ()
     objectives: Sequence[Objective] = ()  # those of them by time slice are judged by slices
+    cuts: Collection[int] = ()
+    _between: dict[tuple[int, int], Spends] = field(default_factory=dict, init=False, repr=False)
     _anchor_s: int | None = field(default=None, init=False)
     _settled: dict[tuple[int, int], Spends] = field(default_factory=dict, init=False, repr=False)
     _days: Days = field(default_factory=dict, init=False, repr=False)  # of slices, settled
@@ -88,6 +91,24 @@ class Ranges:
         return self._settled[key]
 
     def _count(self, start_s: int, end_s: int, days: Days | None) -> Spends:
+        if not self.cuts:
+            return self._read(start_s, end_s, days)
+        found: Spends = {}
+        for part in self._parts(start_s, end_s):
+            if part not in self._between:
+                self._between[part] = self._read(*part, None)
+            found = _merge(found, self._between[part]) if found else self._between[part]
+        return found
+
+    def _parts(self, start_s: int, end_s: int) -> Iterator[tuple[int, int]]:
+        """Yield whole days, which the store has added up, and the rest between cuts."""
+        midnights = range(_align(start_s, DAY_S) + DAY_S, end_s, DAY_S)
+        for low_s, high_s in pairwise([start_s, *midnights, end_s]):
+            whole = high_s - low_s == DAY_S
+            inside = () if whole else {cut_s for cut_s in self.cuts if low_s < cut_s < high_s}
+            yield from pairwise(sorted({low_s, high_s, *inside}))
+
+    def _read(self, start_s: int, end_s: int, days: Days | None) -> Spends:
         found: Spends = {}
         for low_s, high_s, in_force in cut(start_s, end_s, self.exclusions):
             counts = add_up(self.store.slo_counts(Selector(), low_s, high_s))
@@ -102,6 +123,13 @@ class Ranges:
         return packets | spends_by_slice(
             self.store, self.objectives, start_s, end_s, self.exclusions, days
         )
+
+
+def cuts_at(now_s: float, lengths_s: Iterable[int]) -> frozenset[int]:
+    """Return where ranges of these lengths begin and end."""
+    end_s, anchor_s = _align(now_s, HOT_S), _align(now_s, WARM_S)
+    starts = {_start(end_s, anchor_s, length_s) for length_s in lengths_s}
+    return frozenset({end_s, anchor_s - SETTLED_S, *starts})
 
 
 def cut(

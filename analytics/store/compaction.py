@@ -21,10 +21,12 @@ from analytics.store import catalogue
 from analytics.store.bodies import Body, BodyReader
 from analytics.store.connection import Connection
 from analytics.store.eras import read_eras
+from analytics.store.packed_days import forget
 from analytics.store.tiers import (
     EVER,
     HOT,
     TIERS,
+    WARM,
     Row,
     Tier,
     added_to,
@@ -97,6 +99,7 @@ def _compact_some(
     with writer.writing() as connection:
         for tier in TIERS:
             put_rows(connection, tier, rows[tier.name])
+        forget(connection, rows[WARM.name])
         add_totals(connection, points, streams, read_eras(connection))
         connection.executemany(
             "DELETE FROM bodies WHERE id = ?", [(body.number,) for body in found]

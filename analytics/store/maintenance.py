@@ -11,6 +11,7 @@ from typing import Final
 
 from analytics.store.connection import Connection
 from analytics.store.interface import WARM_S
+from analytics.store.packed_days import TABLE as COPIES
 from analytics.store.tiers import DAY, EVER, HOT, TIERS, WARM, Tier
 from analytics.store.watermarks import Watermarks, move_watermark, read_watermarks
 from netslo.model import NS_PER_S
@@ -57,6 +58,7 @@ def expire(store: Connection, retention: Retention, now_s: int) -> None:
         if tier is EVER:
             continue
         _delete_before(store, tier.name, "start_s", _gone_before(tier, moved))
+    _delete_before(store, COPIES, "start_s", _gone_before(DAY, moved))
     for table, column in _TIMED:
         _delete_before(store, table, column, moved.warm_from_s * NS_PER_S)
     # A batch's identity outlives its windows: sent again, it finds itself or no place in time.

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from analytics.frame import Frame, concatenated
 from analytics.store.bodies import Body, BodyReader, overlapping
+from analytics.store.packed_days import read_warm_numbers
 from analytics.store.query import Piece
-from analytics.store.tiers import opened, read_numbers, read_rows
+from analytics.store.tiers import WARM, opened, read_numbers, read_rows
 from analytics.streams import Streams
 from analytics.windows import Selector
 
@@ -63,7 +64,11 @@ def read_counters(
     pieces = list(pieces)
     fresh = _fresh(connection, pieces, chosen, streams, reader.numbers)
     for piece in pieces:
-        blobs = read_numbers(connection, piece.tier, piece.start_s, piece.end_s, chosen.series)
+        span = piece.start_s, piece.end_s
+        if piece.tier is WARM:
+            blobs = read_warm_numbers(connection, *span, chosen.series)
+        else:
+            blobs = read_numbers(connection, piece.tier, *span, chosen.series)
         yield _together([opened([(b"", blob) for blob in blobs], piece.tier), fresh], piece)
 
 

@@ -4,6 +4,7 @@ A received body is kept as it came until it is compacted; then its points stand,
 tiers: 10 s windows by series and 5 min (`hot`), 5 min windows (`warm`), days (`day`), and all
 that ever came (`ever`). A body goes in the transaction that writes its points, so at any time each
 point is either in a body or in all tiers. Totals and `ever` hold what was compacted, and only grow.
+`warm_days` is a copy of what `warm` counts, by day, for who reads weeks of it.
 When each site last delivered late outlives its bodies in `late_arrivals`.
 
 Routes and capacity stand in tables of their own, written in the transaction of their batch.
@@ -14,7 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 APPLICATION_ID: Final = 0x6E736C6F  # "nslo", so that a foreign file is told from ours
-VERSION: Final = 5
+VERSION: Final = 6
 
 _TIER = """
 CREATE TABLE {tier} (
@@ -25,6 +26,14 @@ CREATE TABLE {tier} (
 CREATE INDEX {tier}_by_time ON {tier}(start_s);
 """
 _EVER = _TIER.format(tier="ever")
+_PACKED = """
+CREATE TABLE warm_days (
+    series INTEGER NOT NULL, start_s INTEGER NOT NULL, numbers BLOB NOT NULL,
+    UNIQUE (series, start_s)
+);
+CREATE INDEX warm_days_by_time ON warm_days(start_s);
+CREATE INDEX warm_days_due ON warm_days(start_s) WHERE numbers = x'';
+"""
 _LATE = """
 CREATE TABLE late_arrivals (site TEXT PRIMARY KEY, received_s REAL NOT NULL) WITHOUT ROWID;
 """
@@ -101,7 +110,13 @@ CREATE TABLE totals (
     + _EVER
     + _LATE
     + _ROUTES
+    + _PACKED
 )
 
 # What an older store lacks, by its version.
-UPGRADES: Final = {2: _EVER + _LATE + _ROUTES, 3: _LATE + _ROUTES, 4: _ROUTES}
+UPGRADES: Final = {
+    2: _EVER + _LATE + _ROUTES + _PACKED,
+    3: _LATE + _ROUTES + _PACKED,
+    4: _ROUTES + _PACKED,
+    5: _PACKED,
+}

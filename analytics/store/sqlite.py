@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final, Self
 
 from analytics.frame import Frame, concatenated
@@ -32,6 +32,7 @@ from analytics.store.interface import (
     StoreFull,
 )
 from analytics.store.maintenance import Retention, expire
+from analytics.store.packed_days import make_copies
 from analytics.store.points import chosen_by_site, read_counters, read_points
 from analytics.store.query import fine_pieces, pieces
 from analytics.store.tiers import EVER, opened, read_sketches
@@ -278,6 +279,9 @@ class SqliteStore:
                     raise
                 expire(self._writer, self._retention, int(now_s))  # room first
                 self._maintain(int(now_s), round_bytes=ROUND_BYTES_SMALL)
+            else:
+                with suppress(StoreFull):  # of what is there already
+                    make_copies(self._reader, self._writer, self._streams, int(now_s))
             self._ballast.keep()
 
     @property

@@ -103,7 +103,8 @@ async def test_an_older_store_gets_the_table_it_lacks(tmp_path) -> None:
         connection.executescript(
             "DROP TABLE ever; DROP TABLE late_arrivals; DROP TABLE routes;"
             "DROP TABLE path_changes; DROP TABLE path_change_totals;"
-            "DROP TABLE readings; DROP TABLE latest_readings; PRAGMA user_version = 2"
+            "DROP TABLE readings; DROP TABLE latest_readings; DROP TABLE warm_days;"
+            "PRAGMA user_version = 2"
         )
     connection.close()
     store = SqliteStore.open(file)

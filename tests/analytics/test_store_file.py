@@ -262,7 +262,14 @@ def test_a_newer_store_says_so(store, file) -> None:
         SqliteStore.open(file)
 
 
-NEWEST = ("routes", "path_changes", "path_change_totals", "readings", "latest_readings")
+NEWEST = (
+    "routes",
+    "path_changes",
+    "path_change_totals",
+    "readings",
+    "latest_readings",
+    "warm_days",
+)
 
 
 def test_a_store_in_use_is_not_upgraded(store, file) -> None:
@@ -278,7 +285,7 @@ def test_a_store_in_use_is_not_upgraded(store, file) -> None:
     with closing(SqliteStore.open(file)):
         pass
     with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (5,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (6,)
 
 
 def test_a_store_of_version_3_learns_of_late_arrivals(store, file) -> None:

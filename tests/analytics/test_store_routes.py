@@ -187,6 +187,7 @@ def test_an_older_store_learns_of_routes(store, file, version, missing) -> None:
     send(store, windows=[make_window()])
     store.close()
     new = ["routes", "path_changes", "path_change_totals", "readings", "latest_readings"]
+    new.append("warm_days")
     with closing(sqlite3.connect(file)) as connection:
         for table in [*missing, *new]:
             connection.execute(f"DROP TABLE {table}")

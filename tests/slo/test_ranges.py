@@ -11,7 +11,8 @@ from analytics.store import SloTotals
 from analytics.windows import SloCounts
 from netslo.model import Path
 from slo.budget import Spend
-from slo.ranges import Ranges, add_up
+from slo.forecast.days import DailySpends
+from slo.ranges import Ranges, add_up, cuts_at
 
 NOW_S = 1_800_000_000  # on a 5 min boundary
 HOUR_S, DAY_S = 3600, 86400
@@ -74,3 +75,34 @@ def test_totals_of_several_targets_add_up_each_under_its_own():
     more = Fraction("0.12")  # one unmeasured under 0.9, two under 0.99
     assert found["a", NORTH] == Spend(200, 10, unmeasured=3, budget=11, unmeasured_budget=more)
     assert found["b", NORTH].budget == pytest.approx(0.1)
+
+
+LENGTHS = (300, HOUR_S, 6 * HOUR_S, DAY_S, 3 * DAY_S, 28 * DAY_S)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    ages_s=st.lists(st.integers(0, 29 * 288).map(lambda n: n * 300), max_size=40),
+    into_s=st.integers(0, 86399),
+)
+def test_days_and_nested_ranges_of_one_moment_share_what_is_read(
+    ages_s, into_s, new_store, latency, estate
+):
+    store, now_s = new_store(), NOW_S + into_s // 10 * 10
+    for age_s in ages_s:
+        store.add(NOW_S - age_s, NORTH, latency, bad=1)
+    alone = Ranges(store), DailySpends(Ranges(store), [latency], estate)
+    expected = alone[0].read(now_s, LENGTHS), alone[1].read(now_s - 28 * DAY_S, now_s)
+    before = len(store.asked)
+    shared = Ranges(store, cuts=cuts_at(now_s, LENGTHS))
+    course = DailySpends(shared, [latency], estate).read(now_s - 28 * DAY_S, now_s)
+    assert shared.read(now_s, LENGTHS) == expected[0]
+    assert (course.bad == expected[1].bad).all()
+    assert course.budget == pytest.approx(expected[1].budget)
+    asked = store.asked[before:]
+    # Beside a whole day the part of it in which a range begins; else each moment once.
+    assert len(set(asked)) == len(asked)
+    whole = sorted(span for span in asked if span[1] - span[0] == DAY_S)
+    parts = sorted(span for span in asked if span[1] - span[0] < DAY_S)
+    for spans in (whole, parts):
+        assert all(before[1] <= after[0] for before, after in pairwise(spans))

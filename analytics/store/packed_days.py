@@ -1,0 +1,136 @@
+"""The numbers of 5 min windows by series and whole day: one row to read where `warm` has 288.
+
+A copy for whoever reads weeks of them, made of days that are over. What changes a `warm` row
+empties the copy of its day in the same transaction, and it is made anew; a day without one is read
+from `warm`. So a copy that is there says the same as the rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.blobs import pack
+from analytics.frame import Frame
+from analytics.store import catalogue
+from analytics.store.connection import Connection
+from analytics.store.interface import DAY_S
+from analytics.store.tiers import WARM, Row, Tier, opened, read_numbers, rows_of
+from analytics.store.watermarks import move_watermark, read_watermarks
+from analytics.streams import Streams
+
+TABLE: Final = "warm_days"
+SETTLED_S: Final = 6 * 3600  # after a day: what comes later has it made anew
+AT_ONCE: Final = 50  # series in one transaction: some 15,000 rows are read for them
+IN_ROUND: Final = 1000  # and in one round of maintenance
+WORTH_S: Final = 3600  # of a day: less is quicker to read by rows
+_DAYS: Final = Tier(TABLE, DAY_S, WARM.window_s)
+_NOTHING: Final = pack(Frame.empty(WARM.window_s))  # of a series without windows on a day
+_UNMADE: Final = b""
+
+
+def make_copies(
+    reader: Connection, writer: Connection, streams: Streams, now_s: int, at_most: int = IN_ROUND
+) -> None:
+    """Copy what is due, some of it at a time. Only who compacts may do so."""
+    while at_most > 0:
+        with reader.reading() as connection:
+            day_s, series = _due(connection, now_s, min(at_most, AT_ONCE))
+            if day_s is None:
+                return
+            blobs = read_numbers(connection, WARM, day_s, day_s + DAY_S, series)
+            catalogue.load(connection, streams)
+        points = opened([(_UNMADE, blob) for blob in blobs], WARM)
+        made = _rows(points, streams.series_of(), day_s, series)
+        with writer.writing() as connection:
+            connection.executemany(
+                f"INSERT OR REPLACE INTO {TABLE}(series, start_s, numbers) VALUES (?, ?, ?)",  # noqa: S608
+                [(row.series, row.start_s, row.numbers) for row in made],
+            )
+            if not series:  # all of that day are there
+                move_watermark(connection, "packed", day_s + DAY_S)
+        at_most -= max(1, len(series))
+
+
+def _due(
+    connection: sqlite3.Connection, now_s: int, at_most: int
+) -> tuple[int | None, Sequence[int]]:
+    """Return a day and series of which copies are to be made; no day: nothing is due."""
+    row = connection.execute(
+        f"SELECT min(start_s) FROM {TABLE} WHERE numbers = x''"  # noqa: S608
+    ).fetchone()
+    if row[0] is not None:
+        query = f"SELECT series FROM {TABLE} WHERE numbers = x'' AND start_s = ? LIMIT ?"  # noqa: S608
+        return row[0], [each[0] for each in connection.execute(query, (row[0], at_most))]
+    row = connection.execute("SELECT unix_s FROM watermarks WHERE name = 'packed_from'").fetchone()
+    day_s = _first_day(connection) if row is None else int(row[0])
+    kept_s = -(-read_watermarks(connection).warm_from_s // DAY_S) * DAY_S
+    day_s = max(day_s, kept_s)
+    if day_s + DAY_S + SETTLED_S > now_s:
+        return None, []
+    query = (
+        f"SELECT id FROM series WHERE id NOT IN (SELECT series FROM {TABLE} WHERE start_s = ?)"  # noqa: S608
+        " LIMIT ?"
+    )
+    return day_s, [each[0] for each in connection.execute(query, (day_s, at_most))]
+
+
+def _first_day(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT min(start_s) FROM warm").fetchone()
+    return 2**62 if row[0] is None else int(row[0]) // DAY_S * DAY_S
+
+
+def _rows(
+    points: Frame, series_of: NDArray[np.int32], day_s: int, series: Sequence[int]
+) -> list[Row]:
+    found = {row.series: row for row in rows_of(points, series_of, _DAYS)}
+    return [found.get(number) or Row(number, day_s, _UNMADE, _NOTHING) for number in series]
+
+
+def forget(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    """Empty the copies that rows of `warm` which are written now are in."""
+    places = {(row.series, row.start_s // DAY_S * DAY_S) for row in rows}
+    connection.executemany(
+        f"UPDATE {TABLE} SET numbers = x'' WHERE series = ? AND start_s = ?",  # noqa: S608
+        sorted(places),
+    )
+
+
+def read_warm_numbers(
+    connection: sqlite3.Connection, start_s: int, end_s: int, series: Sequence[int]
+) -> list[bytes]:
+    """Return the packed numbers of 5 min windows that begin in [start_s, end_s), and of some more.
+
+    Those of copies are of whole days.
+    """
+    first_s = start_s // DAY_S * DAY_S
+    days = {
+        day_s: (max(start_s, day_s), min(end_s, day_s + DAY_S))
+        for day_s in range(first_s, end_s, DAY_S)
+    }
+    query = (
+        f"SELECT t.series, t.start_s, t.numbers FROM json_each(?) s CROSS JOIN {TABLE} t"  # noqa: S608
+        " WHERE t.series = s.value AND t.start_s >= ? AND t.start_s < ? AND t.numbers <> x''"
+    )
+    worth = [day_s for day_s, (low_s, high_s) in days.items() if high_s - low_s >= WORTH_S]
+    found: list[tuple[int, int, bytes]] = []
+    if worth:
+        span = worth[0], worth[-1] + 1
+        found = connection.execute(query, (json.dumps(list(series)), *span)).fetchall()
+    there = {(number, day_s) for number, day_s, _ in found}
+    blobs = [blob for _, _, blob in found]
+    lacking = (
+        (tuple(number for number in series if (number, day_s) not in there), span)
+        for day_s, span in days.items()
+    )
+    for numbers, together in itertools.groupby(lacking, key=lambda each: each[0]):
+        spans = [span for _, span in together]
+        if numbers:
+            blobs += read_numbers(connection, WARM, spans[0][0], spans[-1][1], numbers)
+    return blobs

@@ -201,7 +201,8 @@ class _Packets:
 
     def judged(self, start_s: int, end_s: int) -> tuple[Sequence[tuple[str, Path]], Counts]:
         with closing(self.store.history()) as history:
-            frames = list(history.frames(start_s, end_s, min(self.length_s, WARM_S)))
+            window_s = min(self.length_s, WARM_S)
+            frames = list(history.frames(start_s, end_s, window_s, distributions=False))
         keys, places = self._places(self.store.streams)
         shape = len(keys), (end_s - start_s) // self.length_s, len(EVENT_FIELDS)
         counts = np.zeros(shape, dtype=np.int64)

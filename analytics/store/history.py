@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from analytics.frame import Frame
 from analytics.store.bodies import BodyReader
 from analytics.store.interface import DAY_S, WARM_S
-from analytics.store.points import chosen_by_site, read_counters, read_points
+from analytics.store.points import chosen_by_site, read_counters, read_distributions, read_points
 from analytics.store.query import fine_pieces, pieces
 from analytics.store.watermarks import read_watermarks
 from analytics.streams import Streams
@@ -32,13 +32,17 @@ class History:
         window_s: int,
         *,
         distributions: bool = True,
+        numbers: bool = True,
         selector: Selector = ALL,
     ) -> Iterator[Frame]:
         """Yield the points of [start_s, end_s), in windows of at most `window_s`, site by site.
 
-        Windows are longer where shorter ones have expired. Without `distributions` it is faster.
+        Windows are longer where shorter ones have expired. Without `distributions` or
+        `numbers` it is faster.
         """
-        read = read_points if distributions else read_counters
+        read = read_points if numbers else read_distributions
+        if not distributions:
+            read = read_counters
         for chosen in chosen_by_site(self._streams, selector):
             if window_s < WARM_S:
                 parts = fine_pieces(start_s, end_s, self._marks)

@@ -97,11 +97,13 @@ class PointHistory(Protocol):
         window_s: int,
         *,
         distributions: bool = True,
+        numbers: bool = True,
         selector: Selector = ALL,
     ) -> Iterator[Frame]:
         """Yield the points of [start_s, end_s), in windows of at most `window_s`.
 
-        Windows are longer where shorter ones have expired. Without `distributions` it is faster.
+        Windows are longer where shorter ones have expired. Without `distributions` or `numbers`
+        it is faster.
         """
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from analytics.frame import Frame, concatenated
 from analytics.store.bodies import Body, BodyReader, overlapping
 from analytics.store.packed_days import read_warm_numbers
 from analytics.store.query import Piece
-from analytics.store.tiers import WARM, opened, read_numbers, read_rows
+from analytics.store.tiers import WARM, opened, read_numbers, read_rows, read_sketches_of
 from analytics.streams import Streams
 from analytics.windows import Selector
 
@@ -70,6 +70,22 @@ def read_counters(
         else:
             blobs = read_numbers(connection, piece.tier, *span, chosen.series)
         yield _together([opened([(b"", blob) for blob in blobs], piece.tier), fresh], piece)
+
+
+def read_distributions(
+    connection: sqlite3.Connection,
+    pieces: Iterable[Piece],
+    chosen: Chosen,
+    streams: Streams,
+    reader: BodyReader,
+) -> Iterator[Frame]:
+    """Yield the distributions of each piece; numbers are not even unpacked."""
+    pieces = list(pieces)
+    fresh = _fresh(connection, pieces, chosen, streams, reader.frames).only_distributions()
+    for piece in pieces:
+        span = piece.start_s, piece.end_s
+        blobs = read_sketches_of(connection, piece.tier, *span, chosen.series)
+        yield _together([opened([(blob, b"") for blob in blobs], piece.tier), fresh], piece)
 
 
 def _fresh(

@@ -79,8 +79,26 @@ def read_numbers(
     connection: sqlite3.Connection, tier: Tier, start_s: int, end_s: int, series: Iterable[int]
 ) -> list[bytes]:
     """Return the packed numbers of rows that overlap [start_s, end_s), without their sketches."""
+    return _read_column(connection, tier, "numbers", (start_s, end_s), series)
+
+
+def read_sketches_of(
+    connection: sqlite3.Connection, tier: Tier, start_s: int, end_s: int, series: Iterable[int]
+) -> list[bytes]:
+    """Return the packed sketches of rows that overlap [start_s, end_s), without their numbers."""
+    return _read_column(connection, tier, "sketches", (start_s, end_s), series)
+
+
+def _read_column(
+    connection: sqlite3.Connection,
+    tier: Tier,
+    column: str,
+    span: tuple[int, int],
+    series: Iterable[int],
+) -> list[bytes]:
+    start_s, end_s = span
     query = (
-        f"SELECT t.numbers FROM json_each(?) s CROSS JOIN {tier.name} t"  # noqa: S608
+        f"SELECT t.{column} FROM json_each(?) s CROSS JOIN {tier.name} t"  # noqa: S608
         " WHERE t.series = s.value AND t.start_s >= ? AND t.start_s < ?"
     )
     first_s = start_s - start_s % tier.row_s

@@ -89,7 +89,7 @@ def _read_up_to(
     rows = {path: row for row, (_, path) in enumerate(history.keys)}
     with closing(store.history()) as points:
         for frame in points.frames(
-            history.start_s, history.end_s, history.step_s, selector=selector
+            history.start_s, history.end_s, history.step_s, numbers=False, selector=selector
         ):
             on_frame(frame)
             if frame.length_s > history.step_s:

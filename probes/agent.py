@@ -29,6 +29,7 @@ from probes.outbox import Outbox
 from probes.plan import PathPlan
 from probes.services.engine import ServiceEngine
 from probes.services.plan import ServicePlan
+from probes.trace.kept import KeptRoutes
 from probes.trace.watch import RouteWatch, WatchPlan
 
 TEST_END_S: Final = 5.0  # for a bandwidth test to end; what it holds runs out by itself
@@ -156,13 +157,15 @@ class ProbeAgent:
         asking = ServiceEngine(lambda reports: _post(loop, self._take_answers, reports))
         asking.arrange(self._services)
         self._asking = asking
-        routes = RouteWatch(lambda site, report: self._outboxes[site].take_in_trace(report))
+        kept = {site: KeptRoutes(self._spool_dir / site) for site in self._sites}
+        known = {key: each for one in kept.values() for key, each in one.load().items()}
+        routes = RouteWatch(lambda site, report: self._outboxes[site].take_in_trace(report), known)
         routes.arrange(_watched(self._plans), self._names.addresses)
         self._routes = routes
         self._loop = loop
         self._rounds.arrange(self._tests)
         testing = self._begin_rounds(loop)
-        tasks.create_task(self._ship(threads, ended))
+        tasks.create_task(self._ship(threads, ended, routes, kept))
         for outbox in self._outboxes.values():
             tasks.create_task(outbox.deliverer.run(ended))
         looking = tasks.create_task(self._look_on(flows))
@@ -270,8 +273,17 @@ class ProbeAgent:
             if report.windows:
                 self._arrived.set()
 
-    async def _ship(self, threads: Executor, ended: asyncio.Event) -> None:
-        """Spool what each site gathered as one batch, whenever there is something."""
+    async def _ship(
+        self,
+        threads: Executor,
+        ended: asyncio.Event,
+        routes: RouteWatch,
+        kept: Mapping[str, KeptRoutes],
+    ) -> None:
+        """Spool what each site gathered as one batch, whenever there is something.
+
+        Routes are kept for the next start only then: a change that was not spooled will be told.
+        """
         loop = asyncio.get_running_loop()
         ending = False
         while not ending:
@@ -280,12 +292,15 @@ class ProbeAgent:
                 await asyncio.wait_for(ended.wait(), LINGER_S)
             self._arrived.clear()
             ending = ended.is_set()  # then nothing arrives any more
-            for outbox in self._outboxes.values():
-                gathered = outbox.take_gathered()
+            for site, outbox in self._outboxes.items():
+                gathered, known = outbox.take_gathered(), routes.known(site)
                 if self._routes is not None:
                     self._routes.look(gathered.windows)
                 if gathered:
                     await loop.run_in_executor(threads, outbox.put, gathered)
+                    if known:
+                        save = partial(kept[site].save, known, ending=ending)
+                        await loop.run_in_executor(threads, save)
 
 
 def path_of(plan: Plan) -> Path:

@@ -19,7 +19,7 @@ from netslo.model import Endpoint, Path
 from netslo.route import FLOWS_MAX, RouteObservation, TraceProtocol
 from probes.address import SocketAddress
 from probes.trace.carrier import PORTS
-from probes.trace.memory import RouteMemory
+from probes.trace.memory import Remembered, RouteMemory, Way
 from probes.trace.once import PathTrace, TraceResult
 from probes.trace.steps import Cause, StepDetector
 from probes.trace.tracing import TracePlan
@@ -61,7 +61,7 @@ class TraceReport:
 class _Watched:
     """One path whose routes are watched."""
 
-    path: Path
+    key: SeriesKey
     plan: WatchPlan
     endpoint: Endpoint
     address: SocketAddress | None
@@ -75,9 +75,22 @@ class _Watched:
     mtu_s: float = 0.0  # when they were searched
     trouble: str = ""  # said once, not at every attempt
 
-    def forget(self) -> None:
-        """Begin anew: what is known is of another target."""
-        self.memory = RouteMemory(self.path)
+    @property
+    def path(self) -> Path:
+        return self.key.path
+
+    @property
+    def way(self) -> Way | None:
+        """What its packets are traced by; None: nobody knows the address."""
+        if self.address is None:
+            return None
+        trace = self.plan.trace
+        return Way(self.address.host, trace.protocol, trace.port, trace.source_port, trace.dscp)
+
+    def forget(self, known: Remembered | None = None) -> None:
+        """Begin anew, with what is known of this target if anything is."""
+        same = known is not None and known.way == self.way
+        self.memory = RouteMemory(self.path, known.sights if known is not None and same else ())
         self.lengths, self.mtus = {}, None
 
 
@@ -106,10 +119,16 @@ class RouteWatch:
 
     Args:
         on_report: Told what became of each trace, by the source site of its path.
+        known: The routes of a run before this one: what has changed since is a change.
     """
 
-    def __init__(self, on_report: Callable[[str, TraceReport], None]) -> None:
+    def __init__(
+        self,
+        on_report: Callable[[str, TraceReport], None],
+        known: Mapping[SeriesKey, Remembered] | None = None,
+    ) -> None:
         self._on_report = on_report
+        self._known = dict(known or {})
         self._watched: dict[SeriesKey, _Watched] = {}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,6 +143,7 @@ class RouteWatch:
         now_s = asyncio.get_running_loop().time()
         for key in [key for key in self._watched if key not in wanted]:
             self._end(self._watched.pop(key))
+        self._known = {key: each for key, each in self._known.items() if key in wanted}
         for key, (plan, endpoint) in wanted.items():
             address = next(iter(addresses.get(endpoint, ())), None)
             watched = self._watched.get(key)
@@ -133,7 +153,9 @@ class RouteWatch:
                 self._end(watched)
             first_s = now_s + random.uniform(0, min(FIRST_S, plan.interval_s))
             memory = RouteMemory(key.path)
-            self._watched[key] = _Watched(key.path, plan, endpoint, address, first_s, memory)
+            watched = _Watched(key, plan, endpoint, address, first_s, memory)
+            watched.forget(self._known.get(key))
+            self._watched[key] = watched
         self._changed.set()
 
     def redirect(self, endpoint: Endpoint, addresses: tuple[SocketAddress, ...]) -> None:
@@ -142,7 +164,11 @@ class RouteWatch:
         for watched in self._watched.values():
             if watched.endpoint == endpoint and watched.address != address:
                 watched.address = address
-                watched.forget()
+                watched.forget(self._known.get(watched.key))
+
+    def known(self, site: str) -> dict[SeriesKey, Remembered]:
+        """Return what is known of the routes from a site, with all that was reported."""
+        return {key: each for key, each in self._known.items() if key.path.src == site}
 
     def look(self, windows: Iterable[PathWindow]) -> None:
         """Look at windows that were closed, and trace the paths in which something changed."""
@@ -233,6 +259,8 @@ class RouteWatch:
         observations = tuple(
             watched.memory.observe(route, found.ended_ns) for route in found.routes
         )
+        if watched.way is not None:
+            self._known[watched.key] = Remembered(watched.way, watched.memory.sights)
         for seen in observations:
             if seen.previous is not None:
                 _log.info(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import pathlib
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -86,29 +89,43 @@ async def until(condition, timeout_s: float = 90.0) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.waits
-async def test_a_change_of_route_is_told_within_an_interval(inside: Diamond, tmp_path) -> None:
-    collector, stop = Collector(), asyncio.Event()
-    app = web.Application()
+@asynccontextmanager
+async def collecting() -> AsyncIterator[tuple[Collector, str]]:
+    collector, app = Collector(), web.Application()
     app.router.add_post("/v1/metrics", collector.receive)
     runner = web.AppRunner(app, auto_decompress=False)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    plan = plan_for(inside)
-    agent = ProbeAgent(["london"], [plan], url, tmp_path)
-    running = asyncio.create_task(agent.run(stop))
-    every = range(FLOWS)
     try:
-        await until(lambda: all(collector.of_flow(flow) for flow in every))
-        await asyncio.to_thread(inside.route_over, "r3")
-        told = [len(collector.of_flow(flow)) for flow in every]
-        await until(lambda: all(len(collector.of_flow(f)) > told[f] + 6 for f in every))
+        yield collector, f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
-        await asyncio.to_thread(inside.route_over, "r2", "r3")
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def probing(plan: PathPlan, url: str, spool: pathlib.Path) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    running = asyncio.create_task(ProbeAgent(["london"], [plan], url, spool).run(stop))
+    try:
+        yield
+    finally:
         stop.set()
         await running
-        await runner.cleanup()
+
+
+@pytest.mark.waits
+async def test_a_change_of_route_is_told_within_an_interval(inside: Diamond, tmp_path) -> None:
+    plan = plan_for(inside)
+    every = range(FLOWS)
+    async with collecting() as (collector, url):
+        try:
+            async with probing(plan, url, tmp_path):
+                await until(lambda: all(collector.of_flow(flow) for flow in every))
+                await asyncio.to_thread(inside.route_over, "r3")
+                told = [len(collector.of_flow(flow)) for flow in every]
+                await until(lambda: all(len(collector.of_flow(f)) > told[f] + 6 for f in every))
+        finally:
+            await asyncio.to_thread(inside.route_over, "r2", "r3")
     ways = {branch: inside.hops(branch, 4) for branch in ("r2", "r3")}
     moved = 0
     for flow in every:
@@ -136,3 +153,34 @@ async def test_a_change_of_route_is_told_within_an_interval(inside: Diamond, tmp
     assert 0 < moved < FLOWS
     assert (metrics.TRACES, "reached") in collector.health
     assert threading.active_count() < 50
+
+
+@pytest.mark.waits
+async def test_a_change_while_the_probe_was_down_is_told_by_its_first_traces(
+    inside: Diamond, tmp_path
+) -> None:
+    plan = plan_for(inside)
+    every = range(FLOWS)
+    async with collecting() as (collector, url):
+        async with probing(plan, url, tmp_path):
+            await until(lambda: all(collector.of_flow(flow) for flow in every))
+        last = [collector.of_flow(flow)[-1] for flow in every]
+        collector.seen.clear()
+        try:
+            await asyncio.to_thread(inside.route_over, "r3")
+            async with probing(plan, url, tmp_path):
+                await until(lambda: all(collector.of_flow(flow) for flow in every))
+        finally:
+            await asyncio.to_thread(inside.route_over, "r2", "r3")
+    ways = {branch: inside.hops(branch, 4) for branch in ("r2", "r3")}
+    moved = 0
+    for flow in every:
+        first = collector.of_flow(flow)[0]
+        assert addresses(first.route.hops) == ways["r3"]
+        if inside.branch(4, "udp", plan.watch.trace.source_port + flow, 33434) == "r3":
+            assert first.previous is None
+            continue
+        moved += 1
+        assert addresses(first.previous.hops) == ways["r2"]
+        assert first.previous_seen_ns == last[flow].seen_ns
+    assert 0 < moved < FLOWS

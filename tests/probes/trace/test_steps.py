@@ -79,6 +79,13 @@ def test_a_change_carries_what_was_before_and_when_that_was_seen_last() -> None:
     assert memory.observe(route("10.0.9.1", flow=1), 5).previous is None
 
 
+def test_a_clock_set_back_makes_no_sight_of_the_future() -> None:
+    memory = RouteMemory(PATHS[0])
+    memory.observe(route("10.0.0.1", "10.0.1.1"), 9)
+    changed = memory.observe(route("10.0.0.1", "10.0.2.1"), 5)
+    assert (changed.seen_ns, changed.previous_seen_ns) == (5, 5)
+
+
 def test_a_silent_hop_hides_no_change_that_comes_after_it() -> None:
     memory = RouteMemory(PATHS[0])
     memory.observe(route("10.0.0.1", "10.0.1.1"), 1)

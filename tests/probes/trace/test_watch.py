@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from some_windows import PATHS, make_window
@@ -20,6 +20,7 @@ from netslo.model import Endpoint
 from netslo.route import Hop, Route, TraceProtocol
 from probes.address import SocketAddress
 from probes.trace import watch
+from probes.trace.memory import Remembered
 from probes.trace.once import TraceResult
 from probes.trace.tracing import TracePlan
 from probes.trace.watch import RouteWatch, TraceReport, WatchPlan, plan_watch
@@ -57,13 +58,21 @@ def result(*hops: str, reached: bool = True, searched: bool = True) -> TraceResu
 
 @asynccontextmanager
 async def watching(
-    monkeypatch: pytest.MonkeyPatch, traces: Traces, plan: WatchPlan = HOUR
+    monkeypatch: pytest.MonkeyPatch,
+    traces: Traces,
+    plan: WatchPlan = HOUR,
+    known: dict[SeriesKey, Remembered] | None = None,
 ) -> AsyncIterator[tuple[RouteWatch, list[TraceReport]]]:
     monkeypatch.setattr(watch, "PathTrace", traces)
     monkeypatch.setattr(watch, "FIRST_S", 0.01)
     monkeypatch.setattr(watch, "SETTLE_S", 0.01)
     reports: list[TraceReport] = []
-    routes = RouteWatch(lambda site, report: reports.append(report) if site == "london" else None)
+
+    def note(site: str, report: TraceReport) -> None:
+        if site == "london":
+            reports.append(report)
+
+    routes = RouteWatch(note, known)
     routes.arrange({KEY: (plan, HOST)}, {HOST: (ADDRESS,)})
     task = asyncio.create_task(routes.run())
     try:
@@ -123,6 +132,49 @@ async def test_a_change_is_told_with_what_was_before(monkeypatch) -> None:
     assert previous[1] is not None
     assert [hop.address for hop in previous[1].hops] == ["10.0.0.1", "192.0.2.9"]
     assert previous[2] is None
+
+
+async def test_a_change_during_a_restart_is_told(monkeypatch) -> None:
+    async with watching(monkeypatch, Traces(lambda: result("10.0.0.1", "192.0.2.9"))) as one:
+        await until(lambda: len(one[1]) == 1)
+        known = one[0].known("london")
+        assert one[0].known("leeds") == {}
+    (seen,) = one[1][0].observations
+    traces = Traces(lambda: result("10.0.7.1", "192.0.2.9"))
+    async with watching(monkeypatch, traces, known=known) as (_, reports):
+        await until(lambda: len(reports) == 1)
+    (changed,) = reports[0].observations
+    assert changed.previous is not None
+    assert changed.previous.hops == seen.route.hops
+    assert changed.previous_seen_ns == seen.seen_ns
+
+
+@pytest.mark.parametrize("other", ["target", "port"])
+async def test_another_target_or_flow_after_a_restart_is_no_change(monkeypatch, other) -> None:
+    async with watching(monkeypatch, Traces(lambda: result("10.0.0.1", "192.0.2.9"))) as one:
+        await until(lambda: len(one[1]) == 1)
+        ((key, found),) = one[0].known("london").items()
+    way = replace(found.way, **{other: "192.0.2.8" if other == "target" else 443})
+    known = {key: replace(found, way=way)}
+    traces = Traces(lambda: result("10.0.7.1", "192.0.2.9"))
+    async with watching(monkeypatch, traces, known=known) as (_, reports):
+        await until(lambda: len(reports) == 1)
+    assert reports[0].observations[0].previous is None
+
+
+async def test_a_name_that_resolves_late_is_remembered_and_a_path_that_goes_is_not(
+    monkeypatch,
+) -> None:
+    async with watching(monkeypatch, Traces(lambda: result("10.0.0.1", "192.0.2.9"))) as one:
+        await until(lambda: len(one[1]) == 1)
+        known = one[0].known("london")
+    late = RouteWatch(lambda _site, _report: None, known)
+    late.arrange({KEY: (HOUR, HOST)}, {})
+    late.redirect(HOST, (ADDRESS,))
+    assert late._watched[KEY].memory.sights == known[KEY].sights
+    late.arrange({}, {})
+    assert late.known("london") == {}
+    await late.close()
 
 
 async def test_failures_are_counted_and_traces_go_on(monkeypatch) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
-import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from analytics.otlp import encode_batch
-from analytics.readings import QUANTILES, STATES, Reading
+from analytics.readings import Reading
 from analytics.windows import Batch
 from netslo import metrics
 from netslo.app.children import Link
@@ -20,7 +18,8 @@ from netslo.model import Path
 from probes.bandwidth.budget import Budget
 from probes.bandwidth.entering import Account, entered
 from probes.bandwidth.plan import BandwidthPlan, Method
-from probes.bandwidth.result import BandwidthResult, DirectionResult
+from probes.bandwidth.result import BandwidthResult
+from probes.bandwidth.rounds import readings_of
 from probes.bandwidth.state import StateDirectory
 from probes.engine_thread import EngineThread
 from probes.export import Deliverer
@@ -79,7 +78,7 @@ class CapacityTests:
             self.failures.append(str(error))
             return ()
         self.failures += [each.why for each in result.directions if each.why is not None]
-        return tuple(readings_of(self.path, result))
+        return tuple(_readings(self.path, result))
 
     def _test(self) -> BandwidthResult:
         state = StateDirectory(self.state_dir)
@@ -91,33 +90,27 @@ class CapacityTests:
                 if self._ending:
                     measuring.stop()
 
-            try:
-                EngineThread(measuring).run(look, _TICK_S)
-            finally:
-                account.settle(measuring.used)
+            EngineThread(measuring).run(look, _TICK_S)
         return measuring.result
 
 
-def readings_of(path: Path, result: BandwidthResult) -> Iterator[Reading]:
-    """Yield what a test by TCP found: goodput, what its trains said, and round trips beside it."""
-    for each in result.directions:
-        if each.capacity is not None and each.capacity.bit_per_s is not None:
-            yield _reading(path, each, Method.TRAIN, each.capacity.bit_per_s)
-        if each.throughput is not None and each.throughput.goodput_bit_per_s is not None:
-            yield _reading(path, each, Method.TCP, each.throughput.goodput_bit_per_s)
-        for state in STATES:
-            for q in QUANTILES:
-                found_s = None if each.loaded is None else each.loaded.quantile(state, float(q))
-                if found_s is not None:
-                    yield _reading(path, each, Method.TCP, found_s, state, q)
-
-
-def _reading(
-    path: Path, test: DirectionResult, method: Method, value: float, state: str = "", q: str = ""
-) -> Reading:
-    metric = metrics.LOADED_RTT if state else metrics.BANDWIDTH
-    ended_ns = test.ended_ns or time.time_ns()
-    return Reading(path, ended_ns, metric, test.direction.value, method.value, value, state, q)
+def _readings(path: Path, result: BandwidthResult) -> list[Reading]:
+    """Return a test's figures, and beside TCP's goodput the capacity that its trains found."""
+    trains = [
+        Reading(
+            path,
+            each.ended_ns,
+            metrics.BANDWIDTH,
+            each.direction.value,
+            Method.TRAIN.value,
+            each.capacity.bit_per_s,
+        )
+        for each in result.directions
+        if each.method is not Method.TRAIN
+        and each.capacity is not None
+        and each.capacity.bit_per_s is not None
+    ]
+    return trains + readings_of(path, result)
 
 
 def capacity_part(

@@ -47,9 +47,12 @@ def reflect_until_stopped(
         NetsloError: it cannot begin.
     """
     notifier = Notifier()
+    stations = _stations(endpoints, key_file)
+    if tests is not None:
+        tests.bind(endpoints)  # what is wrong is said before kernels are compiled
     with _signals() as received:
-        reflectors.arrange(_stations(endpoints, key_file))
         try:
+            reflectors.arrange(stations)
             sealed = "" if key_file is None else ", authenticated packets only"
             for endpoint in reflectors.endpoints:
                 say(f"answering STAMP on {endpoint}, UDP{sealed}")

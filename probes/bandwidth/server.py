@@ -75,12 +75,12 @@ class BandwidthServer:
         stamp_port: int | None = None,
     ) -> None:
         self.key = key  # may be changed while it runs
+        self.stamp_port = stamp_port
         self.limits = limits or ServerLimits()
         self.discarded: Counter[str] = Counter()  # what was refused, by reason
         self.tests = 0  # that began
         self.testing: str | None = None  # who tests now
         self._leases = leases or OneAtATime()
-        self._stamp_port = stamp_port
         self._lock = threading.Lock()
         self._connections: Counter[str] = Counter()  # by host
         self._loads: dict[str, ExpectedLoad] = {}  # by token, those that wait for connections
@@ -190,7 +190,7 @@ class BandwidthServer:
             raise RefusedRequest(UNPROVEN, "the key is wrong, or missing (--key-file)")
         proof = None if key is None else prove(key, "server", nonce, hello.nonce)
         keeper = self._leases.id
-        welcome = Welcome(proof=proof, stamp_port=self._stamp_port, keeper=keeper)
+        welcome = Welcome(proof=proof, stamp_port=self.stamp_port, keeper=keeper)
         lines.write(welcome, _WRITE_S)
 
     def _refuse(self, lines: Lines, refused: RefusedRequest) -> None:

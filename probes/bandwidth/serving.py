@@ -9,9 +9,11 @@ from typing import Final
 
 from netslo.errors import ConfigurationError
 from netslo.model import Endpoint
+from probes.address import resolve
 from probes.bandwidth.admission import ServerLimits
 from probes.bandwidth.plan import Leases
 from probes.bandwidth.server import BandwidthServer
+from probes.reflectors import is_own
 
 _END_S: Final = 5.0
 
@@ -45,15 +47,15 @@ class BandwidthService:
         """Requests that were refused, by the reason."""
         return Counter() if self._server is None else self._server.discarded.copy()
 
-    def begin(self, key: bytes | None, stamp: Sequence[Endpoint] = ()) -> tuple[Endpoint, ...]:
-        """Serve from now on; return where.
+    def bind(self, stamp: Sequence[Endpoint] = ()) -> None:
+        """Listen, but answer nobody before `begin`: what is wrong with an address shows at once.
 
         Args:
-            key: The key that clients must have, if they must.
-            stamp: Where this process answers STAMP packets: the first port is named to clients.
+            stamp: Where this process answers STAMP packets, or is about to.
 
         Raises:
-            ConfigurationError: a port is needed for both.
+            ConfigurationError: a name does not resolve, an address is not this host's, or a port
+                is needed for both.
             NetsloError: an address cannot be bound.
         """
         for endpoint in self._wanted:
@@ -62,13 +64,24 @@ class BandwidthService:
                     f"--bandwidth {endpoint}: UDP port {endpoint.port} answers STAMP already; "
                     "expected another port"
                 )
-        self._server = BandwidthServer(
-            self._wanted,
-            key=key,
-            limits=self._limits,
-            leases=self._leases,
-            stamp_port=stamp[0].port if stamp else None,
-        )
+            _check_own(endpoint)
+        self._server = BandwidthServer(self._wanted, limits=self._limits, leases=self._leases)
+
+    def begin(self, key: bytes | None, stamp: Sequence[Endpoint] = ()) -> tuple[Endpoint, ...]:
+        """Serve from now on; return where.
+
+        Args:
+            key: The key that clients must have, if they must.
+            stamp: Where this process answers STAMP packets: the first port is named to clients.
+
+        Raises:
+            NetsloError: as `bind`, where that was not done before.
+        """
+        if self._server is None:
+            self.bind(stamp)
+        assert self._server is not None
+        self._server.key = key
+        self._server.stamp_port = stamp[0].port if stamp else None
         self._thread = threading.Thread(target=self._run, name="bandwidth server", daemon=True)
         self._thread.start()
         return self._server.endpoints
@@ -92,6 +105,8 @@ class BandwidthService:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_END_S)
+        elif self._server is not None:
+            self._server.close()
 
     def _run(self) -> None:
         assert self._server is not None
@@ -99,3 +114,17 @@ class BandwidthService:
             self._server.run(self._stop)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the owner's thread
             self._failure = error
+
+
+def _check_own(endpoint: Endpoint) -> None:
+    """Refuse what no socket of this host can be bound to."""
+    try:
+        address = resolve(endpoint)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot answer bandwidth tests on {endpoint}: {error.strerror}"
+        ) from error
+    if not is_own(address):
+        raise ConfigurationError(
+            f"cannot answer bandwidth tests on {endpoint}: the address is not one of this host"
+        )

@@ -23,7 +23,7 @@ from probes.bandwidth.keeper import FileKeeper
 from probes.bandwidth.measuring import resolve_target
 from probes.bandwidth.server import BandwidthServer
 from probes.bandwidth.state import StateDirectory
-from probes.cli import measure
+from probes.cli import measure, reflect
 from probes.reflector import ReflectorServer
 
 KEY = b"0123456789abcdef"
@@ -202,6 +202,25 @@ def test_values_out_of_range_are_a_usage_error(
 ) -> None:
     target = ("127.0.0.1:1",) if arguments else ()
     assert run(near, *target, *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("no-such-host.invalid:8862", "tests on no-such-host.invalid:8862: "),
+        ("192.0.2.9:8862", "192.0.2.9:8862: the address is not one of this host"),
+        ("127.0.0.1:99999", "port 99999, expected 0 to 65535"),
+        ("127.0.0.1:8620", "UDP port 8620 answers STAMP already"),
+    ],
+)
+def test_a_server_says_what_is_wrong_with_its_address_before_it_answers_anything(
+    near: pathlib.Path, address: str, why: str
+) -> None:
+    where = ("--listen", "127.0.0.1:8620", "--bandwidth", address, "--state", str(near))
+    result = CliRunner().invoke(reflect, where)
+    assert isinstance(result.exception, ConfigurationError)  # exit status 2
+    assert why in str(result.exception)
+    assert not result.output
 
 
 def test_nobody_there_is_bad_news(near: pathlib.Path) -> None:

@@ -388,6 +388,31 @@ def test_a_service_needs_a_port_that_stamp_does_not_have() -> None:
         service.begin(None, [Endpoint("127.0.0.1", 8620)])
 
 
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [("no-such-host.invalid", r"no-such-host\.invalid:0: "), ("192.0.2.9", "not one of this host")],
+)
+def test_a_service_says_at_once_where_it_cannot_be(host: str, why: str) -> None:
+    service = BandwidthService([Endpoint(host, 0)], ServerLimits())
+    with pytest.raises(ConfigurationError, match=f"cannot answer bandwidth tests on .*{why}"):
+        service.bind()
+    service.end()
+
+
+def test_a_service_that_is_bound_serves_nobody_before_it_begins_and_lets_go() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    service = BandwidthService([Endpoint("127.0.0.1", port)], ServerLimits())
+    service.bind()
+    with socket.create_connection(("127.0.0.1", port)) as waiting:
+        waiting.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+    service.end()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
 def test_a_service_takes_another_key_without_a_stop() -> None:
     service = BandwidthService([Endpoint("127.0.0.1", 0)], ServerLimits())
     (endpoint,) = service.begin(KEY, [Endpoint("127.0.0.1", 862)])

@@ -53,9 +53,10 @@ class Capacity:
 class Throughput:
     """What one direction of a TCP test carried, by the sender's TCP_INFO (RFC 4898's counters).
 
-    Goodput is the slope of acknowledged octets after slow start, from the first of those samples
-    to the last; octets that wait for a hole before them to be filled count as soon as the far
-    end says that it has them (SACK).
+    Goodput is the rate of acknowledged octets after slow start; octets that wait for a hole before
+    them to be filled count as soon as the far end says that it has them (SACK). `average` is over
+    all that time. On a path that carries steadily a moment's stall, not by TCP's own timer, is left
+    out of the goodput (`steady.Rate`).
     """
 
     goodput_bit_per_s: Figure | None
@@ -74,6 +75,11 @@ class Throughput:
     sender_limited: Figure | None  # ... that the send buffer did
     ended_by: Annotated[Words, Field(max_length=200)]  # "time", or what ended it early
     why: Annotated[Words, Field(max_length=200)] | None = None  # there is no figure
+    average_bit_per_s: Figure | None = None
+    low_bit_per_s: Figure | None = None  # 95 % interval of the goodput
+    high_bit_per_s: Figure | None = None
+    steady: bool = False
+    stalled: Figure = 0.0  # share of the time that goodput leaves out
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -16,6 +16,7 @@ _U32: Final = Struct("=I")
 _U64: Final = Struct("=Q")
 SSTHRESH_NONE: Final = 0x7FFFFFFF  # still in its first slow start
 CA_OPEN: Final = 0
+CA_LOSS: Final = 4  # a retransmission timer ran out
 _US: Final = 1e-6
 
 

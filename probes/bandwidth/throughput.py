@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from probes.bandwidth.result import Throughput
-from probes.bandwidth.tcp_info import CA_OPEN, TcpInfo
+from probes.bandwidth.steady import rate_of
+from probes.bandwidth.tcp_info import CA_LOSS, CA_OPEN, TcpInfo
 
 WARM_UP_S: Final = 1.0  # at least
 _WARM_UP_SHARE: Final = 1 / 3  # at most, of the test
@@ -64,13 +67,19 @@ def throughput(samples: Samples, congestion: str, ended_by: str) -> Throughput:
     if sum(octets) <= 0:
         return _nothing(samples, congestion, ended_by, "nothing was acknowledged")
     rtts_s = [info.rtt_s for infos in samples.infos[first:] for info in infos]
-    rates = tuple(max(0, each) * 8 / measured_s for each in octets)
+    own_stall = any(info.ca_state == CA_LOSS for infos in samples.infos[first:] for info in infos)
+    rate = rate_of(
+        np.array(samples.times_s[first:]),
+        np.array([samples.delivered(at) for at in range(first, last + 1)], float),
+        robust=not own_stall,
+    )
+    share = rate.bit_per_s / sum(octets)
     return Throughput(
-        goodput_bit_per_s=sum(rates),
+        goodput_bit_per_s=rate.bit_per_s,
         octets=_acked(samples),
         measured_s=measured_s,
         warm_up_s=samples.times_s[first] - samples.times_s[0],
-        by_stream_bit_per_s=rates,
+        by_stream_bit_per_s=tuple(max(0.0, each * share) for each in octets),
         segment_octets=end[0].mss,
         sent_segments=sum(info.segments_out for info in end),
         retransmitted_segments=sum(info.retransmitted for info in end),
@@ -85,6 +94,11 @@ def throughput(samples: Samples, congestion: str, ended_by: str) -> Throughput:
             [i.sender_limited_s for i in begin], [i.sender_limited_s for i in end], measured_s
         ),
         ended_by=ended_by,
+        average_bit_per_s=rate.average_bit_per_s,
+        low_bit_per_s=rate.low_bit_per_s,
+        high_bit_per_s=rate.high_bit_per_s,
+        steady=rate.steady,
+        stalled=rate.stalled,
     )
 
 

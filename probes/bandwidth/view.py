@@ -30,6 +30,7 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 _CHART: Final = 40  # characters
 _CHART_S: Final = 0.25  # of each
 _LIMITED: Final = 0.05  # of the time: worth a word
+_STALLED: Final = 0.0005  # likewise
 _SHAPED: Final = (
     "trains begin faster than they go on: a token bucket lets a burst of "
     "packets pass before its rate holds"
@@ -120,6 +121,11 @@ def _print_throughput(told: Throughput, received: Received | None) -> None:
     _print(
         "goodput", f"{mbit(told.goodput_bit_per_s)} of TCP payload, {told.measured_s:.2f} s{after}"
     )
+    if told.low_bit_per_s is not None and told.high_bit_per_s is not None:
+        _print("", f"{mbit(told.low_bit_per_s)} to {mbit(told.high_bit_per_s)} at 95 %")
+    if told.average_bit_per_s is not None and told.stalled >= _STALLED:
+        stalled = f"stalls of {format_percent(told.stalled)} of the time left out"
+        _print("", f"{stalled}; with them {mbit(told.average_bit_per_s)}")
     streams = told.by_stream_bit_per_s
     if len(streams) > 1:
         spread = f"{mbit(min(streams))} to {mbit(max(streams))} each"

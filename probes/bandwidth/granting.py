@@ -32,6 +32,7 @@ class Grant:
         asked_s: float,
         seconds: float,
         clock: Callable[[], float],
+        drain_s: float,
     ) -> None:
         self.token = token
         self._keeper = keeper
@@ -39,7 +40,7 @@ class Grant:
         self._ends_s = asked_s + seconds
         self._usable_until_s = usable_until(asked_s, TERM_S)
         self._begun = False
-        self._drain_s = DRAIN_S
+        self._drain_s = drain_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -73,10 +74,6 @@ class Grant:
         if not self._keeper.begin(self.token):
             raise LeaseLost(_LOST)
 
-    def drain(self, seconds: float) -> None:
-        """State how long after the last packet the queues are full still; 2 s unless told."""
-        self._drain_s = seconds
-
     def release(self) -> None:
         """Give it back; more than once does no harm. What cannot be told runs out by itself."""
         if self._over.is_set():
@@ -103,11 +100,20 @@ class Grant:
 
 
 class KeptLeases:
-    """Grants the leases of one keeper. For several threads."""
+    """Grants the leases of one keeper. For several threads.
 
-    def __init__(self, keeper: Keeper, *, clock: Callable[[], float] = now_s) -> None:
+    Args:
+        keeper: Writes them down.
+        clock: Seconds, as the keeper counts them.
+        drain_s: How long after a test's last packet the queues are full still.
+    """
+
+    def __init__(
+        self, keeper: Keeper, *, clock: Callable[[], float] = now_s, drain_s: float = DRAIN_S
+    ) -> None:
         self._keeper = keeper
         self._clock = clock
+        self._drain_s = drain_s
 
     @property
     def id(self) -> str:
@@ -141,7 +147,7 @@ class KeptLeases:
                 f"for {left_s:.0f} s more unless renewed",
                 left_s,
             )
-        granted = Grant(self._keeper, found, asked_s, seconds, self._clock)
+        granted = Grant(self._keeper, found, asked_s, seconds, self._clock, self._drain_s)
         if begun:
             try:
                 granted.begin()

@@ -66,11 +66,6 @@ class Hold(Generic[E]):
         if not self.usable:
             raise LeaseLost("the test was stopped: its lease could not be kept")
 
-    def drain(self, seconds: float) -> None:
-        """State how long after the last packet the queues are full still; 2 s unless told."""
-        if self._near is not None:
-            self._near.drain(seconds)
-
 
 @contextmanager
 def hold(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -95,32 +93,3 @@ class FileKeeper:
             return LeaseBook.from_json(json.loads(body or b""), self._boot, now_s(), time.time_ns())
         except _DAMAGED:
             return LeaseBook(forgetful_table(time.time_ns(), now_s()), boot=self._boot)
-
-
-class MemoryKeeper:
-    """The leases of a process without a state directory, which forgets them when it ends."""
-
-    def __init__(self) -> None:
-        self.id = uuid.uuid4().hex
-        self._book = LeaseBook(forgetful_table(time.time_ns(), now_s()))
-        self._lock = threading.Lock()
-
-    def acquire(self, names: Iterable[str], holder: str, term_s: float) -> int | Busy:
-        with self._lock:
-            return self._book.acquire(names, holder, term_s, now_s(), time.time_ns())
-
-    def renew(self, token: int, term_s: float) -> bool:
-        with self._lock:
-            return self._book.table.renew(token, term_s, now_s()) is not None
-
-    def begin(self, token: int) -> bool:
-        with self._lock:
-            return self._book.begin(token, now_s(), time.time_ns())
-
-    def release(self, token: int, drain_s: float = DRAIN_S) -> None:
-        with self._lock:
-            self._book.release(token, drain_s, now_s(), time.time_ns())
-
-    def valid(self, token: int) -> bool:
-        with self._lock:
-            return self._book.table.valid(token, now_s())

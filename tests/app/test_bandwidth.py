@@ -7,38 +7,7 @@ import time
 import urllib.request
 
 import pytest
-
-ESTATE = """\
-version: 1
-name: two
-currency: GBP
-classes: [{{name: be, dscp: 0}}]
-probing:
-  interval: 50ms
-  timeout: 500ms
-  bandwidth: {{method: train, interval: 1d, budget: 50MB/day}}
-sites:
-  - name: a
-    tier: national
-    region: x
-    residency_zone: gb
-    location: {{lat: 0, lon: 0}}
-    addresses: ["127.0.0.1:{a}"]
-  - name: b
-    tier: national
-    region: y
-    residency_zone: gb
-    location: {{lat: 0, lon: 0}}
-    addresses: ["127.0.0.1:{b}"]
-    bandwidth: {tests}
-links: [{{between: [a, b], capacity: 10Gbit/s, cost_per_gigabyte: 0.0}}]
-"""
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+from two_sites import estate, free_port
 
 
 def figures(url: str, metric: str) -> dict[str, float]:
@@ -54,8 +23,13 @@ def figures(url: str, metric: str) -> dict[str, float]:
 @pytest.mark.waits
 def test_up_answers_tests_and_sets_aside_what_they_load(start, netslo, tmp_path):
     tests = free_port(socket.SOCK_STREAM)
-    ports = {name: free_port(socket.SOCK_DGRAM) for name in "ab"}
-    (tmp_path / "estate.yaml").write_text(ESTATE.format(tests=tests, **ports))
+    text = estate(
+        free_port(),
+        free_port(),
+        bandwidth="{method: train, interval: 1d, budget: 50MB/day}",
+        tests=tests,
+    )
+    (tmp_path / "estate.yaml").write_text(text)
     checked = netslo("estate", "check", "-c", tmp_path).stdout
     assert "Bandwidth: 1 tests by trains, forward and reverse, each every 1d" in checked
     up = start("up", "-c", tmp_path, "--listen", "127.0.0.1:0", "--site", "a", "--site", "b")

@@ -10,38 +10,7 @@ import time
 import urllib.request
 
 import pytest
-
-ESTATE = """\
-version: 1
-name: two
-currency: GBP
-classes: [{{name: be, dscp: 0}}]
-probing: {{interval: {interval}, timeout: 500ms}}
-authentication: {{key_file: shared.key}}
-sites:
-  - name: a
-    tier: national
-    region: x
-    residency_zone: gb
-    location: {{lat: 0, lon: 0}}
-    addresses: ["127.0.0.1:{a}"]
-  - name: b
-    tier: national
-    region: y
-    residency_zone: gb
-    location: {{lat: 0, lon: 0}}
-    addresses: ["127.0.0.1:{b}"]
-"""
-
-
-def free_ports(count: int) -> list[int]:
-    socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    for sock in socks:
-        sock.bind(("127.0.0.1", 0))
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports
+from two_sites import estate, free_port
 
 
 class Folder:
@@ -49,13 +18,13 @@ class Folder:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
-        self.a, self.b = free_ports(2)
+        self.a, self.b = free_port(), free_port()
         (directory / "shared.key").write_bytes(b"k" * 32)
         (directory / "shared.key").chmod(0o600)
         self.write("50ms")
 
     def write(self, interval: str) -> None:
-        text = ESTATE.format(interval=interval, a=self.a, b=self.b)
+        text = estate(self.a, self.b, interval=interval, key_file="shared.key")
         (self.directory / "estate.yaml").write_text(text)
 
 
@@ -148,7 +117,7 @@ def test_up_passes_a_new_configuration_on_to_its_parts(start, folder):
     url = up.wait_for(r"(http://127\.0\.0\.1:\d+) ")[1]
     text = (folder.directory / "estate.yaml").read_text()
     site = text[text.index("  - name: b") :].replace("name: b", "name: c")
-    (port,) = free_ports(1)
+    port = free_port()
     (folder.directory / "estate.yaml").write_text(text + site.replace(str(folder.b), str(port)))
     (folder.directory / "shared.key").write_bytes(b"another key: 16 octets and more")
     os.kill(up.process.pid, signal.SIGHUP)

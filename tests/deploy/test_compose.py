@@ -123,7 +123,7 @@ def test_a_path_that_is_written_can_be_written(name) -> None:
     service = SERVICES[name]
     volumes = service.get("volumes", ())
     written = [volume.split(":")[1] for volume in volumes if not volume.endswith(":ro")]
-    writing = ("--store=", "--spool=", "--storage.tsdb.path=", "--storage.path=")
+    writing = ("--store=", "--spool=", "--state=", "--storage.tsdb.path=", "--storage.path=")
     for argument in service.get("command", ()):
         if argument.startswith(writing):
             path = argument.split("=", 1)[1]
@@ -190,6 +190,21 @@ def test_both_ends_of_stamp_have_the_key() -> None:
         for role in ("probe", "reflector"):
             assert SERVICES[f"{role}-{site['name']}"]["secrets"] == [pathlib.Path(file).name]
         assert f"--key-file={file}" in SERVICES[f"reflector-{site['name']}"]["command"]
+
+
+def test_a_site_is_tested_where_its_reflector_answers_and_shares_its_state() -> None:
+    estate = yaml.safe_load((DEPLOY / "estate" / "estate.yaml").read_text())
+    for site in estate["sites"]:
+        reflector, probe = (SERVICES[f"{role}-{site['name']}"] for role in ("reflector", "probe"))
+        assert f"--bandwidth=0.0.0.0:{site['bandwidth']}" in reflector["command"]
+        (state,) = (each for each in reflector["command"] if each.startswith("--state="))
+        assert state in probe["command"]
+        folder = state.removeprefix("--state=")
+        shared = {each for each in reflector["volumes"] if each.endswith(f":{folder}")}
+        assert len(shared) == 1
+        assert shared <= set(probe["volumes"])
+        exposed = " ".join(dockerfile()["probe"].arguments("EXPOSE")).split()
+        assert {f"{site['bandwidth']}/tcp", f"{site['bandwidth']}/udp"} <= set(exposed)
 
 
 def test_secrets_are_made_once(tmp_path) -> None:

@@ -76,12 +76,21 @@ class Host:
             if name != "configure" and not name.startswith("probe-") and name != "grafana":
                 udp = name.startswith("reflector-")
                 self.ports[name] = (self._listens(service), (free_udp_port if udp else free_port)())
+        self.tested = {  # where reflectors answer bandwidth tests; in the estate without a host
+            name: (int(found[1]), free_port())
+            for name, service in SERVICES.items()
+            if (found := re.search(r"--bandwidth=0\.0\.0\.0:(\d+)", str(service.get("command"))))
+        }
 
     def _listens(self, service):
         return int(re.search(r"0\.0\.0\.0:(\d+)", " ".join(service["command"]))[1])
 
     def here(self, text, service):
         """Return a text with this host's paths and ports for those of a container."""
+        for name, (inside, outside) in self.tested.items():
+            text = re.sub(rf'({name}:\d+"\]\n +bandwidth: ){inside}\b', rf"\g<1>{outside}", text)
+            if name == service:
+                text = text.replace(f"0.0.0.0:{inside}", f"127.0.0.1:{outside}")
         for name, (inside, outside) in self.ports.items():
             text = text.replace(f"{name}:{inside}", f"127.0.0.1:{outside}")
         if service in self.ports:
@@ -317,6 +326,23 @@ def test_what_is_measured_arrives_in_prometheus(host) -> None:
     native = "sum(histogram_count(network_probe_rtt_seconds)) > 0"
     wait_until(lambda: host.query(native), "native histograms are there")
     wait_until(lambda: host.query('up{job="netslo"} == 1'), "the collector is up")
+
+
+def test_a_shell_beside_the_probe_tests_bandwidth_as_its_site(host) -> None:
+    """As `docker compose exec probe-london netslo measure bandwidth reflector-edinburgh ...`."""
+    mounts = host.mounts("probe-london")
+    where = f"127.0.0.1:{host.tested['reflector-edinburgh'][1]}"
+    options = ["--octets", "5MB", "--seconds", "1", "--no-latency", "--json"]
+    state = ["--state", str(mounts["/var/lib/netslo"])]
+    keyless = [*OURS, "measure", "bandwidth", where, *options, *state]
+    command = [*keyless, "--key-file", str(mounts["/run/secrets/stamp_key"])]
+    environ = host.environment("probe-london")
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    (found,) = json.loads(done.stdout)["directions"]
+    assert found["received"]["octets"] > 1_000_000, done.stderr
+    refused = subprocess.run(keyless, env=environ, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "wants a key" in refused.stderr
 
 
 def test_rules_are_loaded_and_alertmanager_is_known(host) -> None:

@@ -159,6 +159,26 @@ def test_commands_are_those_of_compose() -> None:
     assert made == [configure] * 2
 
 
+@pytest.mark.parametrize("site", SITES)
+def test_a_reflector_is_reached_at_every_port_it_answers_at(site) -> None:
+    container = containers("containers")[f"site-{site}", "reflector"]
+    ports = {(each["containerPort"], each["protocol"]) for each in container["ports"]}
+    (service,) = (
+        each
+        for each in OBJECTS
+        if each["kind"] == "Service" and each["metadata"]["name"] == f"reflector-{site}"
+    )
+    named = {each["name"]: each for each in container["ports"]}
+    for each in service["spec"]["ports"]:
+        here = named[each["targetPort"]]
+        assert (each["port"], each["protocol"]) == (here["containerPort"], here["protocol"])
+    answers = dict(re.findall(r"--(listen|bandwidth)=0\.0\.0\.0:(\d+)", str(container["args"])))
+    stamp, tests = int(answers["listen"]), int(answers["bandwidth"])
+    assert ports == {(stamp, "UDP"), (tests, "TCP"), (tests, "UDP")}
+    estate = yaml.safe_load((DEPLOY / "estate" / "estate.yaml").read_text())
+    assert tests == {each["name"]: each["bandwidth"] for each in estate["sites"]}[site]
+
+
 def test_the_sites_differ_by_their_names_only() -> None:
     texts = {
         (DEPLOY / "kubernetes" / f"site-{site}.yaml").read_text().replace(site, "SITE")
@@ -185,6 +205,8 @@ def test_policies_let_through_what_must_and_nothing_else() -> None:
 
     needed = {
         ("site", "site", "UDP", 8620),
+        ("site", "site", "TCP", 8862),  # bandwidth tests
+        ("site", "site", "UDP", 8862),
         ("site", "site", "UDP", 33434),  # traces of routes
         ("site", "collector", "TCP", 4318),
         ("prometheus", "collector", "TCP", 4318),

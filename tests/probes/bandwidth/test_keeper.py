@@ -23,7 +23,7 @@ from probes.bandwidth.busy import BusyError, LeaseLost
 from probes.bandwidth.clock import now_s
 from probes.bandwidth.granting import KeptLeases
 from probes.bandwidth.hold import hold
-from probes.bandwidth.keeper import FileKeeper, MemoryKeeper
+from probes.bandwidth.keeper import FileKeeper
 from probes.bandwidth.lease import STOP_S, TERM_S, TERM_S_MAX, Busy
 from probes.bandwidth.state import StateDirectory
 
@@ -51,14 +51,13 @@ def test_names_are_the_same_from_both_ends():
 
 
 def test_two_shells_agree_and_the_loser_hears_who_and_how_long(tmp_path):
-    one, other = KeptLeases(keeper_of(tmp_path)), KeptLeases(keeper_of(tmp_path))
+    one, other = (KeptLeases(keeper_of(tmp_path), drain_s=0) for _ in range(2))
     granted = one.grant(NAMES, 60, "a shell of ann")
     with pytest.raises(
         BusyError, match=r"leeds--london is busy: a shell of ann tests there"
     ) as said:
         other.grant(NAMES, 60, "the agent")
     assert 0 < said.value.retry_after_s <= TERM_S
-    granted.drain(0)
     granted.release()
     granted.release()
     other.grant(NAMES, 60, "the agent").release()
@@ -73,9 +72,8 @@ def test_no_two_tests_share_an_end_whatever_lies_beyond(tmp_path):
 
 
 def test_a_lease_that_is_released_is_busy_until_its_queues_are_empty(tmp_path):
-    leases = KeptLeases(keeper_of(tmp_path))
+    leases = KeptLeases(keeper_of(tmp_path), drain_s=0.5)
     granted = leases.grant(NAMES, 60, "one")
-    granted.drain(0.5)
     granted.release()
     with pytest.raises(BusyError) as said:
         leases.grant(NAMES, 60, "two")
@@ -174,7 +172,7 @@ from probes.bandwidth.keeper import FileKeeper
 from probes.bandwidth.state import StateDirectory
 granting.TERM_S, granting.RENEW_S = 3.0, 0.2
 log = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-leases = KeptLeases(FileKeeper(StateDirectory(pathlib.Path(sys.argv[1]))))
+leases = KeptLeases(FileKeeper(StateDirectory(pathlib.Path(sys.argv[1]))), drain_s=0)
 def note(what):
     os.write(log, f"{os.getpid()} {what} {time.clock_gettime_ns(time.CLOCK_BOOTTIME)}\\n".encode())
 while True:
@@ -189,7 +187,6 @@ while True:
         while granted.usable and time.monotonic() < ends:
             time.sleep(0.005)
         note("end")
-    granted.drain(0)
     granted.release()
 """
 
@@ -293,20 +290,18 @@ def test_a_file_that_is_lost_or_damaged_leases_nothing_for_a_while(tmp_path, bod
     assert again.remaining_s <= busy.remaining_s
 
 
-def test_a_new_folder_need_not_wait_and_a_server_without_one_must(tmp_path):
+def test_a_new_folder_need_not_wait(tmp_path):
     assert isinstance(keeper_of(tmp_path / "new" / "deep").acquire(NAMES, "x", TERM_S), int)
-    assert isinstance(MemoryKeeper().acquire(NAMES, "x", TERM_S), Busy)
 
 
 def test_what_is_loaded_is_seen_from_its_beginning_until_it_has_drained(tmp_path):
     kept, wall_ns = keeper_of(tmp_path), time.time_ns()
-    granted = KeptLeases(kept).grant(NAMES, 60, "one", begun=False)
+    granted = KeptLeases(kept, drain_s=1.5).grant(NAMES, 60, "one", begun=False)
     assert kept.loads() == []
     granted.begin()
     (load,) = keeper_of(tmp_path).loads()
     assert wall_ns <= load.start_ns <= time.time_ns()
     assert load.end_ns > time.time_ns() + 5e9  # as long as its lease
-    granted.drain(1.5)
     granted.release()
     (over,) = keeper_of(tmp_path).loads()
     assert over.start_ns == load.start_ns
@@ -387,13 +382,12 @@ class Far:
 
     def close(self) -> None:
         if self.granted is not None:
-            self.granted.drain(0)
             self.granted.release()
 
 
 def test_opposite_directions_get_in_each_others_way_and_one_wins(tmp_path):
     """Both begin with the same end, so both never give up for each other."""
-    ends = [KeptLeases(keeper_of(tmp_path / name)) for name in "ab"]
+    ends = [KeptLeases(keeper_of(tmp_path / name), drain_s=0) for name in "ab"]
     inside, together, wins = [], [], []
 
     def tester(near: KeptLeases, far: KeptLeases, name: str) -> None:
@@ -402,7 +396,6 @@ def test_opposite_directions_get_in_each_others_way_and_one_wins(tmp_path):
                 inside.append(name)
                 together.append(len(inside))
                 held.check()
-                held.drain(0)
                 time.sleep(0.01)
                 inside.remove(name)
                 wins.append(name)
@@ -432,7 +425,7 @@ def test_ends_that_share_a_folder_need_one_lease(tmp_path):
 
 @pytest.mark.parametrize("busy_end", ["near", "far"])
 def test_an_end_that_is_busy_leaves_nothing_held_at_the_other(tmp_path, busy_end):
-    near, far = (KeptLeases(keeper_of(tmp_path / name)) for name in ("near", "far"))
+    near, far = (KeptLeases(keeper_of(tmp_path / name), drain_s=0) for name in ("near", "far"))
     taken, other = (near, far) if busy_end == "near" else (far, near)
     other_holder = taken.grant(NAMES, 60, "somebody")
     with (
@@ -445,12 +438,8 @@ def test_an_end_that_is_busy_leaves_nothing_held_at_the_other(tmp_path, busy_end
 
 
 def test_a_failure_in_the_test_gives_both_ends_back(tmp_path):
-    near, far = (KeptLeases(keeper_of(tmp_path / name)) for name in ("near", "far"))
-    with (
-        pytest.raises(ZeroDivisionError),
-        hold(near, lambda: Far(far), NAMES, 60, "me") as held,
-    ):
-        held.drain(0)
+    near, far = (KeptLeases(keeper_of(tmp_path / name), drain_s=0) for name in ("near", "far"))
+    with pytest.raises(ZeroDivisionError), hold(near, lambda: Far(far), NAMES, 60, "me"):
         raise ZeroDivisionError
     for leases in (near, far):
         leases.grant(NAMES, 60, "next").release()

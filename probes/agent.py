@@ -282,7 +282,8 @@ class ProbeAgent:
     ) -> None:
         """Spool what each site gathered as one batch, whenever there is something.
 
-        Routes are kept for the next start only then: a change that was not spooled will be told.
+        Routes are kept for the next start behind that: a change that was not spooled will be told,
+        and one may be told twice.
         """
         loop = asyncio.get_running_loop()
         ending = False
@@ -293,12 +294,13 @@ class ProbeAgent:
             self._arrived.clear()
             ending = ended.is_set()  # then nothing arrives any more
             for site, outbox in self._outboxes.items():
-                gathered, known = outbox.take_gathered(), routes.known(site)
+                gathered = outbox.take_gathered()
                 if self._routes is not None:
                     self._routes.look(gathered.windows)
                 if gathered:
+                    known = routes.known(site)  # now: what is seen from here on is not in the batch
                     await loop.run_in_executor(threads, outbox.put, gathered)
-                    if known:
+                    if known and (gathered.routes or ending):
                         save = partial(kept[site].save, known, ending=ending)
                         await loop.run_in_executor(threads, save)
 

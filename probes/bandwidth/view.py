@@ -29,7 +29,7 @@ _WAYS: Final = {
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _CHART: Final = 40  # characters
 _CHART_S: Final = 0.25  # of each
-_LIMITED: Final = 0.05  # of the time: worth a word
+_LIMITED: Final = 0.02  # of the time: worth a word
 _STALLED: Final = 0.0005  # likewise
 _SHAPED: Final = (
     "trains begin faster than they go on: a token bucket lets a burst of "
@@ -152,6 +152,7 @@ def _limit(told: Throughput) -> str:
     shares = {
         "the receiver's window": told.receiver_limited,
         "the send buffer": told.sender_limited,
+        "the sending host, busy elsewhere": 0.0 if told.busy is None else 1 - told.busy,
     }
     said = [
         f"{what} ({format_percent(each, 0)} of the time)"

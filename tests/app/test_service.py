@@ -83,7 +83,7 @@ def test_a_probe_tells_its_manager_and_reloads(start, manager, folder):
     assert probe.stop(120) == 0  # it may have to compile first
     manager.hears("STOPPING=1")
     log = probe.log.read_text()
-    assert "estate.yaml:5: probing.interval = a while: 'a while' is not a positive" in log
+    assert "estate.yaml:6: probing.interval = a while: 'a while' is not a positive" in log
     assert log.count("netslo probe: not reloaded, all goes on") == 2
     assert "Traceback" not in log
 

@@ -81,8 +81,9 @@ def _prepare(connection: sqlite3.Connection, file: pathlib.Path, *, readonly: bo
             f"BEGIN IMMEDIATE; {UPGRADES[version]} PRAGMA user_version = {VERSION}; COMMIT;"
         )
     elif version != VERSION:
+        older = "; its collector of this version takes it over" if version in UPGRADES else ""
         raise NetsloError(
-            f"{file}: is of store version {version}, this netslo knows version {VERSION}"
+            f"{file}: is of store version {version}, this netslo knows version {VERSION}{older}"
         )
     connection.execute("PRAGMA synchronous = FULL")
 

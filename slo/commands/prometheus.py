@@ -80,7 +80,8 @@ def rules(
     for name, text in files.items():
         _write(output_dir / name, text)
     count = sum(len(group["rules"]) for group in made["groups"])
-    click.echo(f"{count} rules for {len(objectives)} SLOs: {output_dir / _RULE_FILE}")
+    slos = "SLO" if len(objectives) == 1 else "SLOs"
+    click.echo(f"{count} rules for {len(objectives)} {slos}: {output_dir / _RULE_FILE}")
 
 
 @click.command()

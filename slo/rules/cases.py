@@ -108,7 +108,7 @@ class _Case:
         # The first slice of the fault may have begun before it.
         self._slack_s = 2 * self._step_s + 2 * self._lump_s
         self._fault = math.ceil((2 * self._detection_s + self._slack_s) / self._step_s) + 2
-        self._after = math.ceil(Fraction(pair.short_s, self._step_s)) + 30
+        self._after = math.ceil(Fraction(pair.short_s + self._slack_s, self._step_s)) + 30
 
     def to_data(self) -> dict[str, Any]:
         """Return the case as promtool reads it."""

@@ -168,6 +168,18 @@ class TestCases:
         said = promtool(tmp_path, rule_file([objective]), *made.values())
         assert not said, said
 
+    @pytest.mark.parametrize("length_s", [1800, 3600])
+    def test_cases_of_slices_as_long_as_the_short_window_pass(
+        self, tmp_path, estate, loss, length_s
+    ) -> None:
+        pair = BurnPair(Severity.PAGE, Fraction(5, 100), 6 * 3600, length_s)
+        policy = AlertPolicy(pairs=(pair,), guard=Guard(bad_events_min=2))
+        slices = TimeSlices(length_s, Fraction(1))
+        objective = replace(loss, target_text="0.95", slices=slices, alerts=policy)
+        (made,) = files_of_cases([objective], estate, "rules.yml").values()
+        said = promtool(tmp_path, rule_file([objective]), made)
+        assert not said, said
+
     @pytest.mark.parametrize(
         ("old", "new"),
         [

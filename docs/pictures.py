@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -119,7 +118,7 @@ def main() -> None:
         time.sleep(AFTER_S)
         asyncio.run(draw(page[1], prometheus[1], asked.format))
     finally:
-        demo.send_signal(signal.SIGINT)
+        demo.terminate()  # Ctrl-C may be ignored by who stands in the background
         demo.communicate()
 
 

@@ -186,12 +186,15 @@ def _means() -> ModernPanel:
 
 
 def _results() -> ModernPanel:
+    requests = f"{metrics.PROM_RESULTS}{{{_PATH}}}"
+    seen = f"sum by (result) (increase({requests}[$__range] @ end())) > 0"
     return Stacked(
         "How requests end",
-        "Each result beside ok says why there was no right answer; docs/services.md lists them.",
+        "Each result beside ok says why there was no right answer; docs/services.md lists them. "
+        "Those that never came in the time shown are left out.",
         [
             Query(
-                f"sum by (result) (rate({metrics.PROM_RESULTS}{{{_PATH}}}[{of.RATE}]))",
+                f"sum by (result) (rate({requests}[{of.RATE}])) and on (result) ({seen})",
                 "{{result}}",
             )
         ],

@@ -74,6 +74,7 @@ class Painter:
         for panel in board["panels"]:
             assert panel["type"] in KINDS, panel["type"]
             if panel["type"] in {"row", "text"}:
+                panel = {**panel, "title": self.chosen.fill(panel["title"], {})}  # noqa: PLW2901
                 yield Drawn(panel, text=panel.get("options", {}).get("content", ""))
                 continue
             try:

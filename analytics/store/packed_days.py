@@ -68,22 +68,23 @@ def _due(
     if row[0] is not None:
         query = f"SELECT series FROM {TABLE} WHERE numbers = x'' AND start_s = ? LIMIT ?"  # noqa: S608
         return row[0], [each[0] for each in connection.execute(query, (row[0], at_most))]
+    oldest_s, newest_s = connection.execute(
+        "SELECT (SELECT min(start_s) FROM warm), (SELECT max(start_s) FROM warm)"
+    ).fetchone()
+    if newest_s is None:
+        return None, []
     row = connection.execute("SELECT unix_s FROM watermarks WHERE name = 'packed_from'").fetchone()
-    day_s = _first_day(connection) if row is None else int(row[0])
+    day_s = oldest_s // DAY_S * DAY_S if row is None else int(row[0])
     kept_s = -(-read_watermarks(connection).warm_from_s // DAY_S) * DAY_S
     day_s = max(day_s, kept_s)
-    if day_s + DAY_S + SETTLED_S > now_s:
+    # By a clock that is far ahead many days are over of which nothing has come yet.
+    if day_s + DAY_S + SETTLED_S > now_s or day_s > newest_s:
         return None, []
     query = (
         f"SELECT id FROM series WHERE id NOT IN (SELECT series FROM {TABLE} WHERE start_s = ?)"  # noqa: S608
         " LIMIT ?"
     )
     return day_s, [each[0] for each in connection.execute(query, (day_s, at_most))]
-
-
-def _first_day(connection: sqlite3.Connection) -> int:
-    row = connection.execute("SELECT min(start_s) FROM warm").fetchone()
-    return 2**62 if row[0] is None else int(row[0]) // DAY_S * DAY_S
 
 
 def _rows(

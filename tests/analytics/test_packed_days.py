@@ -136,6 +136,16 @@ def test_copies_go_with_what_they_copy(store, file) -> None:
     assert counted(store, T0, T0 + 40 * DAY_S) == expected(store, T0, T0 + 40 * DAY_S)
 
 
+def test_a_clock_that_is_far_ahead_copies_no_days_to_come(store, file) -> None:
+    store.append(make_batch(*(make_window(T0 + n * DAY_S) for n in range(3))), T0 + 2 * DAY_S + 9)
+    store.maintain(T0 + 400 * DAY_S)
+    assert set(copies(file)) == {0, 1, 2}
+    store.append(make_batch(make_window(T0 + 3 * DAY_S), sequence=1), T0 + 3 * DAY_S + 9)
+    store.maintain(T0 + 3 * DAY_S + SETTLED_S)
+    assert set(copies(file)) == {0, 1, 2}
+    assert counted(store) == expected(store)
+
+
 def test_much_is_copied_over_several_rounds(store, file, monkeypatch) -> None:
     monkeypatch.setattr(packed_days, "AT_ONCE", 2)
     monkeypatch.setattr(packed_days.make_copies, "__defaults__", (3,))

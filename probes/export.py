@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
+from netslo.tasks import cancelled
 from probes.answer import PROTOBUF, Never, NotNow, printable, read_bounded, understand
 from probes.suspects import Suspects
 
@@ -119,22 +120,29 @@ class Deliverer:
                 worker.result()  # it ends only by a bug of ours, which must be seen
         finally:
             self._spool.notify(None)
-            for task in (worker, stopper):
-                task.cancel()
-            await asyncio.gather(worker, stopper, return_exceptions=True)
+            await cancelled(worker, stopper)
 
     async def drain(self, deadline_s: float) -> int:
         """Deliver what waits, for at most `deadline_s`; return how many batches remain."""
+        # Not asyncio.timeout, whose one cancellation may be swallowed.
+        worker = asyncio.create_task(self._deliver_once())
         try:
-            async with asyncio.timeout(deadline_s), self._session() as session:
-                await self._deliver_all(session)
-        except TimeoutError:
-            _log.warning(
-                "%s: %d batches are not delivered; what is on disk waits for the next start",
-                self._url,
-                self._spool.depth,
-            )
+            await asyncio.wait({worker}, timeout=deadline_s)
+            if worker.done():
+                worker.result()
+            else:
+                _log.warning(
+                    "%s: %d batches are not delivered; what is on disk waits for the next start",
+                    self._url,
+                    self._spool.depth,
+                )
+        finally:
+            await cancelled(worker)
         return self._spool.depth
+
+    async def _deliver_once(self) -> None:
+        async with self._session() as session:
+            await self._deliver_all(session)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:

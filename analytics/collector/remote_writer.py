@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from analytics.prometheus.families import NativeSource
 from analytics.prometheus.remote_write import HEADERS, Series, snappy
 from netslo import metrics
+from netslo.tasks import cancelled
 
 QUEUE_BYTES_MAX: Final = 64 * 2**20
 _BACKOFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -80,9 +81,7 @@ class RemoteWriter:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancelled(*tasks)
 
     async def collect_once(self) -> None:
         """Put the requests of this moment in the queue; the oldest go where it is full."""

@@ -378,7 +378,7 @@ class TestRefusedRequests:
     @settings(
         max_examples=40,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(
         st.binary(max_size=300),
@@ -405,7 +405,7 @@ class TestRefusedRequests:
     @settings(
         max_examples=40,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(st.data())
     def test_any_damage_to_a_good_request_is_survived(self, tmp_path_factory, data) -> None:

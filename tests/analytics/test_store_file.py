@@ -148,7 +148,6 @@ def fill(store, sequence: int) -> int:
         sequence += 1
 
 
-@pytest.mark.timeout(600)  # a thousand commits, and their compaction without kernels
 def test_the_ballast_lets_a_full_file_system_recover(small_disk) -> None:
     store = SqliteStore.open(small_disk / "store.sqlite", hot_retention_s=HOT_S)
     ballast = small_disk / "store.sqlite.ballast"
@@ -168,7 +167,6 @@ def test_the_ballast_lets_a_full_file_system_recover(small_disk) -> None:
         store.close()
 
 
-@pytest.mark.timeout(600)
 def test_a_reader_goes_on_while_the_disk_is_full(small_disk) -> None:
     store = SqliteStore.open(small_disk / "store.sqlite")
     reader = SqliteStore.open(small_disk / "store.sqlite", readonly=True)

@@ -7,7 +7,6 @@ import pathlib
 import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from ports import free_udp_port
 
 COMMAND = [sys.executable, "-P", "-m", "netslo"]
 
@@ -101,18 +101,12 @@ def netslo() -> Callable[..., subprocess.CompletedProcess[str]]:
             [*COMMAND, *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=300,
             check=False,
             **options,
         )
 
     return run
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

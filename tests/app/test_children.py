@@ -64,7 +64,7 @@ def test_signals_may_interrupt_each_other_in_telling_a_child_to_stop() -> None:
         print("ended")
     """
     command = [sys.executable, "-P", "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (done.stdout, done.stderr) == ("ended\n", "")
 
 
@@ -122,7 +122,6 @@ def _networks(group: int) -> set[str]:
     return found
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_ended_early_leaves_no_process_behind(tmp_path, number) -> None:
     demo = subprocess.Popen(

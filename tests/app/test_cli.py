@@ -162,7 +162,7 @@ def test_a_part_runs_on_its_own_extra_alone(tmp_path, arguments, others) -> None
         assert part.stdout is not None
         line = part.stdout.readline()
         part.terminate()
-        _, errors = part.communicate(timeout=100)
+        _, errors = part.communicate(timeout=300)
     assert "listening on" in line or "measuring 16 paths" in line, errors
     assert part.returncode == 0, errors
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 
-import pytest
 from processes import pids_of_group, wait_gone
 from real_prometheus import binary, wait_until
 
@@ -26,7 +25,6 @@ def begin(tmp_path: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.timeout(400)
 def test_both_end_with_a_demo_that_is_killed(tmp_path) -> None:
     with begin(tmp_path, "--duration", "60") as demo:
         assert demo.stdout is not None
@@ -42,7 +40,7 @@ def test_what_is_not_installed_is_named(tmp_path) -> None:
         [sys.executable, "-P", "-m", "netslo", "demo", "--prometheus"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
         env={**os.environ, "PATH": str(tmp_path)},
     )

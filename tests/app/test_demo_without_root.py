@@ -16,7 +16,7 @@ NOTHING = (
     *("sh", *NO_RIGHTS),
 )
 
-pytestmark = [pytest.mark.waits, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.waits
 
 
 def run_demo(directory, *prefix):
@@ -28,7 +28,7 @@ def run_demo(directory, *prefix):
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=500,
         env={**os.environ, "PATH": SEARCH_PATH, "TMPDIR": str(directory)},
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from ports import free_port
 from real_prometheus import alertmanager, run, wait_until
 
 from analytics.otlp import encode_batch
@@ -19,7 +20,7 @@ from slo.rules.alertmanager import Receivers, Waits, configuration
 from slo.rules.yaml_text import to_yaml
 from slo.spec import load_objectives
 
-pytestmark = [pytest.mark.waits, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.waits
 
 SITES = ("leeds", "london", "york")
 SITE = """\
@@ -144,7 +145,7 @@ def pages(hook: Webhook, status: str = "firing") -> list[tuple[str, str]]:
 def test_a_fault_pages_once_through_kill_and_restart_until_it_is_over(start, config) -> None:
     """A fault that began a minute ago and goes on until somebody is told."""
     with Webhook() as hook, pipeline(config, hook) as manager:
-        collector, url = begin(start, config, "127.0.0.1:0", manager)
+        collector, url = begin(start, config, f"127.0.0.1:{free_port()}", manager)
         wait_until(lambda: manager.get("/api/v2/alerts"), "the heartbeat is told")
         probes = Probes(url)
         fault_s = probes.delivered_s + 50

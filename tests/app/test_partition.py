@@ -4,12 +4,13 @@ import time
 import urllib.request
 
 import pytest
+from ports import free_port
 from real_prometheus import wait_until
 
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import PathWindow, Selector
 
-pytestmark = [pytest.mark.waits, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.waits
 
 
 def start_collector(start, estate_dir, listen: str) -> tuple[object, str]:
@@ -47,7 +48,7 @@ def latest_s(estate_dir) -> int:
 
 def test_a_collector_killed_for_20_s_loses_no_window_and_counts_none_twice(start, estate_dir):
     start_reflectors(start, estate_dir)
-    collector, address = start_collector(start, estate_dir, "127.0.0.1:0")
+    collector, address = start_collector(start, estate_dir, f"127.0.0.1:{free_port()}")
     starting_s = time.time()
     probe = start_probe(start, estate_dir, address)
     began_s = time.time()  # or a little before: until its line is read, time passes

@@ -44,7 +44,7 @@ def hops(network) -> list[str]:
     def sockets():
         out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         errors = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        errors.settimeout(5)
+        errors.settimeout(10)
         return out, errors
 
     found: list[str] = []
@@ -60,7 +60,7 @@ def hops(network) -> list[str]:
     return found
 
 
-def until(condition, timeout_s: float = 20.0) -> None:
+def until(condition, timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -68,13 +68,14 @@ def until(condition, timeout_s: float = 20.0) -> None:
 
 
 def test_the_better_branch_is_taken_while_it_works(network) -> None:
-    assert hops(network) == PRIMARY
+    until(lambda: hops(network) == PRIMARY)
     network.break_primary()
     until(lambda: hops(network) == BACKUP)
     network.mend_primary()
     until(lambda: hops(network) == PRIMARY)
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(("works", "rate_bit_s"), [(True, 50e6), (False, 20e6)])
 def test_a_branch_carries_what_its_bucket_lets_through(network, works, rate_bit_s) -> None:
     if not works:
@@ -220,13 +221,13 @@ def test_taps_tell_what_became_of_each_packet(network) -> None:
     def reflector():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind((FAR_ADDRESS, PORT))
-        sock.settimeout(5)
+        sock.settimeout(60)
         return sock
 
     near = network.inside(NEAR, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     far = network.inside(FAR, reflector)
     with near, far:
-        near.settimeout(5)
+        near.settimeout(60)
         began_ns = time.time_ns()
         for sequence in range(4):
             near.sendto(request(sequence), (FAR_ADDRESS, PORT))
@@ -273,7 +274,7 @@ def test_a_tap_sees_no_more_than_test_packets(network) -> None:
     with near, tap:
         for packet in (other, part, whole):
             near.sendto(bytes(packet), (FAR_ADDRESS, 0))
-        tap.settimeout(5)
+        tap.settimeout(60)
         data, _ = tap.recvfrom(500)
         assert IP(data)[UDP].dport == PORT
         assert bytes(IP(data)[UDP].payload)[:4] == b"\0\0\0\1"

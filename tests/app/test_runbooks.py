@@ -71,7 +71,6 @@ def config(tmp_path, monkeypatch) -> Iterator[pathlib.Path]:
     return folder
 
 
-@pytest.mark.timeout(400)
 def test_every_command_of_every_runbook_works(config, start, monkeypatch) -> None:
     assert len(RUNBOOKS) == 8
     collector = start("collect", "--listen", "127.0.0.1:0", "-c", config)

@@ -11,7 +11,7 @@ import time
 import pytest
 from a_browser import PROGRAM, browser
 from click.testing import CliRunner
-from real_prometheus import free_port
+from ports import free_port
 from whole_pipeline import BURNING, SCRAPE_S, SHOP_PATH, pipeline
 
 from dashboards.cli import dashboards
@@ -64,7 +64,6 @@ def running(tmp_path_factory):
         yield found
 
 
-@pytest.mark.timeout(PATIENCE_S + 240)
 def test_every_target_of_every_panel_returns_data_with_the_labels_it_names(running) -> None:
     server = Prometheus(running.prometheus.url)
     missing = {name: (uid, *rest) for uid, name, *rest in queries()}
@@ -97,7 +96,6 @@ def test_every_target_of_every_panel_returns_data_with_the_labels_it_names(runni
     assert not missing, {name: expr for name, (_, expr, *_) in missing.items()}
 
 
-@pytest.mark.timeout(PATIENCE_S + 60)
 def test_grafanas_own_rules_find_what_prometheus_found(running) -> None:
     server = Prometheus(running.prometheus.url)
     ends_s = time.monotonic() + PATIENCE_S
@@ -116,7 +114,6 @@ def test_grafanas_own_rules_find_what_prometheus_found(running) -> None:
     assert len(server.at(never, time.time())) == 1
 
 
-@pytest.mark.timeout(PATIENCE_S + 240)
 async def test_the_preview_draws_every_board_from_its_own_file(running, tmp_path) -> None:
     uk = pathlib.Path(__file__).parents[2] / "examples" / "uk"
     page = tmp_path / "preview.html"

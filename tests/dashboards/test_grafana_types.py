@@ -96,7 +96,6 @@ WRONG = {
 }
 
 
-@pytest.mark.timeout(180)
 def test_grafanas_compiler_finds_every_fault_and_none_in_ours(npm_dir, tmp_path) -> None:
     files = []
     made = boards((), "https://docs.example/runbooks")

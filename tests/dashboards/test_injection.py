@@ -200,7 +200,6 @@ def test_a_preview_keeps_it_text() -> None:
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no chromium; make test installs it as root")
-@pytest.mark.timeout(300)
 async def test_a_browser_runs_none_of_it(tmp_path) -> None:
     (tmp_path / "preview.html").write_text(hostile_preview())
     async with a_hostile_page(tmp_path) as room, browser(tmp_path / "b") as tab:

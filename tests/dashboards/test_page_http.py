@@ -158,7 +158,6 @@ async def test_many_readers_cost_one_rendering_and_their_number_is_bounded() -> 
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no chromium; make test installs it as root")
-@pytest.mark.timeout(400)
 async def test_a_browser_finds_nothing_wrong(tmp_path) -> None:
     async with a_page(tmp_path, alerts=hostile_alerts()) as room, browser(tmp_path / "b") as tab:
         await room.send(*bad_and_good())

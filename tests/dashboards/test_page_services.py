@@ -98,7 +98,6 @@ async def test_a_service_without_requests_or_certificate_says_so(tmp_path) -> No
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no chromium; make test installs it as root")
-@pytest.mark.timeout(400)
 async def test_a_browser_finds_nothing_wrong_on_a_phone_and_in_the_dark(tmp_path) -> None:
     async with a_house(tmp_path) as room, browser(tmp_path / "b") as tab:
         await room.send(*windows())

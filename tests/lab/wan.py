@@ -27,7 +27,7 @@ from .wan_setup import Setup
 
 _TUN = pathlib.Path("/dev/net/tun")
 _READY_TIMEOUT_S: Final = 600.0  # the first start on a machine compiles
-_ANSWER_TIMEOUT_S: Final = 10.0
+_ANSWER_TIMEOUT_S: Final = 60.0
 _QUEUE_PACKETS: Final = 10_000  # which a device holds until the emulator reads them
 _QUIET_S: Final = 0.05
 _HERE = __name__.rpartition(".")[0]
@@ -147,7 +147,7 @@ class Wan:
             self._log = np.frombuffer(self._memory, LOG, int(header[ROWS]), LOG_BEGIN).copy()
         return self._log
 
-    def settle(self, timeout_s: float = 10.0) -> None:
+    def settle(self, timeout_s: float = 60.0) -> None:
         """Wait until nothing has come in for 50 ms and nothing is under way.
 
         Raises:

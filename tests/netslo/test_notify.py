@@ -19,7 +19,7 @@ def manager(request, tmp_path):
         address = "\0" + name[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(address)
-        sock.settimeout(5)
+        sock.settimeout(60)
         yield sock, {"NOTIFY_SOCKET": name}
 
 

@@ -140,7 +140,7 @@ def emulated():
     thread = threading.Thread(target=emulator.run, args=(stop,))
     thread.start()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(1)
+        sock.settimeout(60)
         entrance = emulator.ports[PATH]
         sock.connect((entrance.host, entrance.port))
         yield emulator, sock
@@ -168,8 +168,10 @@ def test_what_a_sender_sees_is_what_the_log_says(emulated) -> None:
     truth = emulator.truth(PATH)
     assert (truth.due, truth.lost, len(truth.rtt_s)) == (100, 0, 100)
     assert truth.rtt_s.min() >= 0.010
-    median_s = float(np.median(truth.rtt_s))
-    assert np.median(seen) == pytest.approx(median_s, rel=0.02, abs=0.0005)
+    # The sender begins earlier and ends later, on a busy machine some packets much later.
+    over_s = seen - truth.rtt_s
+    assert over_s.min() > 0
+    assert np.quantile(over_s, 0.1) < 0.001
 
 
 def test_a_degraded_path_drops_what_it_should_and_logs_it(emulated) -> None:
@@ -177,9 +179,12 @@ def test_a_degraded_path_drops_what_it_should_and_logs_it(emulated) -> None:
     emulator.degrade(PATH, Impairment(loss=1.0))
     sock.settimeout(0.1)
     assert exchange(sock, 7) is None
-    assert emulator.truth(PATH).lost == 1
+    deadline = time.monotonic() + 60
+    while emulator.truth(PATH).lost < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     emulator.degrade(PATH, None)
-    sock.settimeout(1)
+    sock.settimeout(60)
     assert exchange(sock, 8) is not None
 
 

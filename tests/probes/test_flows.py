@@ -244,7 +244,7 @@ def test_flows_of_a_path_are_told_apart(reflector, monkeypatch, make):
         bad = SocketAddress(socket.AF_INET, hole.getsockname())
         flows = FlowSet(reports.append)
         flows.arrange(
-            [plan(interval_ns=5 * MS, timeout_ns=50 * MS, source_ports=2)], {TARGET: (good, bad)}
+            [plan(interval_ns=5 * MS, timeout_ns=200 * MS, source_ports=2)], {TARGET: (good, bad)}
         )
         threads = [
             threading.Thread(target=engine.run, kwargs={"until_stopped": True})
@@ -252,12 +252,18 @@ def test_flows_of_a_path_are_told_apart(reflector, monkeypatch, make):
         ]
         for thread in threads:
             thread.start()
-        doubtful, ends_s = set(), time.monotonic() + 20
+        doubtful, ends_s = set(), time.monotonic() + 60
         while time.monotonic() < ends_s and not doubtful:
             time.sleep(0.05)
             doubtful = flows.doubtful()
-        time.sleep(0.3)
-        figures = {each.flow: each for each in flows.figures()}
+        while time.monotonic() < ends_s:  # each time of what came since the last
+            time.sleep(0.5)
+            figures = {each.flow: each for each in flows.figures()}
+            if all(
+                each.loss_ratio is not None and (each.rtt_s is None) == (str(bad) in flow)
+                for flow, each in figures.items()
+            ):
+                break
         sources = {hole.recvfrom(2000)[1] for _ in range(20)}
         flows.stop()
         for thread in threads:

@@ -122,7 +122,7 @@ async def test_reports_go_out_by_themselves(tmp_path) -> None:
     async with collector(tmp_path / "store.sqlite") as room:
         health = ProbeHealth("london", "i-1", room.url, interval_s=0.05)
         health.set_spool_depth(1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while health.reports < 2:  # noqa: ASYNC110 - another thread counts
                 await asyncio.sleep(0.01)
         await asyncio.to_thread(health.shutdown)
@@ -150,7 +150,7 @@ def test_without_a_collector_a_failure_is_counted_in_silence(url, caplog, monkey
         monkeypatch.setattr("socket.getaddrinfo", no_name)
     began_s = time.monotonic()
     health = report(url, lambda health: health.set_spool_depth(1))
-    assert time.monotonic() - began_s < 4
+    assert time.monotonic() - began_s < 20  # not the minute of an SDK that tries again
     assert (health.reports, health.failures) == (0, 1)
     assert caplog.records == []
 
@@ -158,4 +158,4 @@ def test_without_a_collector_a_failure_is_counted_in_silence(url, caplog, monkey
 def test_no_thread_is_left_behind() -> None:
     before = threading.active_count()
     report("http://127.0.0.1:9", lambda health: None)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of other tests may end

@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,7 +91,7 @@ def later(ms: float) -> Instant:
 
 def make_sender(version: int = 4, **options) -> IcmpSender:
     options = {"protocol": PROTOCOLS[version], "identifier": IDENTIFIER} | options
-    return IcmpSender(TIMEOUT_NS, **options)
+    return IcmpSender(options.pop("timeout_ns", TIMEOUT_NS), **options)
 
 
 def with_checksum(message: bytes) -> bytes:
@@ -536,15 +536,21 @@ def address(version: int, host: str) -> SocketAddress:
 
 
 def ping(
-    sock: EchoSocket, sender: IcmpSender, count: int, gap_s: float = 0.002, wait_s: float = 0.3
+    sock: EchoSocket,
+    sender: IcmpSender,
+    count: int,
+    gap_s: float = 0.002,
+    wait_s: float = 0.3,
+    settle: Callable[[], None] = lambda: None,
 ) -> Exchange:
-    """Send requests, and read what comes until nothing has come for a while."""
+    """Send requests, wait until the network has settled, and read what comes in a while."""
     exchange = Exchange()
     sender.bind(sock.protocol, sock.identifier)
     assert enable_timestamps(sock, transmit=True)
     for _ in range(count):
         sock.send(sender.send(read_clocks()))
         take_in(sock, sender, exchange, gap_s)
+    settle()
     until = time.monotonic() + wait_s
     while (left_s := until - time.monotonic()) > 0:
         take_in(sock, sender, exchange, left_s)
@@ -655,10 +661,9 @@ def test_through_a_wan_every_round_trip_is_that_of_the_log(
     count = 200
     if case != "calm":
         wan.change(Link(delay_s=0.01, p=0.05, r=0.5, duplicate=0.2, reorder=0.1))
-    sender = make_sender(version)
+    sender = make_sender(version, timeout_ns=60_000 * MS)
     with open_in(wan.a.namespace, version, wan.b.address(version), groups, dscp=34) as sock:
-        exchange = ping(sock, sender, count)
-        wan.settle()
+        exchange = ping(sock, sender, count, settle=wan.settle)
     log = rows(wan.log(), protocol=sender.protocol.number, version=version)
     log = log[log["sequence"] >> 16 == sock.identifier]
     keys, true_ns = rtt_of(log)
@@ -684,7 +689,7 @@ def test_through_a_wan_every_round_trip_is_that_of_the_log(
 
 @versions
 @kinds
-def test_a_host_that_does_not_answer_loses_everything(pair: Pair, version, groups):
+def test_a_host_that_does_not_answer_loses_everything(pair: Pair, version, groups, patient):
     ignore = "net.ipv4.icmp_echo_ignore_all" if version == 4 else "net.ipv6.icmp.echo_ignore_all"
     pair.b.namespace.set_sysctl(ignore, 1)
     plan = SessionPlan(SeriesKey(Path("a", "b", "ef")), 5 * MS, 100 * MS)
@@ -701,8 +706,7 @@ def test_a_host_that_does_not_answer_loses_everything(pair: Pair, version, group
             session.settle(now)
             time.sleep(0.002)
     assert session.totals.answered == 0
-    assert session.totals.lost + session.totals.unmeasured == 20
-    assert session.totals.lost > 10
+    assert session.totals.lost == 20
 
 
 @kinds
@@ -742,9 +746,9 @@ for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
     except PermissionError as error:
         said[host] = error.strerror
         continue
-    sender = IcmpSender(10**9)
+    sender = IcmpSender(60 * 10**9)
     sender.bind(sock.protocol, sock.identifier)
-    sock.settimeout(2)
+    sock.settimeout(60)
     names = []
     for _ in range(5):
         sock.send(sender.send(read_clocks()))

@@ -13,7 +13,7 @@ from lab.namespaces import Namespace
 from lab.wan import Wan
 from lab.wan_log import rtt_of
 
-from analytics.windows import PathWindow, SeriesKey
+from analytics.windows import PacketCounts, PathWindow, SeriesKey
 from netslo.errors import ConfigurationError
 from netslo.metrics import RTT
 from netslo.model import Path, ProbeKind, Quality, Window
@@ -42,7 +42,7 @@ def run(
                 total.absorb(window)
             rest.discarded += report.discarded
 
-    plan = SessionPlan(KEY, 5 * MS, 200 * MS)
+    plan = SessionPlan(KEY, 5 * MS, 20_000 * MS)
     engine = Engine(take)
     with namespace.inside():
         engine.measure(plan, address, count=count)
@@ -52,13 +52,12 @@ def run(
 
 @GROUPS
 @pytest.mark.parametrize("version", [4, 6])
-def test_samples_with_both_stamps_are_of_quality_b(wan: Wan, version, groups):
+def test_samples_with_both_stamps_are_of_quality_b(wan: Wan, version, groups, patient):
     wan.a.namespace.set_sysctl("net.ipv4.ping_group_range", groups)
     family = {4: 2, 6: 10}[version]
     total, rest = run(wan.a.namespace, SocketAddress(family, (wan.b.address(version), 862)))
     answered = total.packets.answered
-    assert answered + total.packets.unmeasured == 100  # a busy machine sends some too late
-    assert answered >= 50
+    assert total.packets == PacketCounts(answered=100)
     counts = {key.quality: s.count for key, s in total.sketches.items() if key.metric == RTT}
     assert (
         counts[Quality.B] >= answered - 2
@@ -68,7 +67,8 @@ def test_samples_with_both_stamps_are_of_quality_b(wan: Wan, version, groups):
     [sketch] = [s for k, s in total.sketches.items() if (k.metric, k.quality) == (RTT, Quality.B)]
     _, true_ns = rtt_of(wan.log(), protocol={4: 1, 6: 58}[version])
     assert sketch.min > true_ns.min() / 1e9
-    assert sketch.quantile(0.5) == pytest.approx(np.median(true_ns) / 1e9, rel=0.03)
+    # A busy host holds up some packets between emulator and kernel, never all of them.
+    assert sketch.quantile(0.1) == pytest.approx(np.quantile(true_ns, 0.1) / 1e9, rel=0.05)
 
 
 def invoke(*arguments: str):
@@ -77,17 +77,18 @@ def invoke(*arguments: str):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @GROUPS
-def test_from_the_shell(host, groups):
+def test_from_the_shell(host, groups, patient):
     require(namespaces.available())
     with Namespace("alone") as alone:
         alone.set_sysctl("net.ipv4.ping_group_range", groups)
         with alone.inside():  # the engine's thread too, for it starts here
-            result = invoke(host, "--icmp", "--count", "20", "--interval", "2ms", "--json")
-            plain = invoke(host, "--icmp", "--count", "3", "--interval", "2ms")
+            options = ("--icmp", "--interval", "2ms", "--timeout", "2s")
+            result = invoke(host, *options, "--count", "20", "--json")
+            plain = invoke(host, *options, "--count", "3")
     assert result.exit_code == 0, result.output
     shape = json.loads(result.stdout)
     assert (shape["target"], shape["address"], shape["kind"]) == (host, host, "icmp")
-    assert shape["answered"] + shape["unmeasured"] == 20
+    assert shape["answered"] == 20
     assert shape["quality"]["B"] >= shape["answered"] - 5
     assert plain.stdout.startswith(f"ICMP echo to {host}\n3 due, ")
 

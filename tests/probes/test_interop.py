@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,7 @@ STATES = pytest.mark.parametrize("stateful", [True, False], ids=["stateful", "st
 FORMATS = pytest.mark.parametrize("ptp", [False, True], ids=["NTP", "PTP"])
 EF = 46
 COUNT = 8
-TIMEOUT_NS = 1500 * MS  # so long that a busy machine loses nothing
+TIMEOUT_NS = 20_000 * MS  # so long that a busy machine loses nothing
 ALL = Asked(follow_up=True, timestamps=True, dscp=EF, counts=True, padding=12)
 LOCATION, ACCESS_REPORT, UNKNOWN, EXPERIMENTAL = 2, 6, 200, 250
 
@@ -217,14 +218,14 @@ class TestOurSenderAgainstAnotherReflector:
 
     def test_is_refused_where_it_has_another_key(self) -> None:
         with Responder(mode="authenticated", key=OTHER_KEY) as responder:
-            found = measure(responder, key=KEY, timeout_ns=100 * MS)
+            found = measure(responder, key=KEY, timeout_ns=2000 * MS)
         assert (responder.received, responder.bad_hmac, responder.answered) == (COUNT, COUNT, 0)
         assert found.totals == PacketCounts(lost=COUNT)
         assert found.samples == {}
 
     def test_believes_no_reply_of_a_reflector_without_the_key(self) -> None:
         with Responder(mode="stamp") as responder:
-            found = measure(responder, key=KEY, timeout_ns=100 * MS)
+            found = measure(responder, key=KEY, timeout_ns=2000 * MS)
         assert responder.answered == COUNT
         assert found.discarded == {ReplyFault.HMAC: COUNT}
         assert found.totals == PacketCounts(lost=COUNT)
@@ -243,7 +244,7 @@ class TestOurSenderAgainstAnotherReflector:
 def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reflectors stop soon, and let no packet be given up because this machine is busy."""
     monkeypatch.setattr("probes.reflector._STOP_POLL_S", 0.01)
-    monkeypatch.setattr("probes.schedule.LATE_TOLERANCE_NS", 2_000 * MS)
+    monkeypatch.setattr("probes.schedule.LATE_TOLERANCE_NS", 10_000 * MS)
 
 
 @pytest.fixture(params=["plain", "compiled"])
@@ -252,6 +253,13 @@ def each_reflector(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("NETSLO_NUMBA", "1" if request.param == "compiled" else "0")
     if request.param == "compiled" and not warm_up(load_reflecting):
         pytest.skip("numba is not there")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 @contextmanager
@@ -283,7 +291,7 @@ def ask(
     [endpoint] = server.endpoints
     target = (endpoint.host, endpoint.port)
     with Asker(target, mode, exact_follow_up=False, **options) as asker:
-        answers = asker.ask(count, 0.002, tlvs=tlvs, tail=tail, padding=padding, timeout=5.0)
+        answers = asker.ask(count, 0.002, tlvs=tlvs, tail=tail, padding=padding, timeout=60.0)
     assert [answer.sequence for answer in answers] == list(range(count))
     assert all(answer.t1 <= answer.t2 <= answer.t3 <= answer.t4 for answer in answers)
     return answers
@@ -350,6 +358,7 @@ class TestAnotherSenderAgainstOurReflector:
                 with Asker(target, mode, key=key) as asker:
                     padding = 0 if key else 68  # as long as if it were signed
                     assert asker.ask(3, 0, padding=padding, timeout=0.05, allow_loss=True) == []
+            until(lambda: server.discarded.total() == 6)
         assert (server.reflected, server.discarded) == (0, {RequestFault.HMAC: 6})
 
 

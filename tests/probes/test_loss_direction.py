@@ -46,10 +46,10 @@ FATES = st.lists(
 ).map(lambda runs: "".join(fate * n for fate, n in runs))
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.data(), FATES, st.sampled_from([1, START]))
+@settings(max_examples=150, deadline=None)
+@given(st.data(), FATES, st.sampled_from([1000, START]))
 def test_every_loss_between_two_answers_is_told_its_way(data, fates, start) -> None:
-    """The reflector's first number is not ours, so that it is known to have a memory."""
+    """The reflector's numbers are never ours, so that it is known to have a memory."""
     parts = data.draw(split(reflected(fates, start=start)))
     inner = fates[fates.find("a") : fates.rfind("a") + 1] if "a" in fates else ""
     assert split_up(parts) == Told(inner.count("f"), inner.count("r"))

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from ports import free_udp_port
 
 from analytics.sketch import Sketch
 from analytics.windows import PathWindow, SeriesKey, SketchKey
@@ -49,13 +50,14 @@ def reflecting(*arguments, **options):
         yield server.endpoints[0]
 
 
-def closed_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+pytestmark = pytest.mark.usefixtures("patient")
+PATIENCE_S = 2.0  # a measurement takes so long at least: it waits for duplicates
 
 
 def run(*arguments: str, floor: str = "--no-floor"):
+    """Measure; who does not say when a packet is lost waits as long as a busy machine needs."""
+    if "--timeout" not in arguments:
+        arguments = (*arguments, "--timeout", f"{PATIENCE_S:g}s")
     return CliRunner().invoke(measure, ["rtt", floor, *arguments], catch_exceptions=True)
 
 
@@ -75,7 +77,7 @@ def test_the_json_has_the_agreed_shape_and_adds_up(host):
     assert shape["rtt"]["count"] == shape["jitter"]["pdv"]["count"] == most
     quantiles = shape["rtt"]["quantiles"]
     assert list(quantiles) == ["0.5", "0.9", "0.99", "0.999"]
-    assert 0 < shape["rtt"]["min"] <= quantiles["0.5"]["value"] <= shape["rtt"]["max"] < 1
+    assert 0 < shape["rtt"]["min"] <= quantiles["0.5"]["value"] <= shape["rtt"]["max"] < PATIENCE_S
     assert quantiles["0.999"]["high"] is None  # 30 packets cannot bound it
     assert shape["jitter"]["rfc3550"] >= 0
     assert {"duplicates", "reordered"} <= shape.keys()
@@ -105,7 +107,7 @@ def test_the_summary_says_what_a_person_wants_to_know():
 
 def test_a_port_where_nothing_listens_is_said_and_is_bad_news():
     result = run(
-        f"127.0.0.1:{closed_port()}", "--count", "3", "--interval", "5ms", "--timeout", "50ms"
+        f"127.0.0.1:{free_udp_port()}", "--count", "3", "--interval", "5ms", "--timeout", "50ms"
     )
     assert isinstance(result.exception, NetsloError)
     assert result.exception.exit_code == 1
@@ -195,8 +197,9 @@ def test_with_the_same_key_at_both_ends_packets_are_authenticated(tmp_path):
     file.write_bytes(b"sixteen octets..\n")
     file.chmod(0o600)
     with reflecting(key=b"sixteen octets..") as endpoint:
-        arguments = (str(endpoint), "--count", "5", "--interval", "2ms", "--timeout", "200ms")
+        arguments = (str(endpoint), "--count", "5", "--interval", "2ms")
         result = run(*arguments, "--key-file", str(file))
+        arguments = (*arguments, "--timeout", "200ms")
         without = run(*arguments)
         file.write_bytes(b"seventeen octets..")
         other = run(*arguments, "--key-file", str(file))
@@ -219,7 +222,7 @@ def test_packets_are_padded_to_the_size_asked_for(key, size, expected):
     assert len(nearly.sender.send(Instant(0, 0))) == len(plain) + 4  # no extension is shorter
 
 
-def test_padded_packets_are_answered_in_class_a(patient):
+def test_padded_packets_are_answered_in_class_a():
     with reflecting() as endpoint:
         arguments = ("--size", "1400", "--count", "10", "--interval", "2ms", "--json")
         result = run(str(endpoint), *arguments)
@@ -385,7 +388,7 @@ def test_a_bad_option_is_a_usage_error(option):
 
 
 def test_a_fault_in_the_engine_is_not_swallowed(monkeypatch):
-    measuring = Measuring(MeasurePlan((Endpoint("127.0.0.1", closed_port()),), count=1))
+    measuring = Measuring(MeasurePlan((Endpoint("127.0.0.1", free_udp_port()),), count=1))
 
     def fault() -> None:
         raise ZeroDivisionError
@@ -426,23 +429,24 @@ def test_a_reflector_says_where_it_listens_and_what_it_did_and_ends_at_a_signal(
         assert run(f"127.0.0.1:{port}", "--count", "5", "--interval", "1ms").exit_code == 0
         process.send_signal(number)
         rest = process.stdout.read()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert rest.startswith("5 packets answered, 1 discarded\n")
     assert "shorter than" in rest
 
 
 def test_ctrl_c_ends_a_measurement_with_its_summary():
+    options = ("--duration", "1h", "--json", "--timeout", f"{PATIENCE_S:g}s")
     with (
         serving() as server,
-        start("measure", "rtt", str(server.endpoints[0]), "--duration", "1h", "--json") as process,
+        start("measure", "rtt", str(server.endpoints[0]), *options) as process,
     ):
         while not server.reflected:  # before the first packet there is nothing to sum up
             with suppress(subprocess.TimeoutExpired):
                 raise AssertionError(f"it ended with {process.wait(0.02)}")
         process.send_signal(signal.SIGINT)
         shape = json.loads(process.stdout.read())
-        assert process.wait(10) == 0
-    assert 1 <= shape["answered"] <= server.reflected
+        assert process.wait(60) == 0
+    assert 1 <= shape["answered"] <= server.reflected  # which has ended by now
     assert shape["lost"] == 0
     assert shape["due"] == shape["answered"] + shape["unmeasured"]
 

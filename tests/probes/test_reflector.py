@@ -36,7 +36,7 @@ def running(*endpoints: Endpoint, stateful=True):
 
 def udp(family=socket.AF_INET) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.settimeout(5)
+    sock.settimeout(60)
     return sock
 
 

@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
+from ports import free_udp_port
 
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
@@ -26,12 +28,10 @@ KEYS = (None, b"a" * 16, b"b" * 16)
 
 
 def free_endpoint() -> Endpoint:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return Endpoint(*sock.getsockname())
+    return Endpoint("127.0.0.1", free_udp_port())
 
 
-def answers(endpoint: Endpoint, key: bytes | None, wait_s=5.0) -> bool:
+def answers(endpoint: Endpoint, key: bytes | None, wait_s=60.0) -> bool:
     """Whether one test packet comes back, by our own sender."""
     sender = Sender(10**9, key=key)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -42,6 +42,14 @@ def answers(endpoint: Endpoint, key: bytes | None, wait_s=5.0) -> bool:
             return isinstance(sender.receive(sock.recv(2000), read_clocks()), Replied)
         except (TimeoutError, ConnectionRefusedError):
             return False
+
+
+def until(condition) -> None:
+    """Wait for what a reflector counts, which is a moment after its reply has left."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -58,6 +66,7 @@ def test_each_station_answers_by_its_own_key(reflectors):
     assert not answers(reflectors.endpoints[1], KEYS[2], wait_s=0.2)
     assert not answers(reflectors.endpoints[1], None, wait_s=0.2)
     reflectors.check()
+    until(lambda: reflectors.reflected == 3 and reflectors.discarded.total() == 2)
     reflectors.end()
     assert reflectors.reflected == 3
     assert reflectors.discarded.total() == 2
@@ -73,7 +82,7 @@ def test_a_key_changes_while_the_others_go_on(reflectors):
     assert answers(second, KEYS[2])
     assert answers(first, None)
     assert not answers(second, KEYS[1], wait_s=0.2)
-    assert reflectors.reflected == 3
+    until(lambda: reflectors.reflected == 3 and reflectors.discarded.total() == 1)
 
 
 def test_what_cannot_be_bound_leaves_all_as_it_was(reflectors):
@@ -93,7 +102,8 @@ def test_a_source_that_sends_more_than_it_may_is_not_answered():
     reflectors = Reflectors(rate_limit=RateLimit(0.001, 2))
     reflectors.arrange([Station(ANY)])
     (endpoint,) = reflectors.endpoints
-    assert [answers(endpoint, None, wait_s) for wait_s in (5, 5, 0.2)] == [True, True, False]
+    assert [answers(endpoint, None, wait_s) for wait_s in (60, 60, 0.2)] == [True, True, False]
+    until(lambda: reflectors.discarded.total() == 1)
     reflectors.end()
     assert reflectors.discarded == {RATE_LIMITED: 1}
 

@@ -89,7 +89,7 @@ def both(host: str = "127.0.0.1", limit: RateLimit | None = None, **options) -> 
         sock = stack.enter_context(
             socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
         )
-        sock.settimeout(5)
+        sock.settimeout(60)
         sock.bind((host, 0))
         if v6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)

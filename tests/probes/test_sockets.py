@@ -23,7 +23,7 @@ def the_kernel_stamps():
 def pair(host: str, dscp: int = 0) -> tuple[socket.socket, socket.socket]:
     """Return a reflector's socket and a probe's that is connected to it."""
     reflector = open_reflector_socket(resolve(Endpoint(host, 0)))
-    reflector.settimeout(5)  # in place of epoll
+    reflector.settimeout(60)  # in place of epoll
     address = SocketAddress(reflector.family, reflector.getsockname())
     return reflector, open_probe_socket(address, dscp)
 

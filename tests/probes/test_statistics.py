@@ -56,7 +56,7 @@ def sessions(draw):
 RELATIVE = {metrics.JITTER, metrics.DELAY_VARIATION}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), sessions())
 def test_windows_cut_anywhere_merge_to_the_whole(data, rows) -> None:
     parts = data.draw(split(rows))

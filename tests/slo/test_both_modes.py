@@ -21,8 +21,6 @@ from slo.objective import Indicator, Objective, PathSelector
 from slo.policy import AlertPolicy
 from slo.slices import TimeSlices
 
-pytestmark = pytest.mark.timeout(600)
-
 MINUTE, HOUR = 60, 3600
 LONG_S = HOUR // 3  # a shorter hour, with the same burn rates, is judged in fewer steps
 WARM_S = LONG_S + 5 * MINUTE  # then the long window is no young one

@@ -19,8 +19,8 @@ from typing import Any
 import aiohttp
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
-_START_S = 60.0
-_ANSWER_S = 60.0
+_START_S = 120.0
+_ANSWER_S = 120.0
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",  # of a page that is our own; containers have no user namespaces
@@ -66,7 +66,7 @@ class Tab:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    async def until(self, script: str, timeout_s: float = 60.0) -> None:
+    async def until(self, script: str, timeout_s: float = 120.0) -> None:
         """Wait until an expression is true."""
         async with asyncio.timeout(timeout_s):
             while not await self.run(f"Boolean({script})"):  # noqa: ASYNC110 - it is elsewhere

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ports import free_port
 
 STARTUP_S = 120.0
 
@@ -40,12 +40,6 @@ def run(program: str, *arguments: str | pathlib.Path) -> subprocess.CompletedPro
     return subprocess.run(
         [binary(program), *map(str, arguments)], capture_output=True, text=True, check=False
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_until(
@@ -89,7 +83,7 @@ class Server:
         if self.process.poll() is not None:
             pytest.fail(f"it ended: {self.log.read_text()[-2000:]}")
         try:
-            with urllib.request.urlopen(self.url + "/-/ready", timeout=5) as answer:
+            with urllib.request.urlopen(self.url + "/-/ready", timeout=60) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -109,7 +103,7 @@ def _served(
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -44,7 +44,7 @@ def serving(
 
     def one(connection: socket.socket) -> None:
         try:
-            connection.settimeout(20)
+            connection.settimeout(60)
             if context is not None:
                 connection = context.wrap_socket(connection, server_side=True)
             handle(connection)
@@ -88,25 +88,18 @@ def hanging(connection: socket.socket) -> None:
         pass
 
 
-async def asked(request, timeout_s=5.0, pem=None, dscp=0):
+async def asked(request, timeout_s=60.0, pem=None, dscp=0):
     """Return what came of one request."""
     context = None if pem is None else new_context(pem)
     transaction = Transaction(request, Connector(Resolver(), dscp), context, Stopwatch())
     return await transaction.run(round(timeout_s * NS))
 
 
-def ask(request, timeout_s=5.0, pem=None, dscp=0):
+def ask(request, timeout_s=60.0, pem=None, dscp=0):
     """Return what came of one request, outside of a loop."""
     return asyncio.run(asked(request, timeout_s, pem, dscp))
 
 
-def plan_of(request, name="web", interval_s=0.05, timeout_s=1.0, **more) -> ServicePlan:
+def plan_of(request, name="web", interval_s=0.05, timeout_s=20.0, **more) -> ServicePlan:
     key = SeriesKey(Path("london", name, "ef"), kind_of(request))
     return ServicePlan(key, request, round(interval_s * NS), round(timeout_s * NS), **more)
-
-
-def closed_port(kind=socket.SOCK_STREAM) -> int:
-    """Return a port at which nothing listens."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

@@ -1,8 +1,6 @@
-"""An estate of two sites on loopback, as a person would write it, and ports that nobody has."""
+"""An estate of two sites on loopback, as a person would write it."""
 
 from __future__ import annotations
-
-import socket
 
 _SITE = """\
   - name: {name}
@@ -12,13 +10,6 @@ _SITE = """\
     location: {{lat: 0, lon: 0}}
     addresses: ["127.0.0.1:{port}"]
 """
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """Return a port of loopback: of UDP, unless TCP is asked for."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def estate(

@@ -17,7 +17,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-from real_prometheus import Server, free_port, prometheus, wait_until
+from ports import free_port
+from real_prometheus import Server, prometheus, wait_until
 from some_routes import A, B, C, batch_of, make_change, make_loaded, make_reading, make_seen
 from some_windows import make_batch, sketch_of
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +12,13 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ports import free_port
 
 from netslo.errors import NetsloError
 from netslo.model import Endpoint
 from probes.bandwidth.iperf3 import NotConnected, read_iperf3, run_iperf3
 from probes.bandwidth.load import Progress
 from probes.bandwidth.plan import Direction
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

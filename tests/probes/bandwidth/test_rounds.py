@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from ports import free_port
 
 from analytics.sketch import Sketch
 from netslo import metrics
@@ -265,14 +266,6 @@ def far(tmp_path):
     servers.arrange([TestStation(endpoint, tmp_path / "far")])
     yield endpoint
     servers.end()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def real(tmp_path, far, **options):

@@ -134,7 +134,7 @@ def test_trains_over_loopback_arrive_and_are_the_senders_own_rate(direction: Dir
     assert found.sent == 300
     assert found.arrived > 0
     # Loopback has no narrowest link: either the sender was the limit, or this machine stalled.
-    assert found.bit_per_s is None or found.bit_per_s > 1e8
+    assert found.bit_per_s is None or found.bit_per_s > 1e7
 
 
 def test_congestion_controls_that_are_not_there_are_said() -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,17 @@ FRESH = TcpInfo(
 )
 
 
+def until_acknowledged(sock: socket.socket, octets: int) -> None:
+    """Wait for the last acknowledgement, which may be delayed."""
+    deadline = time.monotonic() + 60
+    while True:
+        info = parse_tcp_info(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SIZE))
+        if info is not None and info.bytes_acked == octets:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_the_struct_is_read_as_ss_reads_it() -> None:
     if shutil.which("ss") is None:
         pytest.skip("no ss (iproute2)")
@@ -46,6 +58,7 @@ def test_the_struct_is_read_as_ss_reads_it() -> None:
             while got < 300_000:
                 got += len(theirs.recv(1 << 20))
             port = ours.getsockname()[1]
+            until_acknowledged(ours, 300_001)
             said = subprocess.run(
                 ["ss", "-tin", f"sport = :{port}"], capture_output=True, text=True, check=True
             ).stdout

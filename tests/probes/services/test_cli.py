@@ -5,7 +5,8 @@ import json
 import pytest
 from a_dns_server import reply, udp_server
 from click.testing import CliRunner
-from some_services import answering, closed_port, hanging, server_context, serving
+from ports import free_port
+from some_services import answering, hanging, server_context, serving
 
 from netslo.errors import ConfigurationError, NetsloError
 from probes.cli import measure
@@ -45,7 +46,7 @@ def test_a_person_reads_phases_ends_and_the_certificate(authority, tmp_path) -> 
 
 
 def test_bad_news_is_said_by_name() -> None:
-    port = closed_port()
+    port = free_port()
     result = run("tcp", f"127.0.0.1:{port}", *FAST)
     assert isinstance(result.exception, NetsloError)
     assert result.exception.exit_code == 1

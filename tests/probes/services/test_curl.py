@@ -60,6 +60,7 @@ async def by_us(url: str, pem: str) -> list[float]:
     return [*(found.spans_ns[phase] / 1e9 for phase in PHASES), found.total_ns / 1e9]
 
 
+@pytest.mark.quiet
 @pytest.mark.skipif(CURL is None, reason="curl is not installed")
 async def test_phases_are_those_of_curl(server, authority, pem, tmp_path) -> None:
     """Medians agree within 5 % and 0.5 ms.
@@ -84,6 +85,7 @@ async def test_phases_are_those_of_curl(server, authority, pem, tmp_path) -> Non
     pytest.fail(f"differences by phase, seconds: {differences}")
 
 
+@pytest.mark.quiet
 @pytest.mark.skipif(CURL is None, reason="curl is not installed")
 async def test_names_take_as_long_as_they_take_curl(server, authority, pem, tmp_path) -> None:
     """For curl keeps names, each of its requests is a process; it never asks for `localhost`."""

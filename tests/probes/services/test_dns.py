@@ -11,7 +11,8 @@ import pytest
 from a_dns_server import reply, udp_server
 from hypothesis import given
 from hypothesis import strategies as st
-from some_services import ask, closed_port, hanging, server_context, serving
+from ports import free_port
+from some_services import ask, hanging, server_context, serving
 
 from netslo.service import DnsRequest, ServiceResult, Transport, Where
 from probes.services.dns import MESSAGE_MAX, DnsClient, Framing
@@ -137,7 +138,7 @@ def test_only_the_answer_to_the_question_counts(answers, expected) -> None:
 
 
 def test_a_server_that_is_not_there_refuses() -> None:
-    where = Where("127.0.0.1", closed_port(socket.SOCK_DGRAM))
+    where = Where("127.0.0.1", free_port(socket.SOCK_DGRAM))
     assert ask(DnsRequest(where, "www.example")).result is ServiceResult.REFUSED
 
 

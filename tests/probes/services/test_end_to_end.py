@@ -5,8 +5,9 @@ import time
 from dataclasses import replace
 
 from a_collector import collector, make_estate
+from ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
-from some_services import answering, closed_port, hanging, server_context, serving
+from some_services import answering, hanging, server_context, serving
 
 from netslo import metrics
 from netslo.model import WINDOW_S, Path, SloThreshold
@@ -22,6 +23,10 @@ def service(name, request, **options) -> Service:
     return Service(name, request, "ef", ("leeds",), 0.05, 10.0, **options)
 
 
+def _told(asking) -> int:
+    return asking.totals.answered + asking.totals.lost
+
+
 async def test_what_a_service_did_is_what_is_shown(tmp_path, authority) -> None:
     (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
     context = server_context(authority, "shop.example")
@@ -30,7 +35,7 @@ async def test_what_a_service_did_is_what_is_shown(tmp_path, authority) -> None:
         services = [
             service("web", HttpRequest(url)),
             service("wrong", HttpRequest(url, contains=("bye",))),
-            service("gone", TcpRequest(Where("127.0.0.1", closed_port()))),
+            service("gone", TcpRequest(Where("127.0.0.1", free_port()))),
             service(
                 "shop",
                 TlsRequest(Where("127.0.0.1", secure), "shop.example"),
@@ -46,7 +51,9 @@ async def test_what_a_service_did_is_what_is_shown(tmp_path, authority) -> None:
             stop, ready = asyncio.Event(), asyncio.Event()
             running = asyncio.create_task(agent.run(stop, on_ready=ready.set))
             await ready.wait()
-            await asyncio.sleep(1.0)
+            async with asyncio.timeout(60):
+                while not all(_told(each) >= 3 for each in agent._asking._asking):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
             assert agent.measuring
             stop.set()
             await running

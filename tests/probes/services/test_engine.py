@@ -4,7 +4,8 @@ import threading
 from collections import Counter
 
 import pytest
-from some_services import answering, closed_port, hanging, plan_of, serving
+from ports import free_port
+from some_services import answering, hanging, plan_of, serving
 
 from analytics.windows import PacketCounts
 from netslo.service import HttpRequest, ServiceResult, TcpRequest, Where, parse_url
@@ -76,7 +77,7 @@ def test_plans_that_stay_go_on_and_others_are_told_to_their_end() -> None:
     engine = ServiceEngine(reports)
     with serving(answering(OK)) as port:
         stays, goes = plan_of(web(port), "stays"), plan_of(web(port), "goes")
-        comes = plan_of(TcpRequest(Where("127.0.0.1", closed_port())), "comes")
+        comes = plan_of(TcpRequest(Where("127.0.0.1", free_port())), "comes")
         engine.arrange([stays, goes])
         thread = threading.Thread(target=engine.run, kwargs={"until_stopped": True})
         thread.start()

@@ -9,7 +9,8 @@ import time
 
 import pytest
 import trustme
-from some_services import answering, ask, closed_port, hanging, server_context, serving
+from ports import free_port
+from some_services import answering, ask, hanging, server_context, serving
 
 import probes.services.lookup
 from netslo.service import (
@@ -89,8 +90,8 @@ def test_a_flood_of_tiny_chunks_ends_by_its_size() -> None:
     assert found.result is ServiceResult.TOO_LARGE
 
 
-def test_a_closed_port_refuses_and_a_filled_one_is_silent() -> None:
-    assert ask(TcpRequest(Where("127.0.0.1", closed_port()))).result is ServiceResult.REFUSED
+def test_a_free_port_refuses_and_a_filled_one_is_silent() -> None:
+    assert ask(TcpRequest(Where("127.0.0.1", free_port()))).result is ServiceResult.REFUSED
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)

@@ -262,7 +262,7 @@ def test_what_differs_from_what_was_sent_is_refused(flow: Flow) -> None:
     assert other is Refusal.OTHER
 
 
-@settings(busy, max_examples=400)
+@settings(busy, max_examples=150)
 @given(kind=st.sampled_from(KINDS), octets=st.binary(max_size=SIZE_MAX), target=st.booleans())
 def test_any_octets_end_in_a_named_refusal(
     kind: tuple[int, TraceProtocol], octets: bytes, *, target: bool
@@ -273,7 +273,7 @@ def test_any_octets_end_in_a_named_refusal(
         assert isinstance(read(octets, where), Refusal)
 
 
-@settings(busy, max_examples=600)
+@settings(busy, max_examples=200)
 @given(data=st.data(), kind=st.sampled_from(KINDS))
 def test_a_message_changed_at_will_is_refused_or_about_the_packet_sent(
     data: st.DataObject, kind: tuple[int, TraceProtocol]

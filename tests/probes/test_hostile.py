@@ -593,10 +593,12 @@ def unread(port: int) -> int:
 
 
 @contextmanager
-def hostile(behave: Callable[[int, bytes], list[bytes]]) -> Iterator[tuple[Endpoint, list[int]]]:
+def hostile(
+    behave: Callable[[int, bytes], list[bytes]], *, paced: bool = False
+) -> Iterator[tuple[Endpoint, list[int]]]:
     """Run a far end that sends for each request whatever `behave` returns; yields what it sent.
 
-    It goes on when the last of it was read, for a busy prober's buffer would not hold it all.
+    `paced`: it goes on when the last of it was read; a busy prober's buffer would not hold it all.
     """
     sent: list[int] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -609,7 +611,7 @@ def hostile(behave: Callable[[int, bytes], list[bytes]]) -> Iterator[tuple[Endpo
                 if request == b"end":
                     return
                 deadline = time.monotonic() + 60
-                while unread(peer[1]) and time.monotonic() < deadline:
+                while paced and unread(peer[1]) and time.monotonic() < deadline:
                     time.sleep(0.001)
                 for reply in behave(number, request):
                     sock.sendto(reply, peer)
@@ -665,7 +667,7 @@ class TestOnSockets:
                 *[true] * (1 + (19 - number) % 3),  # of the last one only one: the session ends
             ]
 
-        with hostile(behave) as (target, sent):
+        with hostile(behave, paced=True) as (target, sent):
             totals, discarded = measure(target)
         assert totals.answered == 20
         assert totals.lost == totals.unmeasured == 0
@@ -694,7 +696,7 @@ class TestOnSockets:
         )
 
     def test_a_flood_of_replays_makes_one_sample_each(self) -> None:
-        with hostile(lambda _, request: [told_now(request)] * 40) as (target, sent):
+        with hostile(lambda _, request: [told_now(request)] * 40, paced=True) as (target, sent):
             totals, discarded = measure(target)
         assert (totals.answered, totals.lost, discarded) == (20, 0, {})
         assert 0 < totals.duplicates <= len(sent) - 20  # the kernel may drop some of a flood

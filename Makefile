@@ -24,8 +24,8 @@ else
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not quiet" || $(call ALONE,"not quiet")
 	$(BIN)/pytest -m quiet || $(call ALONE,quiet)
 endif
-# Many tests wait for real time to pass: three at a time keep two cores busy.
-SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
+# Many tests wait for real time to pass: four at a time keep two cores busy.
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 # Real servers and real time on a machine that others use: what failed has to pass by itself, at the
 # first go, and both results stay on the screen. Whatever else ended the first run ends it here.
 ALONE = { [ $$? = 1 ] && echo "Once more, alone, what failed above:" && \

@@ -22,7 +22,11 @@ os.environ["PYTHONSAFEPATH"] = "1"
 
 # How long an example takes is the machine's business, and what else it does.
 settings.register_profile(
-    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "any machine",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="HYPOTHESIS_DERANDOMIZE" in os.environ,
 )
 settings.load_profile("any machine")
 

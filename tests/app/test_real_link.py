@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -212,6 +213,24 @@ def reply(sequence: int, ssid: int = 7) -> bytes:
     return REPLY.pack(0, 0, 0, ssid, 0, sequence, 0, 0, 64)
 
 
+def settle(near: socket.socket, far: socket.socket) -> None:
+    """Send packets of no session until they arrive: a busy host may give neighbours up at first."""
+    far.settimeout(1)
+
+    def arrives() -> bool:
+        near.sendto(b"anyone?", (FAR_ADDRESS, PORT))
+        with suppress(TimeoutError):
+            far.recv(500)
+            return True
+        return False
+
+    until(arrives)
+    with suppress(TimeoutError):
+        while far.recv(500):
+            pass
+    far.settimeout(60)
+
+
 def test_taps_tell_what_became_of_each_packet(network) -> None:
     taps = Taps(
         network.inside(NEAR, lambda: open_tap(NEAR_DEVICE)),
@@ -227,6 +246,7 @@ def test_taps_tell_what_became_of_each_packet(network) -> None:
     near = network.inside(NEAR, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     far = network.inside(FAR, reflector)
     with near, far:
+        settle(near, far)
         near.settimeout(60)
         began_ns = time.time_ns()
         for sequence in range(4):

@@ -42,7 +42,8 @@ class Ranges:
     """Reads ranges, and remembers what is older than six hours until the next 5 min boundary.
 
     So one reader that is asked again and again pays for 28 days once in 5 min. What comes in
-    more than six hours late shows as much later; a new reader sees everything at once.
+    more than six hours late shows as much later, in days of slices up to six hours after that; a
+    new reader sees everything at once.
 
     What lies in `exclusions` does not count. What lies between two `cuts` is read once, for who
     asks at one moment for nested ranges and for days: see `cuts_at`.
@@ -65,6 +66,8 @@ class Ranges:
         """
         end_s, anchor_s = _align(now_s, HOT_S), _align(now_s, WARM_S)
         if anchor_s != self._anchor_s:
+            if self._anchor_s is None or anchor_s // SETTLED_S != self._anchor_s // SETTLED_S:
+                self._days.clear()  # what came late, or was read by a clock ahead, shows now
             self._anchor_s = anchor_s
             self._settled.clear()
         starts = {length_s: _start(end_s, anchor_s, length_s) for length_s in lengths_s}

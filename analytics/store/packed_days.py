@@ -63,7 +63,8 @@ def _due(
 ) -> tuple[int | None, Sequence[int]]:
     """Return a day and series of which copies are to be made; no day: nothing is due."""
     row = connection.execute(
-        f"SELECT min(start_s) FROM {TABLE} WHERE numbers = x''"  # noqa: S608
+        f"SELECT min(start_s) FROM {TABLE} WHERE numbers = x'' AND start_s <= ?",  # noqa: S608
+        (now_s - DAY_S - SETTLED_S,),  # not one that a clock far ahead had taken for over
     ).fetchone()
     if row[0] is not None:
         query = f"SELECT series FROM {TABLE} WHERE numbers = x'' AND start_s = ? LIMIT ?"  # noqa: S608

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from analytics.collector.live import Live, Recent
 from analytics.horizons import HORIZONS, Horizon
 from analytics.readings import Reading
 from analytics.store import WindowStore
 from analytics.windows import SeriesKey
+from netslo.errors import NetsloError
 from netslo.metrics import RTT
 from netslo.model import Path
 from slo.engine.texts import Seen, say_change
+
+_log = logging.getLogger(__name__)
 
 _NOW, _BEFORE = (next(h for h in HORIZONS if h.length_s == s) for s in (300, 86_400))
 PATHS_MAX: Final = 1000  # a distribution each; who is told of more looks at a dashboard
@@ -46,10 +51,17 @@ class Sight:
                 p99_before_s,
                 loss,
                 loss_before,
-                more=tuple(self._changes(path)),
-                readings=self._readings(path),
+                **self._told(path),
             )
         return self._seen[path]
+
+    def _told(self, path: Path) -> dict[str, Any]:
+        """Return what the store knows besides: an alert is told without it, too."""
+        try:
+            return {"more": tuple(self._changes(path)), "readings": self._readings(path)}
+        except (NetsloError, sqlite3.Error, ValueError) as error:
+            _log.warning("evidence of %s cannot be read: %s", path, error)
+            return {}
 
     def _changes(self, path: Path) -> Iterator[str]:
         """Say what changed of the routes there and back in the last hour, the newest of each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -81,6 +82,22 @@ async def test_a_page_says_what_changed_of_the_route_and_where(tmp_path) -> None
             f"; the route of {PATH.reverse} changed at 2027-01-15 07:58:50 UTC, 2 changes in the "
             "hour, at hop 3 from 10.0.2.1 to 10.0.3.1"
         )
+
+
+async def test_an_alert_is_told_whose_evidence_cannot_be_read(
+    tmp_path, monkeypatch, caplog
+) -> None:
+    def damaged(*_: object) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        monkeypatch.setattr(SqliteStore, "latest_readings", damaged)
+        assert ("SLOBurnPage", "1h/5m") in it.look(T0)
+        alert = next(a for a in it.engine.to_json()["alerts"] if a["labels"].get("pair") == "1h/5m")
+    assert "p99" in alert["annotations"]["evidence"]
+    assert f"evidence of {PATH} cannot be read: database disk image is malformed" in caplog.text
 
 
 async def test_nothing_is_resolved_because_data_stop(tmp_path) -> None:

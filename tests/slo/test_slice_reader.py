@@ -94,6 +94,20 @@ def test_a_late_window_changes_its_own_slice(store, availability):
     assert spends_by_slice(store, [availability], T0, T0 + 60)["up", NORTH].bad == 1
 
 
+def test_a_day_that_came_late_shows_six_hours_later_at_the_most(store, availability):
+    day_s = T0 // 86_400 * 86_400
+    ranges = Ranges(store, objectives=[replace(availability, slices=TimeSlices(300, None, 1))])
+
+    def events(now_s):
+        return ranges.read(now_s, [4 * 86_400])[4 * 86_400].get(("up", NORTH), Spend()).events
+
+    now_s = day_s + 86_400 + 7 * 3600
+    assert events(now_s) == 0
+    keep(store, *((day_s + 300 * n, NORTH, (50, 0, 0)) for n in range(288)), now_s=now_s)
+    store.maintain(now_s)
+    assert events(now_s + 6 * 3600) == 288 * PARTS
+
+
 def test_a_target_counts_from_its_moment_on(store, availability):
     store.declare_objectives({"up": "0.9"}, T0 + 10)  # in force from T0 + 300
     keep(store, (T0, NORTH, (50, 0, 0)), (T0 + 300, NORTH, (50, 0, 0)))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from dashboards.grafana import expressions as of
 from dashboards.grafana.board import DATASOURCE_UID, ON_CALL
 from dashboards.grafana.modernise import panel_id
 from dashboards.grafana.provisioning import FOLDER, literal
@@ -60,6 +61,7 @@ def alerting(contact_url: str, runbooks: str | None = None) -> dict[str, Any]:
         runbook(Alert.WATCHDOG.value),
         labels={"severity": Severity.PAGE.value},
         held="5m",
+        failing="Alerting",  # who cannot ask Prometheus does not know that all is well
     )
     return {
         "apiVersion": 1,
@@ -90,8 +92,7 @@ def alerting(contact_url: str, runbooks: str | None = None) -> dict[str, Any]:
 
 def firing(severity: Severity) -> str:
     """Return what fires of a severity: one series each, under a name that Grafana leaves alone."""
-    alerts = f'ALERTS{{alertstate="firing",severity="{severity.value}"}}'
-    named = f'label_replace({alerts}, "{_NAME}", "$1", "alertname", "(.+)")'
+    named = f'label_replace({of.firing(severity.value)}, "{_NAME}", "$1", "alertname", "(.+)")'
     return f"max without (alertname, alertstate) ({named})"
 
 
@@ -108,6 +109,7 @@ def _rule(
     *,
     labels: dict[str, str] | None = None,
     held: str = "0s",
+    failing: str = "KeepLast",  # a restart of Prometheus is no page; `silence` tells of more
 ) -> dict[str, Any]:
     annotations = {"summary": summary} | ({"runbook_url": runbook} if runbook else {})
     return {
@@ -118,7 +120,7 @@ def _rule(
         "dashboardUid": ON_CALL,
         "panelId": panel_id("Alerts"),
         "noDataState": "OK",  # nothing fires
-        "execErrState": "Alerting",  # who cannot ask Prometheus does not know that all is well
+        "execErrState": failing,
         "for": held,
         "labels": labels or {},
         "annotations": annotations,

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from netslo import metrics
+from slo.rules.rules import Alert
 
 RATE: Final = "$__rate_interval"
 NOW: Final = "5m"  # the shortest window of burn rates and quantiles
-FIRING: Final = 'ALERTS{alertstate="firing",severity=~"page|ticket"}'
+_OURS: Final = "|".join(each.value for each in Alert if each is not Alert.WATCHDOG)
+
+
+def firing(severity: str = "page|ticket") -> str:
+    """Return our alerts that fire: a Prometheus may have other people's rules, too."""
+    return f'ALERTS{{alertname=~"{_OURS}",alertstate="firing",severity=~"{severity}"}}'
 
 
 def burn(selector: str = "", window: str = NOW) -> str:

@@ -81,14 +81,14 @@ def _counts() -> list[ModernPanel]:
         stat(
             "Pages firing",
             "Alerts that wake somebody. Each has a runbook: see the table of alerts.",
-            of.count_of('ALERTS{alertstate="firing",severity="page"}'),
+            of.count_of(of.firing("page")),
             Field("none", ANY_IS_BAD),
             catalogue,
         ),
         stat(
             "Tickets firing",
             "Alerts for working hours.",
-            of.count_of('ALERTS{alertstate="firing",severity="ticket"}'),
+            of.count_of(of.firing("ticket")),
             Field("none", ANY_IS_WORTH_A_LOOK),
             catalogue,
         ),
@@ -160,7 +160,7 @@ def _burning(levels: Levels) -> ModernPanel:
 
 
 def _alerts() -> ModernPanel:
-    told = f"ALERTS_FOR_STATE * 1000 and ignoring (alertstate) {of.FIRING}"
+    told = f"ALERTS_FOR_STATE * 1000 and ignoring (alertstate) {of.firing()}"
     for end in ("src_site", "dst_site"):  # of alerts about a site; a path names both of its own
         told = f'label_replace({told}, "site", "$1", "{end}", "(.+)")'
     told = f'label_replace({told}, "site", "", "path", ".+")'

@@ -67,6 +67,8 @@ class Hop:
         """
         if len(text) > HOP_TEXT_MAX:
             raise ValueError(f"hop has {len(text)} characters, at most {HOP_TEXT_MAX}")
+        if not (text.isascii() and text.isprintable()):
+            raise ValueError("hop has other characters than printable ASCII")
         address, space, rest = text.partition(" ")
         labels = tuple(map(_label, _LABEL.findall(rest)))
         if len(labels) > LABELS_MAX:

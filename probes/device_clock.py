@@ -35,6 +35,7 @@ ADD: Final = 1
 
 _DRIFT_MAX: Final = 1e-6  # so that a stamp is wrong by 1 us at most until the next reading
 _SPAN_NS_MAX: Final = 10_000  # a reading that took longer was interrupted
+_AGE_NS_MAX: Final = 5 * NS_PER_S  # for so long the last good reading may do
 _TRIES: Final = 16
 _PERIOD_S: Final = 1.0
 _FIRST_PERIOD_S: Final = 0.1
@@ -68,6 +69,8 @@ class Pace:
     def take(self, reading: Reading) -> None:
         """Judge by one more reading; one that was interrupted says nothing."""
         if reading.span_ns > _SPAN_NS_MAX:
+            if self.last is not None and reading.mono_ns - self.last.mono_ns > _AGE_NS_MAX:
+                self.steady = False
             return
         if self.last is not None:
             elapsed_ns = reading.mono_ns - self.last.mono_ns
@@ -116,7 +119,7 @@ def read_clock(clock: int) -> Reading:
     Raises:
         OSError: there is no such clock, or no longer.
     """
-    best = Reading(0, 1 << 62, 0)
+    best = Reading(0, 1 << 62, time.monotonic_ns())
     for _ in range(_TRIES):
         before_ns = time.time_ns()
         device_ns = time.clock_gettime_ns(clock)
@@ -129,7 +132,8 @@ def read_clock(clock: int) -> Reading:
 
 def choose(interfaces: Iterable[Interface]) -> tuple[Sequence[Interface], DeviceUse]:
     """Return the interfaces whose common clock may be used, and what is said of them."""
-    capable = [i for i in interfaces if i.up and i.timestamping and i.timestamping.hardware]
+    with_clock = [i for i in interfaces if i.up and i.timestamping]
+    capable = [i for i in with_clock if i.timestamping and i.timestamping.hardware]
     stamping = [interface for interface in capable if interface.device_stamps]
     if not stamping:
         if not capable:
@@ -137,7 +141,8 @@ def choose(interfaces: Iterable[Interface]) -> tuple[Sequence[Interface], Device
         name = capable[0].name
         mend = f"hwstamp_ctl -i {name} -t 1 -r 1"
         return (), DeviceUse(name, used=False, reason="it is not switched on", mend=mend)
-    clocks = {i.timestamping.phc_index for i in stamping if i.timestamping}
+    busy = [i for i in with_clock if i.device_stamps or i.device_busy]  # for PTP alone, perhaps
+    clocks = {i.timestamping.phc_index for i in busy if i.timestamping}
     names = ", ".join(interface.name for interface in stamping)
     if len(clocks) > 1:
         reason = "several clocks stamp here, and a timestamp does not say which"
@@ -163,7 +168,10 @@ def use_device_clock() -> DeviceUse:
     clock.look()
     time.sleep(_FIRST_PERIOD_S)
     reason = clock.look()
-    threading.Thread(target=clock.follow, args=(name,), name="device clock", daemon=True).start()
+    if not reason:  # sockets ask when they are opened: a clock that settles later is for the next
+        follow = threading.Thread(target=clock.follow, args=(name,), name="device clock")
+        follow.daemon = True
+        follow.start()
     mend = f"phc2sys -s CLOCK_REALTIME -c {chosen[0].name} -O 0" if reason else ""
     return DeviceUse(name, used=not reason, reason=reason, mend=mend)
 

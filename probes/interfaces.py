@@ -109,6 +109,7 @@ class Interface:
     driver: str | None
     timestamping: Timestamping | None
     device_stamps: bool = False  # the device stamps every packet now: somebody has switched it on
+    device_busy: bool = False  # it stamps some at least
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable shape of `doctor --json`; what is not known is null."""
@@ -191,6 +192,7 @@ def _read(sock: socket.socket, name: str, encoded: bytes) -> Interface:
     _, flags = _FLAGS.unpack_from(_ask(sock, _SIOCGIFFLAGS, encoded))
     driver = _ask_ethtool(sock, encoded, GET_DRIVER, DRIVER.size)
     stamps = _ask_ethtool(sock, encoded, GET_TIMESTAMPING, TIMESTAMPING.size)
+    stamping = _stamping(sock, encoded)
     return Interface(
         name,
         up=bool(flags & _UP),
@@ -199,16 +201,18 @@ def _read(sock: socket.socket, name: str, encoded: bytes) -> Interface:
         mtu=_mtu(sock, encoded),
         driver=None if driver is None else parse_driver(driver),
         timestamping=None if stamps is None else parse_timestamping(stamps),
-        device_stamps=_stamps_all(sock, encoded),
+        device_stamps=stamping == (_TX_ON, _FILTER_ALL),
+        device_busy=any(stamping),
     )
 
 
-def _stamps_all(sock: socket.socket, name: bytes) -> bool:
+def _stamping(sock: socket.socket, name: bytes) -> tuple[int, int]:
+    """Return which packets the device stamps of those that leave and that come; 0: none."""
     octets = _ask_behind(sock, _SIOCGHWTSTAMP, name, bytes(_STAMPING.size), _STAMPING.size)
     if octets is None:
-        return False
+        return 0, 0
     _, transmit, receive = _STAMPING.unpack(octets)
-    return bool(transmit == _TX_ON and receive == _FILTER_ALL)
+    return transmit, receive
 
 
 def _mtu(sock: socket.socket, name: bytes) -> int | None:

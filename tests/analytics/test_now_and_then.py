@@ -135,6 +135,7 @@ REFUSED = [
     (SEEN, "hops", [A], "network.path.hops is not the number of its hops"),
     (SEEN, "hops", [A, "router"], "attribute hops: hop has no address"),
     (SEEN, "hops", [A, ""], "attribute hops: hop has no address"),
+    (SEEN, "hops", [A, "fe80::1%\x07"], "attribute hops: hop has other characters than printable"),
     (SEEN, "hops", [A, "1" * 129], "attribute hops: hop has N characters, at most N"),
     (SEEN, "hops", ["*"] * 65, "attribute hops has more than 64 hops"),
     (SEEN, "hops", [A, A + " [L=1]"], "attribute hops: hop has labels not of the form"),

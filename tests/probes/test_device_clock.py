@@ -86,6 +86,16 @@ def test_a_clock_that_keeps_pace_is_used_and_one_that_does_not_is_not():
     assert shared[ADD] == 38 * S
 
 
+def test_a_last_good_reading_does_not_do_for_ever():
+    shared = array("q", [0, 0])
+    quick = [Reading(5, 100, turn * S) for turn in range(2)]
+    interrupted = [Reading(5, 90_000, turn * S) for turn in range(2, 8)]
+    clock = DeviceClock(iter([*quick, *interrupted]).__next__, shared)
+    reasons = [clock.look() for _ in range(8)]
+    assert [not reason for reason in reasons] == [False, *[True] * 6, False]
+    assert shared[ASK] == 0
+
+
 def test_a_card_that_is_pulled_out_is_no_longer_used_and_that_is_said(monkeypatch, caplog):
     class Over(Exception):
         pass
@@ -134,6 +144,8 @@ def test_why_a_clock_is_not_used_is_said():
     [chosen, two] = choose([CARD, other])
     assert not chosen
     assert "several clocks" in two.reason
+    ptp = replace(other, device_stamps=False, device_busy=True)  # its packets, too, may be ours
+    assert "several clocks" in choose([CARD, ptp])[1].reason
     assert choose([replace(CARD, up=False)])[1].interface is None
 
 

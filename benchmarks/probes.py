@@ -224,6 +224,31 @@ def busy_cores() -> Iterator[None]:
             loop.wait()
 
 
+SLEEPER = """
+import os, sys, time
+packets, gap_ns, start_ns, late = int(sys.argv[1]), int(sys.argv[2]), time.monotonic_ns(), 0
+try:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+except OSError:
+    pass
+for k in range(packets):
+    due_ns = start_ns + 10_000_000 + k * gap_ns
+    time.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
+    late += time.monotonic_ns() - due_ns > 1_000_000
+print(late / packets)
+"""
+
+
+def sleeper(rate: int, seconds: float) -> float:
+    """Return how often a thread of the prober's priority that only sleeps is 1 ms late here.
+
+    That is what this machine takes: no schedule in user space can keep better time.
+    """
+    arguments = [str(round(rate * seconds)), str(round(1e9 / rate))]
+    command = [sys.executable, "-c", SLEEPER, *arguments]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 @contextlib.contextmanager
 def joined(targets: int = 1, key_file: str | None = None) -> Iterator[Pair]:
     """Make the pair, with a reflector in b that answers at so many addresses."""
@@ -275,7 +300,10 @@ def compare_noise(seconds: float, rounds: int) -> dict[str, dict[str, Outcome]]:
     found: dict[str, dict[str, Outcome]] = {}
     for load, around in (("idle", contextlib.nullcontext), ("busy", busy_cores)):
         runs: dict[str, list[Outcome]] = {name: [] for name in here}
+        alone: list[float] = []
         for _ in range(rounds):
+            with around():
+                alone.append(sleeper(1000, seconds))
             for name, run in here.items():
                 with joined() as pair, around():
                     runs[name].append(run(pair, 1000, seconds))
@@ -285,6 +313,8 @@ def compare_noise(seconds: float, rounds: int) -> dict[str, dict[str, Outcome]]:
         print(head)
         for name, outcome in found[load].items():
             show(name, outcome)
+        late = f"late > 1 ms {statistics.median(alone):.4g} ({min(alone):.4g} to {max(alone):.4g})"
+        print(f"  a thread of that priority that only sleeps, between them: {late}")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from netslo.config.yaml_lines import know_exponents
 from netslo.metrics import BANDWIDTH, DELAY, JITTER, PACKETS, RTT
 from netslo.units import format_duration
 from slo import openslo
@@ -239,3 +240,4 @@ def _represent_decimal(dumper: yaml.SafeDumper, value: Decimal) -> yaml.Node:
 
 
 _Dumper.add_representer(Decimal, _represent_decimal)
+know_exponents(_Dumper)

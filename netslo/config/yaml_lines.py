@@ -23,11 +23,16 @@ class _Loader(yaml.SafeLoader):
     """Of YAML 1.1 as the library has it, but 1e9 is a number as in YAML 1.2 and in JSON."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"),
-    list("-+.0123456789"),
-)
+def know_exponents(of: type[yaml.SafeLoader | yaml.SafeDumper]) -> None:
+    """Have 1e9 read as a number, or text of that form written in quotes."""
+    of.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"),
+        list("-+.0123456789"),
+    )
+
+
+know_exponents(_Loader)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,15 @@ def objectives(draw: st.DrawFn) -> Objective:
 @settings(deadline=None)
 @given(objective=objectives())
 def test_reading_what_was_written_gives_the_same_objective(objective, estate, tmp_path_factory):
+    same_again(objective, estate, tmp_path_factory)
+
+
+def test_a_text_that_looks_like_a_number_stays_a_text(latency, estate, tmp_path_factory):
+    for text in ("0E0", "1e9", "12", "1.5"):
+        same_again(replace(latency, service=text), estate, tmp_path_factory)
+
+
+def same_again(objective, estate, tmp_path_factory):
     directory = tmp_path_factory.getbasetemp() / "written"
     (directory / "slos").mkdir(parents=True, exist_ok=True)
     file = directory / "slos" / "it.yaml"

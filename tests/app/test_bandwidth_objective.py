@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 from real_prometheus import wait_until
+from two_sites import link_estate
 
 from analytics.otlp import encode_batch
 from analytics.readings import Reading
@@ -19,26 +20,7 @@ from slo.rates import GRACE_S
 pytestmark = [pytest.mark.waits, pytest.mark.timeout(600)]
 
 DAY = 86_400  # a slice: so that hardly ever one ends while the test goes on
-ESTATE = """\
-version: 1
-name: two
-currency: GBP
-classes: [{name: be, dscp: 0}]
-probing: {interval: 200ms, timeout: 1s, bandwidth: {interval: 1d}}
-links: [{between: [london, leeds], capacity: 1Gbit/s, cost_per_gigabyte: 0}]
-sites:
-""" + "".join(
-    f"""\
-  - name: {name}
-    tier: national
-    region: {name}
-    residency_zone: gb
-    location: {{lat: 0, lon: 0}}
-    bandwidth: {port + 100}
-    addresses: ["127.0.0.1:{port}"]
-"""
-    for name, port in (("london", 20001), ("leeds", 20002))
-)
+ESTATE = link_estate("[{name: be, dscp: 0}]", ", bandwidth: {interval: 1d}")
 SLO = """\
 apiVersion: openslo/v1
 kind: SLO

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_sites import link_estate
 
 from analytics.readings import Reading
 from analytics.store.sqlite import SqliteStore
@@ -250,26 +251,6 @@ def test_what_burnt_it_adds_up(store, keep, rate):
     assert (incident.start_s, incident.end_s) == (T0 + 20 * HOUR, T0 + 24 * HOUR)
 
 
-ESTATE = """\
-version: 1
-name: two
-currency: GBP
-classes: [{name: ef, dscp: 46}, {name: be, dscp: 0}]
-probing: {interval: 200ms, timeout: 1s%s}
-links: [{between: [london, leeds], capacity: 1Gbit/s, cost_per_gigabyte: 0}]
-sites:
-""" + "".join(
-    f"""\
-  - name: {name}
-    tier: national
-    region: {name}
-    residency_zone: gb
-    location: {{lat: 0, lon: 0}}
-    bandwidth: {port + 100}
-    addresses: ["127.0.0.1:{port}"]
-"""
-    for name, port in (("london", 20001), ("leeds", 20002))
-)
 DOCUMENT = """\
 apiVersion: openslo/v1
 kind: SLO
@@ -294,7 +275,9 @@ spec:
 
 def write(folder, *, plan: str = "", kind: str = "", slices: str = "1h") -> None:
     (folder / "slos").mkdir(exist_ok=True)
-    (folder / "estate.yaml").write_text(ESTATE % plan)
+    (folder / "estate.yaml").write_text(
+        link_estate("[{name: ef, dscp: 46}, {name: be, dscp: 0}]", plan)
+    )
     (folder / "slos" / "rate.yaml").write_text(DOCUMENT % (kind, slices))
 
 

@@ -43,3 +43,24 @@ def estate(
         text += f"    bandwidth: {tests}\n"
         text += "links: [{between: [a, b], capacity: 10Gbit/s, cost_per_gigabyte: 0.0}]\n"
     return text
+
+
+def link_estate(classes: str, plan: str) -> str:
+    """Return estate.yaml of london and leeds, which both answer capacity tests of their link.
+
+    Args:
+        classes: The value of `classes:`.
+        plan: What follows in the value of `probing:`, such as ", bandwidth: {interval: 1d}".
+    """
+    return f"""\
+version: 1
+name: two
+currency: GBP
+classes: {classes}
+probing: {{interval: 200ms, timeout: 1s{plan}}}
+links: [{{between: [london, leeds], capacity: 1Gbit/s, cost_per_gigabyte: 0}}]
+sites:
+""" + "".join(
+        _SITE.format(name=name, region=name, port=port) + f"    bandwidth: {port + 100}\n"
+        for name, port in (("london", 20001), ("leeds", 20002))
+    )

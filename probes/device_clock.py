@@ -182,6 +182,6 @@ def clock_of(descriptor: int) -> int:
 
 
 def unix_ns(seconds: int, ns: int) -> int:
-    """Return the Unix time in ns of a device's timestamp; 0 for none, or none that may be used."""
+    """Return the Unix time in ns of a device's timestamp, while its clock is used; 0 for none."""
     device_ns = seconds * NS_PER_S + ns
-    return device_ns + DEVICE[ADD] if device_ns and DEVICE[ASK] else 0
+    return device_ns + DEVICE[ADD] if device_ns else 0

@@ -71,7 +71,7 @@ class Ranges:
             self._anchor_s = anchor_s
             self._settled.clear()
         starts = {length_s: _start(end_s, anchor_s, length_s) for length_s in lengths_s}
-        edges = sorted({end_s, anchor_s - SETTLED_S, *starts.values()}, reverse=True)
+        edges = sorted(cuts_at(now_s, lengths_s), reverse=True)
         spends: Spends = {}
         by_start = {end_s: spends}
         for high_s, low_s in pairwise(edges):

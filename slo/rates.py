@@ -7,7 +7,7 @@ that the store still has: of a path that is not tested nothing is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,9 +52,15 @@ class Kind:
 
 
 def judge_rates(
-    store: WindowStore, objective: Objective, start_s: int, end_s: int
+    store: WindowStore,
+    objective: Objective,
+    start_s: int,
+    end_s: int,
+    begins: Mapping[Path, int] | None = None,
 ) -> tuple[list[Path], Counts]:
     """Judge the slices of [start_s, end_s), which is whole slices, on every path that was tested.
+
+    `begins` is what `Kind.begins` says, for who asks for one part after another.
 
     Returns:
         The paths, and their good, bad and unmeasured slices, shape (paths, slices, 3).
@@ -62,7 +68,7 @@ def judge_rates(
     slices, kind = objective.slices, Kind.of(objective)
     assert slices is not None
     assert objective.limit is not None
-    begins = kind.begins(store)
+    begins = kind.begins(store) if begins is None else begins
     paths = sorted(begins)
     rows = {path: row for row, path in enumerate(paths)}
     shape = len(paths), (end_s - start_s) // slices.length_s

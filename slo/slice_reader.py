@@ -21,7 +21,7 @@ from netslo.model import Path
 from slo.budget import Spend
 from slo.exclusion import Exclusion, clip, excluded_times
 from slo.objective import Indicator, Objective
-from slo.rates import GRACE_S, Counts, judge_rates
+from slo.rates import GRACE_S, Counts, Kind, judge_rates
 from slo.slices import PARTS, TimeSlices
 
 _GOOD, _BAD, _UNMEASURED = (EVENT_FIELDS.index(f) for f in ("good", "bad", "unmeasured"))
@@ -55,9 +55,7 @@ def spends_by_slice(
     """
     found: dict[tuple[str, Path], Spend] = {}
     for reader in _readers(store, objectives, exclusions):
-        length_s, grace_s = reader.length_s, reader.source.grace_s
-        first_s, last_s = ((s - grace_s) // length_s * length_s for s in (start_s, end_s))
-        for low_s, high_s in _by_day(first_s, last_s):
+        for low_s, high_s in _by_day(*reader.ended_in(start_s, end_s)):
             part = None if days is None else days.get((reader.id, low_s))
             if part is None or high_s - low_s < DAY_S:
                 part = reader.read(low_s, high_s)
@@ -82,9 +80,7 @@ def slices_by_target(
     """Return the slices that `spends_by_slice` counts, each target apart, none excluded."""
     found: dict[tuple[Path, str], SloCounts] = {}
     for reader in _readers(store, [objective], ()):
-        length_s, grace_s = reader.length_s, reader.source.grace_s
-        low_s, high_s = ((s - grace_s) // length_s * length_s for s in (start_s, end_s))
-        for (_, path), target, counts in reader.counts(low_s, high_s):
+        for (_, path), target, counts in reader.counts(*reader.ended_in(start_s, end_s)):
             found.setdefault((path, target), SloCounts()).add(counts)
     by_path: dict[Path, list[SloTotals]] = {}
     for (path, target), counts in sorted(found.items()):
@@ -132,6 +128,14 @@ class _Reader:
     length_s: int
     exclusions: Sequence[Exclusion]
     source: _Source
+
+    def ended_in(self, start_s: int, end_s: int) -> tuple[int, int]:
+        """Return the span of the slices that count in (start_s, end_s]."""
+        low_s, high_s = (
+            (at_s - self.source.grace_s) // self.length_s * self.length_s
+            for at_s in (start_s, end_s)
+        )
+        return low_s, high_s
 
     def read(self, start_s: int, end_s: int) -> dict[tuple[str, Path], Spend]:
         """Return the spends of [start_s, end_s), which is whole slices."""
@@ -183,9 +187,12 @@ class _Rates:
     store: WindowStore
     objective: Objective
     grace_s: int = GRACE_S
+    _begins: dict[Path, int] | None = None  # a query for each path: once, not for each day
 
     def judged(self, start_s: int, end_s: int) -> tuple[Sequence[tuple[str, Path]], Counts]:
-        paths, counts = judge_rates(self.store, self.objective, start_s, end_s)
+        if self._begins is None:
+            self._begins = Kind.of(self.objective).begins(self.store)
+        paths, counts = judge_rates(self.store, self.objective, start_s, end_s, self._begins)
         return [(self.objective.name, path) for path in paths], counts
 
 

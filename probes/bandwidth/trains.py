@@ -98,7 +98,8 @@ def capacity(trains: Sequence[Train], payload: int, headers: int = IP4_UDP) -> C
     if statistics.median(own):
         return found.nothing(
             usable,
-            f"this path is faster than the sender can send ({_mbit(statistics.median(rates))})",
+            f"this path is faster than the sender can send ({_mbit(statistics.median(rates))}), "
+            "or a token bucket on it lets whole trains pass at once",
         )
     low, middle, high = np.quantile(rates, [0.25, 0.5, 0.75]).tolist()
     return Capacity(

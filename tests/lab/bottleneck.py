@@ -1,15 +1,13 @@
 """A bottleneck between two sites: a router whose link to the far one is a token bucket.
 
-What passes it is seen by others than netslo: packet sockets on both sides of the queue, with the
-kernel's times, and the device's own counters.
+What passes it is seen by others than netslo: the device's own counters, and packet sockets on both
+sides of the queue (see `taps`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import pathlib
-import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -22,35 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .namespaces import End, Namespace, shape, veth
+from .taps import STAMP_PORT
 from .wan_log import FORWARD, UDP, Rows, rtt_of, select
 
 FRAME: Final = 1514  # octets of a full frame, as the token bucket counts them
 SEGMENT: Final = 1448  # octets of TCP payload in it, with timestamps, over IPv4
-BURST: Final = 16_000
+BURST: Final = 16_000  # at least: ten full frames
+BURST_S: Final = 0.004  # a bucket holds the tokens of a tick at HZ=250, as tc-tbf(8) asks for
 QUEUE_S: Final = 0.060
-STAMP_PORT: Final = 862
-
-_ETH_P_ALL: Final = 3
-_SO_TIMESTAMPNS: Final = 35
-_SO_ATTACH_FILTER: Final = 26
-_SO_RCVBUFFORCE: Final = 33
-_BUFFER: Final = 64 << 20
 _COUNTER_S: Final = 0.02
-
-# Classic BPF: IPv4, UDP, from or to a port; no IP options, as all of these packets are.
-_FILTER: Final = (
-    (0x28, 0, 0, 12),  # ldh [12]
-    (0x15, 0, 8, 0x0800),
-    (0x30, 0, 0, 23),  # ldb [23]
-    (0x15, 0, 6, 17),
-    (0x28, 0, 0, 34),  # ldh [34], the source port
-    (0x15, 3, 0, STAMP_PORT),
-    (0x28, 0, 0, 36),  # ldh [36], the destination port
-    (0x15, 1, 0, STAMP_PORT),
-    (0x06, 0, 0, 0),
-    (0x06, 0, 0, 0xFFFF),
-    (0x06, 0, 0, 0),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +47,22 @@ class Bottleneck:
         return self.rate_bit_s * SEGMENT / FRAME
 
 
+def burst_for(rate_bit_s: int) -> int:
+    """Return the octets of a bucket that keeps its rate though it is served late at times.
+
+    Tokens that come while it is full are lost, and with them capacity that no sender had: with
+    16 kB at 200 Mbit/s whenever it waits longer than 0.64 ms for a processor.
+    """
+    return max(BURST, round(rate_bit_s * BURST_S / 8))
+
+
 @contextlib.contextmanager
 def bottleneck(
-    rate_bit_s: int, access_bit_s: int | None = None, *, offload: bool = False
+    rate_bit_s: int,
+    access_bit_s: int | None = None,
+    *,
+    offload: bool = False,
+    burst: int | None = None,
 ) -> Iterator[Bottleneck]:
     """Make one, the same in both directions.
 
@@ -80,7 +71,10 @@ def bottleneck(
         access_bit_s: What `a` can send to the router; None: as fast as the processor.
         offload: Let several segments travel as one, as hosts do. The token bucket counts their
             headers, but the devices do not: without, each frame is counted whole.
+        burst: Octets that the bucket of the narrow link holds; None: as many as it needs to keep
+            its rate where its timer is late, see `burst_for`.
     """
+    octets = burst_for(rate_bit_s) if burst is None else burst
     with Namespace("a") as a, Namespace("r") as router, Namespace("b") as b:
         one = veth(a, router, "10.78.1.0/30", "fd00:781::/64", "near0")
         two = veth(router, b, "10.78.2.0/30", "fd00:782::/64", "far0")
@@ -89,97 +83,11 @@ def bottleneck(
         b.ip("route", "add", "default", "via", two.a.address4)
         for end in () if offload else (one.a, one.b, two.a, two.b):
             end.namespace.run("ethtool", "-K", end.device, "tso", "off", "gso", "off", "gro", "off")
-        shape(router, "far0", rate_bit_s, BURST, QUEUE_S)
-        shape(router, "near0", rate_bit_s, BURST, QUEUE_S)
+        shape(router, "far0", rate_bit_s, octets, QUEUE_S)
+        shape(router, "near0", rate_bit_s, octets, QUEUE_S)
         if access_bit_s is not None:
             shape(a, "near0", access_bit_s, BURST, 1.0)
         yield Bottleneck(one.a, two.b, one.b, two.a, rate_bit_s)
-
-
-class Tap:
-    """The STAMP packets that a device sees, with the kernel's times; from now until `close`."""
-
-    def __init__(self, end: End) -> None:
-        with end.namespace.inside():
-            self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-        program = b"".join(struct.pack("HBBI", *each) for each in _FILTER)
-        octets = np.frombuffer(program, np.uint8).copy()
-        option = struct.pack("HP", len(_FILTER), octets.ctypes.data)
-        self._sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
-        self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        self._sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self._sock.bind((end.device, 0))
-        self._sock.setblocking(False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._sock.close()
-
-    def seen(self) -> dict[tuple[int, int, int], tuple[int, int]]:
-        """Return of each packet when it passed (Unix ns) and its frame's octets; and forget.
-
-        By UDP source port, destination port and sequence number.
-        """
-        found: dict[tuple[int, int, int], tuple[int, int]] = {}
-        while True:
-            try:
-                frame, ancillary, _, _ = self._sock.recvmsg(2048, 256)
-            except BlockingIOError:
-                return found
-            (_, _, stamp) = ancillary[0]
-            seconds, ns = struct.unpack("@qq", stamp)
-            source, destination = struct.unpack_from("!HH", frame, 34)
-            (sequence,) = struct.unpack_from("!I", frame, 42)
-            key = (source, destination, sequence)
-            found.setdefault(key, (seconds * 10**9 + ns, len(frame)))
-
-
-@dataclass(frozen=True, slots=True)
-class Crossed:
-    """The packets of one STAMP session that crossed the queue."""
-
-    queue_s: NDArray[np.float64]  # T_out - T_in of each
-    rate_bit_s: float  # of their frames, while they came
-
-
-class Taps:
-    """Packet sockets before and behind the queue of one direction."""
-
-    def __init__(self, link: Bottleneck, *, reverse: bool = False) -> None:
-        self._before = Tap(link.far if reverse else link.near)
-        self._behind = Tap(link.a if reverse else link.b)
-        self._reverse = reverse
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._before.close()
-        self._behind.close()
-
-    def read(self) -> list[Crossed]:
-        """Return each session, in their order: its requests forward, its replies in reverse."""
-        before, behind = self._before.seen(), self._behind.seen()
-        sessions: dict[int, list[tuple[int, int, int]]] = {}
-        for key, (time_ns, octets) in sorted(before.items(), key=lambda item: item[1][0]):
-            source, destination, _ = key
-            is_reply = source == STAMP_PORT
-            if is_reply is not self._reverse or key not in behind:
-                continue
-            port = destination if is_reply else source
-            row = (time_ns, behind[key][0] - time_ns, octets)
-            sessions.setdefault(port, []).append(row)
-        return [_crossed(np.array(rows)) for rows in sessions.values()]
-
-
-def _crossed(rows: NDArray[np.int64]) -> Crossed:
-    span_s = (rows[-1, 0] - rows[0, 0]) / 1e9
-    return Crossed(rows[:, 1] / 1e9, float(rows[:-1, 2].sum() * 8 / span_s) if span_s else 0.0)
 
 
 class Counters:

@@ -1,12 +1,14 @@
 """Bandwidth of a link that is known, and round trips beside a load, as the queue tells them.
 
-The token bucket's timer and the emulator are late on a busy machine, so truth is what they did:
-limits here are loose, `benchmarks/bandwidth.py` holds the goals.
+The token bucket's timer and the emulator are late on a busy machine, so truth is what they did.
+Round trips are held to their goal, for packet sockets see every wait of the network. Rates are held
+loosely: `benchmarks/bandwidth.py` has their goals.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lab import namespaces
 from lab.bottleneck import (
@@ -23,7 +26,6 @@ from lab.bottleneck import (
     SEGMENT,
     Bottleneck,
     Counters,
-    Taps,
     bottleneck,
     cross_traffic,
     stamp_rtts_s,
@@ -31,6 +33,7 @@ from lab.bottleneck import (
 from lab.fixtures import require, require_emulator
 from lab.link import Link
 from lab.namespaces import End, Namespace
+from lab.taps import Taps
 from lab.wan import Wan
 
 pytestmark = pytest.mark.quiet
@@ -103,10 +106,25 @@ def test_goodput_is_what_the_link_passed(
     assert found["received"]["octets"] >= 0.8 * told["octets"]
 
 
+def assert_agrees(told: dict[str, Any], truth_s: NDArray[np.float64], *quantiles: float) -> None:
+    """Hold quantiles to what packet sockets saw, within 2 %.
+
+    Packets whose timestamps are of another class are not among those told: `missing` ranks leave
+    room for any of them to have been.
+    """
+    real_s = np.sort(truth_s)
+    missing = real_s.size - told["count"]
+    assert 0 <= missing <= 0.2 * real_s.size
+    for q in quantiles:
+        rank = math.floor(q * (told["count"] - 1))
+        value_s = told["quantiles"][f"{q:g}"]["value"]
+        assert 0.98 * real_s[rank] <= value_s <= 1.02 * real_s[rank + missing]
+
+
 def test_round_trips_under_load_are_the_queues_own(
     link: Bottleneck, tmp_path: pathlib.Path
 ) -> None:
-    with served(link.b, tmp_path / "far"), Taps(link) as taps:
+    with served(link.b, tmp_path / "far"), Taps(link.near, link.far) as taps:
         (found,) = measured(
             link.a, link.b, tmp_path / "near", "--seconds", "6", "--congestion", "cubic"
         )["directions"]
@@ -114,29 +132,30 @@ def test_round_trips_under_load_are_the_queues_own(
     latency = found["loaded_latency"]
     assert latency["by"] == "stamp"
     assert latency["quality"] == "A"
-    for q in ("0.5", "0.9"):
-        truth_s = float(np.quantile(loaded.queue_s, float(q), method="lower"))
-        assert truth_s > 0.01
-        assert latency["loaded"]["quantiles"][q]["value"] == pytest.approx(truth_s, rel=0.03)
+    assert np.quantile(loaded.there_s, 0.5) > 0.01
+    assert_agrees(latency["loaded"], loaded.rtt_s, 0.5, 0.9, 0.99)
     assert latency["idle"]["quantiles"]["0.5"]["value"] < 0.01
     assert latency["bufferbloat"]["0.5"] > 0.01
     median_s = latency["loaded"]["quantiles"]["0.5"]["value"]
     assert latency["round_trips_per_minute"] == pytest.approx(60 / median_s)
-    assert idle.queue_s.size > 50
+    assert idle.rtt_s.size > 50
 
 
-def test_round_trips_through_the_emulator_are_those_of_its_log(tmp_path: pathlib.Path) -> None:
+def test_round_trips_are_what_the_emulator_took_idle_and_loaded(tmp_path: pathlib.Path) -> None:
     require_emulator()
     narrow = Link(delay_s=0.010, rate_bit_s=RATE, queue_s=0.060)
     with Namespace("a") as a, Namespace("b") as b, Wan(a, b, narrow, Link(delay_s=0.010)) as wan:
-        with served(wan.b, tmp_path / "far"):
+        with served(wan.b, tmp_path / "far"), Taps(wan.a, wan.b) as taps:
             (found,) = measured(
                 wan.a, wan.b, tmp_path / "near", "--seconds", "6", "--congestion", "cubic"
             )["directions"]
+            sessions = taps.read()
         wan.settle()
-        sessions = stamp_rtts_s(wan.log())
-    for state, truth_s in zip(("idle", "loaded"), sessions[:2], strict=True):
-        for q in ("0.5", "0.99"):
-            real = float(np.quantile(truth_s, float(q), method="lower"))
-            told = found["loaded_latency"][state]["quantiles"][q]["value"]
-            assert told == pytest.approx(real, rel=0.04)
+        logged = stamp_rtts_s(wan.log())
+    for state, seen, log_s in zip(("idle", "loaded"), sessions[:2], logged[:2], strict=True):
+        told = found["loaded_latency"][state]
+        assert told["count"] > 50
+        assert_agrees(told, seen.rtt_s, 0.5, 0.99)
+        for q in ("0.5", "0.99"):  # its log lacks its own waits: never more than was measured
+            least_s = float(np.quantile(log_s, float(q), method="lower"))
+            assert told["quantiles"][q]["value"] >= 0.98 * least_s

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Final
 
 from probes.address import SocketAddress
 from probes.icmp.socket import open_echo_socket
+from probes.priority import may_hurry
 from probes.sockets import SHARED_RECEIVE_BUFFER, open_shared_socket
 from probes.timestamps import enable_timestamps
 
@@ -64,21 +63,6 @@ def may_trace() -> bool:
     except OSError:
         return False
     return True
-
-
-def may_hurry() -> bool:
-    """Whether this process may have real-time priority; tried in a thread that ends."""
-    granted: list[bool] = []
-
-    def attempt() -> None:
-        with suppress(OSError, AttributeError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-            granted.append(True)
-
-    thread = threading.Thread(target=attempt, name="trial")
-    thread.start()
-    thread.join()
-    return bool(granted)
 
 
 def _may_echo() -> bool:

@@ -1,14 +1,13 @@
-"""The fast engine: one thread in compiled code measures, another makes windows of what it did."""
+"""The fast engine: threads in compiled code measure, another makes windows of what they did."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +27,7 @@ from probes.clock import read_clock_state
 from probes.instant import Instant, read_clocks
 from probes.kernel_state import Door, Plant
 from probes.outcome import NEVER_NS, State
+from probes.priority import hurry, processors_apart
 from probes.schedule import random_phase_ns
 from probes.session import SessionPlan
 from probes.timestamps import keep_stamping
@@ -36,11 +36,10 @@ from probes.windowing import WindowBook
 _log = logging.getLogger(__name__)
 
 QUANTUM_NS: Final = 400_000  # packets that become due within it leave together
+GRACE_NS: Final = 500_000  # what is not done so long after its time, another thread does
 _PROCESS_S: Final = 0.1
 _REPORT_NS: Final = NS_PER_S
 _CLOCK_READ_NS: Final = 16 * NS_PER_S
-_PRIORITY: Final = 10  # of SCHED_FIFO; anything above 0 precedes all ordinary threads
-_PR_SET_TIMERSLACK: Final = 29
 _NOT_SENT: Final = {
     TOO_LATE: "not sent: the prober was too late",
     NO_TARGET: NO_ADDRESS,
@@ -90,7 +89,8 @@ class BatchedEngine:
     """Does what `probes.engine.Engine` does, for tens of thousands of packets a second.
 
     `on_report` is called in the thread of `run`, which makes the windows; packets are sent and
-    read by a thread of its own, which needs the interpreter only when it is told something.
+    read by a thread of its own, which needs the interpreter only when it is told something, and
+    by a second one, on other processors, where the first is late.
     """
 
     def __init__(self, on_report: Callable[[dict[str, Report]], None]) -> None:
@@ -176,51 +176,70 @@ class BatchedEngine:
         with self._lock:
             self._running = True
         self._obey()
-        thread = threading.Thread(target=self._measure, name="measure", daemon=True)
+        here, elsewhere = processors_apart()
+        threads = [threading.Thread(target=self._measure, args=(here,), name="measure")]
+        if elsewhere:
+            target = self._stand_by
+            threads.append(threading.Thread(target=target, args=(elsewhere,), name="stand-by"))
         try:
-            thread.start()
+            for thread in threads:
+                thread.daemon = True
+                thread.start()
             while not self._ended.wait(_PROCESS_S):
                 self._process()
                 if self._plant.finished and (self._stopped or not until_stopped):
                     break
-            self._end(thread)
+            self._end(threads)
             self._process()
             if self._failure is not None:
                 raise self._failure
         finally:
-            self._end(thread)
+            self._end(threads)
             with self._lock:
                 self._open = False
             self._plant.close()
             os.close(self._control)
 
-    def _end(self, thread: threading.Thread) -> None:
+    def _end(self, threads: Sequence[threading.Thread]) -> None:
         self._ended.set()
         if self._open:
             os.eventfd_write(self._control, 1)
-        if thread.ident is not None:
-            thread.join()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
 
-    def _measure(self) -> None:
+    def _measure(self, processors: Collection[int]) -> None:
         """Run the loop, and in between what it is told; in a thread of its own."""
-        hurry()
+        hurry(processors)
         try:
-            self._plant.begin(self._phases_ns, read_clocks())  # until now took its time
+            with self._plant.held():  # until now took its time
+                self._plant.begin(self._phases_ns, read_clocks())
             while not self._ended.is_set():
-                measure(self._plant.state, self._control, QUANTUM_NS)
+                self._take_turns(self._control, 0)
                 self._obey()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the thread of `run`
             self._failure = error
             self._ended.set()
 
+    def _stand_by(self, processors: Collection[int]) -> None:
+        """Run the loop for what the first thread does not do in time."""
+        hurry(processors)
+        while not self._ended.is_set():
+            self._take_turns(-1, GRACE_NS)
+
+    def _take_turns(self, control: int, grace_ns: int) -> None:
+        generation = self._plant.generation  # before the arrays, which it may be too old for
+        measure(self._plant.state, generation, control, QUANTUM_NS, grace_ns)
+
     def _obey(self) -> None:
         """Do what was asked for; in the thread of the loop, or before there is one."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._control)
-        with self._lock:
-            commands, self._commands = self._commands, []
-        for command in commands:
-            command()
+        with self._plant.held():
+            with self._lock:
+                commands, self._commands = self._commands, []
+            for command in commands:
+                command()
 
     def _retire(self, index: int) -> None:
         self._plant.retire(index)
@@ -370,20 +389,3 @@ def _reasons(discarded: NDArray[np.int64], errors: NDArray[np.int64]) -> Counter
             reason = REFUSED if number == errno.ECONNREFUSED else f"ICMP error: {name}"
         found[reason] += int(errors[side, number])
     return found
-
-
-def hurry() -> bool:
-    """Ask that this thread be woken before all others; returns whether that was granted.
-
-    A real-time thread of ours never spins, so it holds nobody up for long. Where the privilege
-    is missing (CAP_SYS_NICE or a limit for rtprio), packets of a busy host leave later.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
-    if os.environ.get("NETSLO_REALTIME", "1") == "0":
-        return False
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
-    except (OSError, AttributeError):
-        return False
-    return True

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import secrets
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +20,9 @@ from probes._kernels.layouts import (
     BATCH,
     CAUSES,
     ERRNO_MAX,
+    GENERATION,
     HEAD,
+    MUTEX_WORDS,
     NUMBERS,
     OFFSET,
     RECORD,
@@ -47,6 +51,7 @@ ROWS: Final = 1 << 18
 _SLACK_NS: Final = KEEP_EVERY_NS + READ_GRACE_NS + NS_PER_S // 2  # a busy host's
 _RING_MIN: Final = 16
 _NAMES_HASHED: Final = 1 << 14
+_LIBC: Final = ctypes.CDLL(None)
 _WANTED_AT: Final = 4 + 16 + 4  # of the second follow-up's value, behind the base packet
 
 
@@ -64,7 +69,7 @@ class Door:
 
 @dataclass(slots=True)
 class Plant:
-    """Builds and grows the state. Only for the thread of the loop, and while it does not run."""
+    """Builds and grows the state: while no loop runs, or `held`."""
 
     state: State = field(init=False)
     doors: dict[Door, int] = field(default_factory=dict)
@@ -102,9 +107,27 @@ class Plant:
             rows=np.zeros(ROWS, ROW),
             words=words,
             clock=np.zeros(2, np.int64),
+            mutex=np.zeros(MUTEX_WORDS, np.int64),
             output=new_messages(BATCH, PACKET_SIZE_MAX // 16),
             replies=new_messages(BATCH, PACKET_SIZE_MAX // 4),
         )
+
+    @property
+    def generation(self) -> int:
+        """Of the arrays in `state`. Who asks for it first and then for them has no older ones."""
+        return int(self.state.words[GENERATION])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep all loops from their turns; they go on with the arrays that there are afterwards."""
+        mutex = self.state.mutex.ctypes.data
+        # Through ctypes, which lets go of the interpreter: who has the mutex may wait for that.
+        _LIBC.pthread_mutex_lock(ctypes.c_void_p(mutex))
+        try:
+            yield
+        finally:
+            self.state.words[GENERATION] += 1
+            _LIBC.pthread_mutex_unlock(ctypes.c_void_p(mutex))
 
     def add(
         self,

@@ -28,7 +28,7 @@ def load_measuring() -> None:
 
     control = os.eventfd(1, os.EFD_CLOEXEC)
     try:
-        measure(Plant().state, control, 0)
+        measure(Plant().state, 0, control, 0, 0)
     finally:
         os.close(control)
 

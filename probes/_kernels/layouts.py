@@ -1,8 +1,9 @@
 """What the measuring loop works on: arrays that Python and the loop share.
 
-One thread runs the loop and owns all of it. Others may write `error` of a session, read `rows`
-from `tail` to before `head` and then move `tail` on, and read a session's counters and its
-watermark; whatever else they want, they say when the loop has returned.
+Threads that run the loop take turns, each holding `mutex` while it works. So does whoever changes
+anything else, and counts `GENERATION` up, for there may be other arrays afterwards. Others may
+write `error` of a session, read `rows` from `tail` to before `head` and then move `tail` on, and
+read a session's counters and its watermark.
 """
 
 from __future__ import annotations
@@ -161,7 +162,10 @@ TAIL: Final = 8  # rows read
 OFFSET: Final = 16  # wall minus monotonic
 READ_NS: Final = 17  # when to read answers next, monotonic
 KEEP_NS: Final = 18  # when to look after records next
+GENERATION: Final = 19  # of the arrays: a loop that began with those of another one returns
+STOOD_IN: Final = 20  # packets sent by a thread that stands by
 WORDS: Final = 24
+MUTEX_WORDS: Final = 8  # of 8 octets; pthread_mutex_t has 40 to 48, and begins as zeros
 
 
 class State(NamedTuple):
@@ -187,5 +191,6 @@ class State(NamedTuple):
     rows: NDArray[np.void]  # (m,) ROW, a ring of a power of two
     words: NDArray[np.int64]  # (WORDS,)
     clock: NDArray[np.int64]  # (2,) room to read a clock
+    mutex: NDArray[np.int64]  # (MUTEX_WORDS,)
     output: Messages
     replies: Messages

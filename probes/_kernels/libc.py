@@ -56,6 +56,8 @@ recvmmsg: Any = types.ExternalFunction(
 ppoll: Any = types.ExternalFunction(
     "ppoll", types.int32(types.uintp, types.uint64, types.uintp, types.uintp)
 )
+pthread_mutex_lock: Any = types.ExternalFunction("pthread_mutex_lock", types.int32(types.uintp))
+pthread_mutex_unlock: Any = types.ExternalFunction("pthread_mutex_unlock", types.int32(types.uintp))
 _setsockopt: Any = types.ExternalFunction(
     "setsockopt", types.int32(types.int32, types.int32, types.int32, types.uintp, types.uint32)
 )

@@ -4,6 +4,9 @@ It needs nobody: Python hears of packets by the rows they end as. Its time goes 
 so it makes one for many packets: what becomes due within `quantum_ns` leaves together, and answers
 are read now and then, for the kernel has noted when they came.
 
+A second thread, on other processors, stands by: what the first has not done `grace_ns` after its
+time, because its processor is away (a hypervisor takes one for milliseconds), it does instead.
+
 The rules are those of `probes.session.Session` and `probes.stamp.sender.Sender`, which do the
 same in plain Python.
 """
@@ -19,6 +22,7 @@ from probes._kernels.answers import missing, take_replies, take_stamps
 from probes._kernels.layouts import (
     BATCH,
     ERRNO_MAX,
+    GENERATION,
     HEAD,
     KEEP_NS,
     MUTED,
@@ -27,6 +31,7 @@ from probes._kernels.layouts import (
     NUMBERS,
     OFFSET,
     READ_NS,
+    STOOD_IN,
     TAIL,
     TOO_LATE,
     State,
@@ -44,6 +49,8 @@ from probes._kernels.libc import (
     clock_ns,
     number_from_zero,
     ppoll,
+    pthread_mutex_lock,
+    pthread_mutex_unlock,
     read_clocks,
     send,
 )
@@ -72,28 +79,51 @@ _MASK32 = 0xFFFFFFFF
 
 
 @compiled
-def measure(state: State, control: int, quantum_ns: int) -> None:
-    """Measure until the descriptor `control` is readable; to be called again to go on."""
+def measure(state: State, generation: int, control: int, quantum_ns: int, grace_ns: int) -> None:
+    """Measure until the descriptor `control` is readable, or these are not the arrays any more.
+
+    To be called again to go on, with the arrays of the generation there is by then. A thread that
+    stands by has a `grace_ns`: it does what another has left undone for so long.
+    """
     polled, wait = np.zeros(2, np.int32), np.zeros(2, np.int64)
-    while True:
-        mono_ns = _now(state)
-        _send_due(state, mono_ns)
-        if mono_ns >= state.words[READ_NS]:
-            state.words[READ_NS] = mono_ns + READ_EVERY_NS
-            _read(state)
-        if mono_ns >= state.words[KEEP_NS]:
-            state.words[KEEP_NS] = mono_ns + KEEP_EVERY_NS
-            _read(state)
-            keep(state, mono_ns)
-        wake_ns = state.words[KEEP_NS]
-        if state.heap_size[0] > 0:
-            wake_ns = min(wake_ns, max(state.heap_ns[0], mono_ns + quantum_ns))
-        left_ns = max(0, wake_ns - clock_ns(CLOCK_MONOTONIC, state.clock))
-        wait[0] = left_ns // NS_PER_S
-        wait[1] = left_ns % NS_PER_S
-        polled[0], polled[1] = control, POLLIN
-        if ppoll(polled.ctypes.data, 1, wait.ctypes.data, 0) > 0:
-            return
+    mutex = state.mutex.ctypes.data
+    pthread_mutex_lock(mutex)
+    try:
+        while state.words[GENERATION] == generation:
+            wake_ns = _turn(state, quantum_ns, grace_ns)
+            left_ns = max(0, wake_ns - clock_ns(CLOCK_MONOTONIC, state.clock))
+            wait[0] = left_ns // NS_PER_S
+            wait[1] = left_ns % NS_PER_S
+            polled[0], polled[1] = control, POLLIN
+            pthread_mutex_unlock(mutex)
+            told = ppoll(polled.ctypes.data, 1, wait.ctypes.data, 0)
+            pthread_mutex_lock(mutex)
+            if told > 0:
+                break
+    finally:  # with NUMBA_BOUNDSCHECK=1 a turn may raise
+        pthread_mutex_unlock(mutex)
+
+
+@compiled
+def _turn(state: State, quantum_ns: int, grace_ns: int) -> int:
+    """Do what should have been done `grace_ns` ago; return when to look again, monotonic."""
+    mono_ns = _now(state)
+    since_ns = mono_ns - grace_ns
+    if state.heap_size[0] > 0 and state.heap_ns[0] <= since_ns:
+        sent = _send_due(state, mono_ns)
+        if grace_ns > 0:
+            state.words[STOOD_IN] += sent
+    if since_ns >= state.words[READ_NS]:
+        state.words[READ_NS] = mono_ns + READ_EVERY_NS
+        _read(state)
+    if since_ns >= state.words[KEEP_NS]:
+        state.words[KEEP_NS] = mono_ns + KEEP_EVERY_NS
+        _read(state)
+        keep(state, mono_ns)
+    wake_ns = state.words[KEEP_NS]
+    if state.heap_size[0] > 0:
+        wake_ns = min(wake_ns, max(state.heap_ns[0], mono_ns + quantum_ns))
+    return wake_ns + grace_ns
 
 
 @compiled
@@ -119,8 +149,12 @@ def _read(state: State) -> None:
 
 
 @compiled
-def _send_due(state: State, mono_ns: int) -> None:
-    """Send what is due. Where nobody takes rows away, it stays due until it is too late."""
+def _send_due(state: State, mono_ns: int) -> int:
+    """Send what is due; return how many packets.
+
+    Where nobody takes rows away, it stays due until it is too late.
+    """
+    sent = 0
     while state.heap_size[0] > 0 and state.heap_ns[0] <= mono_ns and _rows_free(state) > BATCH:
         i, due_ns = state.heap[0], state.heap_ns[0]
         session = state.sessions[i]
@@ -140,6 +174,7 @@ def _send_due(state: State, mono_ns: int) -> None:
             state.waiting[session.socket, socket.waiting, 0] = i
             state.waiting[session.socket, socket.waiting, 1] = due_ns
             socket.waiting += 1
+            sent += 1
             if socket.waiting == BATCH:
                 _flush(state, session.socket)
         session.taken += packets
@@ -147,6 +182,7 @@ def _send_due(state: State, mono_ns: int) -> None:
     for s in range(state.sockets.shape[0]):
         if state.sockets[s].waiting:
             _flush(state, s)
+    return sent
 
 
 @compiled

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from netslo.app.doctor.finding import Finding, works
-from probes.abilities import may_hurry
+from probes.priority import may_hurry
 from probes.sockets import SHARED_RECEIVE_BUFFER, open_shared_socket
 from probes.stamp.packet import PORT
 

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 from support.engine.array import lognormal
 from support.engine.keyed import pairs
-from support.engine.limits import spin, stream_sum
+from support.engine.limits import scatter, spin, stream_sum
 
 from analytics import _kernels
 from analytics.sketch import Sketch
 
 _TWO = 1.85  # cores which two threads that never wait must have got
 _SPIN = 200_000_000  # steps of one: some 30 ms, in which the scheduler finds the second core
+_PLACES = 1 << 16  # in cache, as the counters are
+_COUNTED = 1_000  # times
 _ENOUGH = 3  # undisturbed rounds, to say anything
 GOAL = 1.6
 
@@ -62,6 +64,7 @@ def _works() -> dict[str, Run]:
     values = lognormal(40_000_000)  # long enough for the start of a thread not to count
     works: dict[str, Run] = {
         "limit: sum of the array": lambda threads: _split_sum(values, threads),
+        "limit: counting, all in cache": _count_in_cache,
         "array into a sketch": lambda threads: Sketch().add(values, threads=threads),
     }
     try:
@@ -81,10 +84,26 @@ def _works() -> dict[str, Run]:
 
 def _split_sum(values: np.ndarray, threads: int) -> None:
     parts = np.array_split(values, threads)
-    if threads == 1:
-        stream_sum(parts[0])
+    _together([lambda part=part: stream_sum(part) for part in parts])
+
+
+def _count_in_cache(threads: int) -> None:
+    """Count with nothing to wait for but the core: less than twice by two is a shared core."""
+
+    def count() -> None:
+        places = np.random.default_rng(7).integers(0, 1024, _PLACES).astype(np.uint32)
+        counts = np.zeros(1024, np.uint32)
+        for _ in range(_COUNTED // threads):
+            scatter(places, counts)
+
+    _together([count] * threads)
+
+
+def _together(works: list[Callable[[], object]]) -> None:
+    if len(works) == 1:
+        works[0]()
         return
-    started = [threading.Thread(target=stream_sum, args=(part,)) for part in parts]
+    started = [threading.Thread(target=work) for work in works]
     for thread in started:
         thread.start()
     for thread in started:
@@ -99,10 +118,6 @@ def _seconds(run: Run, threads: int) -> float:
 
 def _cores() -> float:
     """Return how many cores two threads get which never wait."""
-    threads = [threading.Thread(target=spin, args=(_SPIN,)) for _ in range(2)]
     cpu, began = time.process_time(), time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    _together([lambda: spin(_SPIN)] * 2)
     return (time.process_time() - cpu) / (time.perf_counter() - began)

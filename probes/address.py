@@ -89,7 +89,7 @@ def resolve_target(target: Endpoint, family: socket.AddressFamily | None) -> Soc
     except OSError as error:
         kind = "" if family is None else f" to an address of {_FAMILIES[family]}"
         raise ConfigurationError(
-            f"{target.host} does not resolve{kind}: {error.strerror}"
+            f"{target.host or repr('')} does not resolve{kind}: {error.strerror}"
         ) from error
     if is_forbidden(found):
         raise ConfigurationError(

@@ -320,7 +320,7 @@ def request_from(kind: ProbeKind, fields: Mapping[str, object]) -> Request:
 
 def _without_file(problem: Problem) -> str:
     what = " = ".join(part for part in (problem.field, problem.value) if part)
-    return f"{what}: {problem.expected}" if what else problem.expected
+    return f"{what}: {problem.expected}" if what else f"the request {problem.expected}"
 
 
 _MODELS: Final[Mapping[ProbeKind, type[_Tcp | _Tls | _Http | _Dns]]] = {

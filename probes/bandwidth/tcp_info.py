@@ -9,9 +9,11 @@ from typing import Final
 SIZE: Final = 256  # octets to ask the kernel for; it gives as many as it has
 _LEAST: Final = 168  # up to the delivery rate, since Linux 4.9; longer ones have more behind
 _LIMITS: Final = 192  # up to the times of limits, since Linux 4.10
+_TIMEOUTS: Final = 242  # up to the count of time-outs, since Linux 6.7
 
 # ca_state, total_retrans and so on, at their offsets
 _CA_STATE: Final = 1
+_U16: Final = Struct("=H")
 _U32: Final = Struct("=I")
 _U64: Final = Struct("=Q")
 SSTHRESH_NONE: Final = 0x7FFFFFFF  # still in its first slow start
@@ -24,7 +26,7 @@ _US: Final = 1e-6
 class TcpInfo:
     """The counters of one connection, at one time; seconds and octets.
 
-    The three times are None where the kernel is too old to tell them.
+    The three times and the time-outs are None where the kernel is too old to tell them.
     """
 
     ca_state: int  # 0: no trouble
@@ -41,6 +43,7 @@ class TcpInfo:
     busy_s: float | None
     receiver_limited_s: float | None
     sender_limited_s: float | None
+    timeouts: int | None  # of the retransmission timer; 65,535 is followed by 0
 
     @property
     def delivered(self) -> int:
@@ -80,4 +83,5 @@ def parse_tcp_info(octets: bytes) -> TcpInfo | None:
         busy_s=u64(168) * _US if limits else None,
         receiver_limited_s=u64(176) * _US if limits else None,
         sender_limited_s=u64(184) * _US if limits else None,
+        timeouts=_U16.unpack_from(octets, 240)[0] if len(octets) >= _TIMEOUTS else None,
     )

@@ -67,11 +67,10 @@ def throughput(samples: Samples, congestion: str, ended_by: str) -> Throughput:
     if sum(octets) <= 0:
         return _nothing(samples, congestion, ended_by, "nothing was acknowledged")
     rtts_s = [info.rtt_s for infos in samples.infos[first:] for info in infos]
-    own_stall = any(info.ca_state == CA_LOSS for infos in samples.infos[first:] for info in infos)
     rate = rate_of(
         np.array(samples.times_s[first:]),
         np.array([samples.delivered(at) for at in range(first, last + 1)], float),
-        robust=not own_stall,
+        robust=not _timed_out(samples.infos[first:]),
     )
     share = rate.bit_per_s / sum(octets)
     return Throughput(
@@ -99,6 +98,16 @@ def throughput(samples: Samples, congestion: str, ended_by: str) -> Throughput:
         high_bit_per_s=rate.high_bit_per_s,
         steady=rate.steady,
         stalled=rate.stalled,
+    )
+
+
+def _timed_out(infos: Sequence[Sequence[TcpInfo]]) -> bool:
+    """Return whether a connection's retransmission timer ran out.
+
+    Before Linux 6.7 a recovery shows only if it lasted until a sample.
+    """
+    return any(info.ca_state == CA_LOSS for each in infos for info in each) or any(
+        early.timeouts != late.timeouts for early, late in zip(infos[0], infos[-1], strict=True)
     )
 
 

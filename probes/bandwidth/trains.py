@@ -4,7 +4,8 @@ A train of packets that leaves at once reaches the far end as far apart as the n
 lets them: octets by time between arrivals is that link's rate, whatever else it carries, as
 long as others' packets do not come in between. So each window of ten gaps is a rate, a train's
 is the median of its windows, and the path's the median over the trains. The first third of a
-train is left out: a token bucket lets a burst through faster than its rate.
+train is left out: a token bucket lets a burst through faster than its rate. Where that is longer,
+only the last third of the windows counts, if they have settled.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ PAYLOAD_MIN: Final = 200
 _GAPS: Final = 10  # of a window
 _WINDOWS_MIN: Final = 5  # of a train, to use it
 _SKIPPED: Final = 1 / 3  # of a train
+_LAST: Final = 1 / 3  # of its windows
+_SETTLED: Final = 1.2  # so much faster than the end is a burst still
 _BURST: Final = 1.1  # so much faster at the beginning: a token bucket
 _SENDER: Final = 0.9  # of the rate at which the train left: then it is the sender's own
 _NS: Final = 1e9
@@ -76,16 +79,19 @@ def capacity(trains: Sequence[Train], payload: int, headers: int = IP4_UDP) -> C
         headers: Octets of IP and UDP header before it.
     """
     size = payload + headers
-    rates, bursts, own = [], [], []
+    rates, ends, bursts, slowing, falling, left = [], [], [], [], [], []
     for train in trains:
         windows = _windows(train, size)
         if len(windows) < _WINDOWS_MIN:
             continue
-        rate = statistics.median(windows)
-        rates.append(rate)
-        bursts.append(_beginning(train, size) > rate * _BURST)
-        left = (train.sent - 1) * size * 8 * _NS / train.span_ns if train.span_ns > 0 else math.inf
-        own.append(rate >= left * _SENDER)
+        last = windows[-math.ceil(len(windows) * _LAST) :]
+        rates.append(statistics.median(windows))
+        ends.append(statistics.median(last))
+        bursts.append(_beginning(train, size) > rates[-1] * _BURST)
+        slowing.append(windows[0] / ends[-1])
+        falling.append(last[0] / last[-1])
+        bits = (train.sent - 1) * size * 8
+        left.append(bits * _NS / train.span_ns if train.span_ns > 0 else math.inf)
     found = _Found(
         len(trains),
         sum(t.sent for t in trains),
@@ -95,7 +101,14 @@ def capacity(trains: Sequence[Train], payload: int, headers: int = IP4_UDP) -> C
     usable = len(rates)
     if usable < TRAINS_MIN:
         return found.nothing(usable, _too_few(found, usable))
-    if statistics.median(own):
+    shaped = sum(bursts) * 2 > usable
+    if statistics.median(slowing) > _SETTLED:  # the burst goes on after the part left out
+        if statistics.median(falling) > _SETTLED:
+            return found.nothing(
+                usable, "a token bucket lets most of a train pass at once, before its rate holds"
+            )
+        rates, shaped = ends, True
+    if statistics.median(r >= each * _SENDER for r, each in zip(rates, left, strict=True)):
         return found.nothing(
             usable,
             f"this path is faster than the sender can send ({_mbit(statistics.median(rates))}), "
@@ -110,7 +123,7 @@ def capacity(trains: Sequence[Train], payload: int, headers: int = IP4_UDP) -> C
         sent=found.sent,
         arrived=found.arrived,
         spread=(high - low) / middle,
-        shaped=sum(bursts) * 2 > usable,
+        shaped=shaped,
         octets=found.octets,
     )
 

@@ -58,8 +58,8 @@ def _common(function: F) -> F:
             show_default=True,
             help="Of all packets that leave.",
         ),
-        click.option("-4", "ip", flag_value="4", help="Use IPv4 only."),
-        click.option("-6", "ip", flag_value="6", help="Use IPv6 only."),
+        click.option("-4", "ipv4", is_flag=True, help="Use IPv4 only."),
+        click.option("-6", "ipv6", is_flag=True, help="Use IPv6 only."),
         json_option,
     )
     for option in reversed(options):
@@ -218,8 +218,10 @@ def _measure(target: str, kind: ProbeKind, fields: dict[str, Any], options: dict
     from probes.services.measuring import ServiceMeasuring
     from probes.services.view import print_service, why_no_answer
 
-    ip = options["ip"]
-    request = request_from(kind, {**fields, "ip": None if ip is None else int(ip)})
+    ipv4, ipv6 = options["ipv4"], options["ipv6"]
+    if ipv4 and ipv6:
+        raise ConfigurationError("-4 and -6 exclude each other; without both, either is used")
+    request = request_from(kind, {**fields, "ip": 4 if ipv4 else 6 if ipv6 else None})
     as_json = options["as_json"]
     measuring = ServiceMeasuring(_plan(target, request, options))
     result = _run(measuring, live=sys.stderr.isatty() and not as_json)

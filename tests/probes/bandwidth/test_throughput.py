@@ -12,8 +12,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lab import namespaces
+from lab.fixtures import require
+from lab.namespaces import Namespace, veth
 
-from probes.bandwidth.tcp_info import SIZE, SSTHRESH_NONE, TcpInfo, parse_tcp_info
+from probes.bandwidth.tcp_info import CA_LOSS, SIZE, SSTHRESH_NONE, TcpInfo, parse_tcp_info
 from probes.bandwidth.throughput import Samples, throughput
 
 MSS = 1448
@@ -32,6 +35,7 @@ FRESH = TcpInfo(
     busy_s=0.0,
     receiver_limited_s=0.0,
     sender_limited_s=0.0,
+    timeouts=0,
 )
 
 
@@ -88,6 +92,34 @@ def test_whatever_a_kernel_says_is_read_or_not(octets: bytes) -> None:
     assert (found is None) == (len(octets) < 168)
     if found is not None:
         assert (found.busy_s is None) == (len(octets) < 192)
+        assert (found.timeouts is None) == (len(octets) < 242)
+
+
+def test_time_outs_are_counted_by_the_kernel() -> None:
+    require(namespaces.available())
+    with Namespace("a") as a, Namespace("b") as b:
+        pair = veth(a, b)
+        with b.inside():
+            listening = socket.create_server((pair.b.address4, 0))
+        with a.inside():
+            ours = socket.create_connection(listening.getsockname())
+        with listening, ours, listening.accept()[0]:
+            before = parse_tcp_info(ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SIZE))
+            assert before is not None
+            if before.timeouts is None:
+                pytest.skip("this kernel does not count them (Linux 6.7)")
+            b.ip("addr", "del", f"{pair.b.address4}/30", "dev", pair.b.device)  # it is deaf now
+            ours.sendall(b"anyone?")
+            deadline = time.monotonic() + 60
+            while True:
+                info = parse_tcp_info(ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SIZE))
+                assert info is not None
+                if info.ca_state == CA_LOSS:
+                    break
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    assert info.timeouts is not None
+    assert before.timeouts < info.timeouts < before.timeouts + 20
 
 
 def connection(
@@ -144,6 +176,23 @@ def test_the_rate_after_slow_start_is_found_whatever_the_ends_fall_into(
     assert found.warm_up_s + found.measured_s == pytest.approx(10, abs=1e-6)
     assert found.busy == pytest.approx(1)
     assert found.receiver_limited == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("timeouts", [(0, 0), (0, 1), (65_535, 0), (None, None)])
+def test_a_stall_is_the_paths_where_a_timer_ran_out_however_shortly(
+    timeouts: tuple[int | None, int | None],
+) -> None:
+    samples, octets = Samples(), 0
+    for step in range(201):
+        stalled = step in (100, 101)
+        octets += 0 if stalled else 62_500  # 10 Mbit/s
+        info = replace(FRESH, ssthresh=50, bytes_acked=octets, timeouts=timeouts[step > 101])
+        samples.add(step * 0.05, [info])
+    found = throughput(samples, "cubic", "time")
+    counted = timeouts[0] != timeouts[1]
+    assert found.steady is not counted
+    assert found.goodput_bit_per_s == pytest.approx(found.average_bit_per_s if counted else 1e7)
+    assert found.average_bit_per_s < 0.995e7
 
 
 def test_a_connection_that_never_meets_a_limit_is_measured_over_two_thirds() -> None:

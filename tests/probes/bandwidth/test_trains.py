@@ -90,6 +90,24 @@ def test_a_token_bucket_is_noticed_and_a_plain_link_is_none() -> None:
     assert not capacity([through_link(2e7, rng) for _ in range(5)], PAYLOAD).shaped
 
 
+@pytest.mark.parametrize("burst", range(20_000, 100_000, 5_000))
+@pytest.mark.parametrize("bit_s", [2e7, 8.7e7])
+def test_a_bucket_of_any_size_never_passes_for_a_faster_path(bit_s: float, burst: int) -> None:
+    rng = random.Random(burst)
+    trains = []
+    for _ in range(10):
+        whole = through_link(bit_s, rng, burst=burst, noise_ns=2000)
+        trains.append(Train(whole.sent, whole.arrivals[19][1] * 3, whole.arrivals))
+    found = capacity(trains, PAYLOAD)
+    if burst <= 55_000:
+        assert found.frames_bit_per_s == pytest.approx(bit_s, rel=0.01)
+        assert found.shaped
+    elif found.bit_per_s is not None:
+        assert found.frames_bit_per_s == pytest.approx(bit_s, rel=0.02)
+    else:
+        assert "a token bucket" in (found.why or "")
+
+
 def test_cross_traffic_of_a_third_between_the_packets_shows_as_spread_and_less() -> None:
     """The limit, stated: where others' packets come between, it is less than the capacity."""
     rng = random.Random(2)

@@ -81,6 +81,11 @@ def test_dns_is_asked_at_the_server_named() -> None:
         (["tls", "h", "--ca-file", __file__], "has no certificates in PEM"),
         (["dns", "n", "--server", "h", "--type", "XY"], "type = XY: must be one of"),
         (["tcp", "h:1", "--count", "2", "--duration", "1s"], "exclude each other"),
+        (["tcp", "h:1", "-4", "-6"], "-4 and -6 exclude each other"),
+        (
+            ["http", "http://h/", "--size-min", "5", "--size-max", "4"],
+            "the request has size_max 4 below size_min 5",
+        ),
         (["tcp", "h:1", "--interval", "1ms"], "at least 0.01s"),
     ],
 )

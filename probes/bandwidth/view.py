@@ -31,6 +31,12 @@ _CHART: Final = 40  # characters
 _CHART_S: Final = 0.25  # of each
 _LIMITED: Final = 0.02  # of the time: worth a word
 _STALLED: Final = 0.0005  # likewise
+_OWN_QUEUE_S: Final = 0.005
+_OWN_QUEUE_TIMES: Final = 1.5
+_OWN_QUEUE: Final = (
+    "TCP's own round trips were longer: most likely its packets waited in the sending host's "
+    "own queue, which is not in these"
+)
 _SHAPED: Final = (
     "trains begin faster than they go on: a token bucket lets a burst of "
     "packets pass before its rate holds"
@@ -105,8 +111,21 @@ def _print_direction(found: DirectionResult) -> None:
         _print_capacity(found.capacity)
     if found.loaded is not None:
         _print_latency(found.loaded)
+        if found.throughput is not None and queued_at_sender(found.throughput, found.loaded):
+            _print("", _OWN_QUEUE)
     if found.failure is not None:
         _print("failed", found.failure)
+
+
+def queued_at_sender(told: Throughput, latency: LoadedLatency) -> bool:
+    """Return whether TCP's round trips were so long that its packets waited where STAMP's did not.
+
+    Kernels stamp a STAMP packet when it leaves a host, behind that host's own queue.
+    """
+    loaded_s = latency.quantile("loaded", 0.5)
+    if latency.by != "stamp" or loaded_s is None or told.rtt_s is None:
+        return False
+    return told.rtt_s > _OWN_QUEUE_TIMES * loaded_s + _OWN_QUEUE_S
 
 
 def _print(title: str, text: str) -> None:

@@ -27,7 +27,7 @@ from netslo import metrics
 
 _INFO_LABELS = (
     "slo, display_name, description, service, indicator, objective, "
-    "threshold_seconds, period, owner"
+    "threshold_seconds, least_bits_per_second, period, owner"
 )
 
 
@@ -105,9 +105,11 @@ def _table(levels: Levels) -> ModernPanel:
                     "Value #E": "paths",
                     "display_name": "name",
                     "threshold_seconds": "limit, s",
+                    "least_bits_per_second": "at least, bit/s",
                 },
                 (
-                    *("slo", "display_name", "objective", "threshold_seconds"),
+                    *("slo", "display_name", "objective"),
+                    *("threshold_seconds", "least_bits_per_second"),
                     *("Value #B", "Value #C", "Value #D", "Value #E"),
                     *("owner", "period", "service", "indicator", "description"),
                 ),

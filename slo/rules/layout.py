@@ -24,6 +24,7 @@ from slo.objective import Objective
 FAST_S: Final = 3600  # pairs up to this long are looked at most often
 MEDIUM_S: Final = 6 * 3600  # and up to this long more often than the others
 RULES_MAX: Final = 25
+SPANS_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -110,8 +111,7 @@ def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, 
     """Return the spans of all objectives by cadence, those of the Workbook if there are none.
 
     Raises:
-        ConfigurationError: the objectives have so many different pairs that the rules would be
-            more than `RULES_MAX`.
+        ConfigurationError: the objectives have more than `SPANS_MAX` different pairs.
     """
     pairs = [pair for o in objectives for pair in o.alerts.pairs] or list(PAIRS)
     found = []
@@ -122,13 +122,12 @@ def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, 
             severities = {pair.severity for pair in of_this}
             ordered = tuple(severity for severity in Severity if severity in severities)
             found.append(Cadence(name, timing.interval_s(name), spans, ordered))
-    size = sum(len(c.spans) + len(c.shorts_s) + len(list(told_by(c, found))) for c in found)
-    if size + _OTHERS > RULES_MAX:
-        every = sorted({span_of(pair) for pair in pairs})
+    every = [span for cadence in found for span in cadence.spans]
+    if len(every) > SPANS_MAX:
         raise ConfigurationError(
             f"the objectives have {len(every)} different pairs of windows "
-            f"({', '.join(span.id for span in every)}), which make {size + _OTHERS} rules; "
-            f"at most {RULES_MAX} are made, so let objectives share their windows"
+            f"({', '.join(span.id for span in every)}), each of which Prometheus would read all "
+            f"paths for; at most {SPANS_MAX} can be, so let objectives share their windows"
         )
     return tuple(found)
 
@@ -148,9 +147,6 @@ def told_by(
         ]
         if beside[0] is cadence:
             yield severity, tuple(span for c in beside for span in c.spans)
-
-
-_OTHERS: Final = 8  # site's record and page, coverage, probe, collector, certificates, watchdog
 
 
 def span_of(pair: BurnPair) -> Span:

@@ -10,12 +10,19 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from netslo.units import format_duration
 from slo.burn import Severity
 from slo.objective import Objective
 from slo.rules import expressions, texts
 from slo.rules.certificates import certificate_texts, expiring
-from slo.rules.layout import RULES_MAX, Cadence, Span, Timing, cadences, told_by
+from slo.rules.layout import (
+    RULES_MAX,
+    Cadence,
+    CadenceName,
+    Span,
+    Timing,
+    cadences,
+    told_by,
+)
 from slo.rules.texts import Links, Texts
 
 Rule = dict[str, Any]
@@ -47,7 +54,7 @@ def rule_file(
     """Return the rule file, as YAML's plain data; the same for any number of paths.
 
     Raises:
-        ConfigurationError: the objectives ask for more different windows than rules are made.
+        ConfigurationError: the objectives ask for more different pairs than are looked at.
     """
     timing, links = timing or Timing(), links or Links()
     groups = []
@@ -57,8 +64,6 @@ def rule_file(
         if number == 0:  # what looks at all of them goes with the quickest
             rules += _site_rules(links)
         rules += [_burn_rule(severity, spans, links) for severity, spans in told_by(cadence, found)]
-        if number == 0:
-            rules.append(_coverage_rule(cadence, timing, links))
         groups.append(
             {
                 "name": f"netslo-{cadence.name}",
@@ -66,6 +71,13 @@ def rule_file(
                 "rules": rules,
             }
         )
+    groups.append(
+        {  # it waits for minutes anyway, and looks at every path
+            "name": "netslo-coverage",
+            "interval": timing.text(timing.interval_s(CadenceName.MEDIUM)),
+            "rules": [_coverage_rule(found[0], timing, links)],
+        }
+    )
     groups.append(
         {
             "name": "netslo-health",
@@ -78,29 +90,21 @@ def rule_file(
 
 
 def _recordings(cadence: Cadence, timing: Timing) -> list[Rule]:
-    shorts = [
+    """Return what is recorded of a cadence, each with a look at what stands above it."""
+    labels = {"cadence": cadence.name.value}
+    return [
         {
-            "record": expressions.BURN_RATE,
-            "expr": expressions.short_burn_rate(
-                format_duration(short_s), short_s, timing, blind=cadence.name.blind
-            ),
-            "labels": {"window": format_duration(short_s), "cadence": cadence.name.value},
-        }
-        for short_s in cadence.shorts_s
-    ]
-    return shorts + [
+            "record": expressions.SUSPECT,
+            "expr": expressions.suspects(cadence, timing),
+            "labels": labels,
+        },
+        {"record": expressions.JUDGED, "expr": expressions.judged(cadence), "labels": labels},
+        {"record": expressions.KNOWN, "expr": expressions.known(cadence, timing), "labels": labels},
         {
             "record": expressions.BURN_ALERT,
-            "expr": expressions.burn_alert(
-                span,
-                cadence.name.value,
-                format_duration(span.long_s),
-                format_duration(span.short_s),
-                timing,
-            ),
-            "labels": {"pair": span.id},
-        }
-        for span in cadence.spans
+            "expr": expressions.burn_alerts(cadence, timing),
+            "labels": labels,
+        },
     ]
 
 
@@ -119,8 +123,7 @@ def _burn_rule(severity: Severity, spans: tuple[Span, ...], links: Links) -> Rul
 
 
 def _coverage_rule(cadence: Cadence, timing: Timing, links: Links) -> Rule:
-    short_s = cadence.shorts_s[0]
-    expr = expressions.coverage_low(format_duration(short_s), short_s, cadence.name.value, timing)
+    expr = expressions.coverage_low(cadence.shorts_s[0], timing)
     said = texts.coverage_texts(Alert.COVERAGE_LOW, links)
     return _alert(
         Alert.COVERAGE_LOW, expr, timing.text(COVERAGE_FOR_S), Severity.TICKET.value, said

@@ -26,7 +26,7 @@ PANELS = [
 ]
 KINDS = {"geomap", "heatmap", "stat", "state-timeline", "table", "text", "timeseries"}
 KNOWN = {value for key, value in vars(metrics).items() if key.startswith("PROM_")}
-KNOWN |= {expressions.BURN_RATE, expressions.BURN_ALERT, expressions.SITE_PEERS}
+KNOWN |= {expressions.BURN_ALERT, expressions.SITE_PEERS}
 KNOWN |= {"ALERTS", "ALERTS_FOR_STATE", f"{metrics.PROM_COLLECTOR_COMMIT}_bucket"}
 NAMES = re.compile(r"(?<![\w:$\"])(?:(?:network|netslo|slo)[_:]\w+|ALERTS\w*)")
 

@@ -341,7 +341,7 @@ def test_rules_are_loaded_and_alertmanager_is_known(host) -> None:
     def told(path, key):
         return json.loads(host.get("prometheus", f"/api/v1/{path}"))["data"][key]
 
-    names = {"netslo-fast", "netslo-medium", "netslo-slow", "netslo-health"}
+    names = {"netslo-fast", "netslo-medium", "netslo-slow", "netslo-coverage", "netslo-health"}
     assert {group["name"] for group in told("rules", "groups")} == names
     known = wait_until(lambda: told("alertmanagers", "activeAlertmanagers"), "it is known")
     assert [each["url"] for each in known] == [

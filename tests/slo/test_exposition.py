@@ -13,7 +13,7 @@ from netslo.model import Path
 from slo.exposition import SloCollector
 from slo.forecast.exhaustion import Dates, Exhaustion
 from slo.judge import FRESH_S, Judge
-from slo.objective import CalendarWindow
+from slo.objective import CalendarWindow, Indicator
 from slo.ranges import Ranges
 from slo.totals import PersistentTotals
 
@@ -96,9 +96,18 @@ def test_prose_stands_in_the_info_alone_and_survives_escaping(scrape):
     assert by_slo["loss"]["display_name"] == 'Loss "of packets"'
     assert by_slo["loss"]["threshold_seconds"] == ""
     assert by_slo["national-latency"]["threshold_seconds"] == "0.1"
+    assert by_slo["national-latency"]["least_bits_per_second"] == ""
     assert by_slo["national-latency"]["objective"] == "0.999"
     assert by_slo["national-latency"]["runbook"] == "https://runbooks.example/n?a=1"
     assert by_slo["loss"]["owner"] == ""
+
+
+def test_a_bandwidth_that_is_promised_is_written_out(store, estate, loss):
+    promised = replace(loss, indicator=Indicator.BANDWIDTH, limit=1.5e9)
+    (info, *_) = SloCollector(Judge(Ranges(store), [promised], estate), dict).collect()
+    (sample,) = info.samples
+    assert sample.labels["least_bits_per_second"] == "1500000000"
+    assert sample.labels["threshold_seconds"] == ""
 
 
 def test_counts_of_an_objective_that_is_gone_are_not_shown(store, scrape, latency):

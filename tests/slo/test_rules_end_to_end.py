@@ -303,7 +303,7 @@ def test_faults_page_in_time_healthy_paths_are_silent_and_a_dead_site_pages_once
     network = Network(objectives, estate)
     notices: list[Notice] = []
     with pipeline(tmp_path, network, notices) as server:
-        known = f'count({{__name__="slo:burn_rate"}}) >= {len(network.counts)}'
+        known = f"count(slo_bad_events_total offset 5s) >= {len(network.counts)}"
         wait_until(lambda: server.query(known), "short windows are known", 60)
         young = f"count(slo_bad_events_total offset {PAGE.long_s // SCALE}s)"
         assert server.query(young), "the past is not there"

@@ -67,7 +67,7 @@ _FIRING = 'ALERTS{alertstate="firing"}'
 _SHORT = (
     'label_replace(ALERTS{alertname=~"SLOBurn(Page|Ticket)"}, "window", "$1", "pair", ".*/(.*)")'
 )
-_HELD = f"{_SHORT} unless on (path, slo, window) slo:burn_rate"
+_HELD = f"{_SHORT} unless on (path, slo, window) slo:burn_known"
 
 Labels = frozenset[tuple[str, str]]
 Series = dict[Labels, list[bool]]  # by alert: whether it is so, at each step

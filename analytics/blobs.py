@@ -30,6 +30,7 @@ _ZSTD_LEVEL: Final = 3
 _VARINT_MAX: Final = 10  # octets
 _ROW_MAX: Final = 24 + 11 * _VARINT_MAX  # octets of a distribution without its counts
 _BLOB_MAX: Final = 2**28  # octets, unpacked; what is packed here is far smaller
+_PLAINLY: Final = 10  # an octet unpacked without kernels takes as long as so many values counted
 
 
 class DamagedBlob(ValueError):
@@ -71,7 +72,7 @@ def unpack(blobs: Sequence[bytes], length_s: int) -> Frame:
     decompressor = zstandard.ZstdDecompressor()
     try:
         plain = [_decompressed(decompressor, blob) for blob in blobs]
-        by_kernel = _kernels.pays(sum(map(len, plain)))
+        by_kernel = _kernels.pays(_PLAINLY * sum(map(len, plain)))
         columns = _unpack_by_kernel(plain) if by_kernel else unpack_plainly(plain)
     except (zstandard.ZstdError, Unsound) as error:
         raise DamagedBlob(f"a blob of packed points is damaged: {error}") from error

@@ -6,6 +6,7 @@ parts between the beginnings, and the parts are added up.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,9 +31,10 @@ Spends = dict[SpendKey, Spend]
 def add_up(totals: Iterable[SloTotals]) -> Spends:
     """Add the totals of each objective and path, whatever targets they were under."""
     found: Spends = {}
+    exact = functools.cache(Fraction)  # a text takes longer to read than all else here
     for total in totals:
         counts, key = total.counts, (total.slo, total.path)
-        spend = Spend.under(Fraction(total.target), counts.events, counts.bad, counts.unmeasured)
+        spend = Spend.under(exact(total.target), counts.events, counts.bad, counts.unmeasured)
         found[key] = found[key] + spend if key in found else spend
     return found
 

@@ -147,7 +147,8 @@ def run(
     begin_s = max(0, (asked.start_s - back_s) // align_s * align_s)
     found = Backtest(asked.start_s, asked.end_s, step_s, Outcome(asked.objective))
     best, worst = (Outcome(asked.changed or asked.objective) for _ in range(2))
-    size = max(1, _CELLS_MAX * step_s // (asked.end_s - begin_s))
+    cells = _BOUNDED_CELLS_MAX if asked.judges_anew else _CELLS_MAX
+    size = max(1, cells * step_s // (asked.end_s - begin_s))
     if asked.objective.indicator is Indicator.BANDWIDTH:
         _add_rates(store, asked.objective, found.now, asked, (begin_s, size), on_rows)
         if asked.changed is not None:
@@ -156,8 +157,6 @@ def run(
         found.first_s = _first_reading_s(store, both, asked.paths)
         return found
     exact = True
-    cells = _BOUNDED_CELLS_MAX if asked.judges_anew else _CELLS_MAX
-    size = max(1, cells * step_s // (asked.end_s - begin_s))
     for paths, selector in parts_by_site(asked.paths, size):
         keys = [(asked.objective.name, path) for path in paths]
         history = read_history(store, keys, begin_s, asked.end_s, step_s, selector=selector)

@@ -6,13 +6,18 @@ import sys
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from some_windows import make_window
 
 from analytics import _kernels
+from analytics.blobs import pack, unpack
+from analytics.frame import Frame
 from analytics.mapping import bucket_index, lower_bound, window_table
 from analytics.sketch import Sketch
+from analytics.streams import Streams
 
 pytest.importorskip("numba", reason="numba comes with netslo[analytics]")
 from numba import config, njit
@@ -99,6 +104,18 @@ def test_counts_are_the_same_before_and_after_the_change_to_the_kernel(fresh) ->
         by_numpy.sum += by_numpy._add_block(values, by_kernel=False)
     assert _kernels._loaded
     assert sketch == by_numpy
+
+
+def test_numba_is_loaded_once_so_many_blobs_are_unpacked_that_it_pays(fresh) -> None:
+    frame = Frame.of([make_window(lost=3)], Streams())
+    blob = pack(frame)
+    size = zstandard.frame_content_size(blob)
+    fresh.setattr(_kernels, "_seen", 0)
+    fresh.setattr(_kernels, "WORTHWHILE", 100 * size)  # numpy counts ten in the time of an octet
+    plainly = unpack([blob] * 9, 10)
+    assert not _kernels._loaded
+    assert pack(unpack([blob] * 9, 10)) == pack(plainly)
+    assert _kernels._loaded
 
 
 def test_a_numba_that_cannot_be_imported_leaves_the_work_to_numpy(fresh) -> None:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from analytics.windows import PacketCounts
 from netslo.model import NS_PER_S
 from probes._kernels.layouts import CAUSES, MUTED, NO_ROOM, NO_TARGET, TOO_LATE
-from probes._kernels.measuring import measure
 from probes._kernels.stamp import AUTHENTICATED, UNAUTHENTICATED
 from probes.address import SocketAddress
 from probes.channel import NO_ADDRESS, NO_SOCKET, REFUSED, Report
@@ -177,69 +176,69 @@ class BatchedEngine:
             self._running = True
         self._obey()
         here, elsewhere = processors_apart()
-        threads = [threading.Thread(target=self._measure, args=(here,), name="measure")]
+        work = [threading.Thread(target=self._work, args=(self._control, 0, here), name="measure")]
         if elsewhere:
-            target = self._stand_by
-            threads.append(threading.Thread(target=target, args=(elsewhere,), name="stand-by"))
+            apart = (-1, GRACE_NS, elsewhere)
+            work.append(threading.Thread(target=self._work, args=apart, name="stand by"))
+        self._plant.begin(self._phases_ns, read_clocks())  # until now took its time
         try:
-            for thread in threads:
-                thread.daemon = True
-                thread.start()
+            self._start(work)
             while not self._ended.wait(_PROCESS_S):
                 self._process()
                 if self._plant.finished and (self._stopped or not until_stopped):
                     break
-            self._end(threads)
+            self._end(work)
             self._process()
             if self._failure is not None:
                 raise self._failure
         finally:
-            self._end(threads)
+            self._end(work)
             with self._lock:
                 self._open = False
             self._plant.close()
             os.close(self._control)
 
-    def _end(self, threads: Sequence[threading.Thread]) -> None:
+    def _start(self, work: Sequence[threading.Thread]) -> None:
+        for number, thread in enumerate(work):
+            thread.daemon = True
+            try:
+                thread.start()
+            except RuntimeError as error:  # a limit of tasks
+                if number == 0:
+                    raise
+                _log.warning("no thread that stands by for a late one: %s", error)
+
+    def _end(self, work: Sequence[threading.Thread]) -> None:
         self._ended.set()
         if self._open:
             os.eventfd_write(self._control, 1)
-        for thread in threads:
+        self._plant.interrupt()  # after the event: who has not seen that yet sees this
+        for thread in work:
             if thread.ident is not None:
                 thread.join()
 
-    def _measure(self, processors: Collection[int]) -> None:
-        """Run the loop, and in between what it is told; in a thread of its own."""
+    def _work(self, control: int, grace_ns: int, processors: Collection[int]) -> None:
+        """Run the loop, and in between, if this is who hears of it, do what it is told."""
         hurry(processors)
         try:
-            with self._plant.held():  # until now took its time
-                self._plant.begin(self._phases_ns, read_clocks())
             while not self._ended.is_set():
-                self._take_turns(self._control, 0)
-                self._obey()
+                self._plant.take_turns(control, QUANTUM_NS, grace_ns)
+                if control >= 0:
+                    self._obey()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the thread of `run`
             self._failure = error
             self._ended.set()
 
-    def _stand_by(self, processors: Collection[int]) -> None:
-        """Run the loop for what the first thread does not do in time."""
-        hurry(processors)
-        while not self._ended.is_set():
-            self._take_turns(-1, GRACE_NS)
-
-    def _take_turns(self, control: int, grace_ns: int) -> None:
-        generation = self._plant.generation  # before the arrays, which it may be too old for
-        measure(self._plant.state, generation, control, QUANTUM_NS, grace_ns)
-
     def _obey(self) -> None:
-        """Do what was asked for; in the thread of the loop, or before there is one."""
+        """Do what was asked for; in the first thread of the loop, or before there is one."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._control)
-        with self._plant.held():
-            with self._lock:
-                commands, self._commands = self._commands, []
-            for command in commands:
-                command()
+        with self._lock:
+            commands, self._commands = self._commands, []
+        if commands:
+            with self._plant.held():
+                for command in commands:
+                    command()
 
     def _retire(self, index: int) -> None:
         self._plant.retire(index)

@@ -35,7 +35,7 @@ from probes._kernels.layouts import (
     State,
 )
 from probes._kernels.libc import NAME_SIZE, new_messages
-from probes._kernels.measuring import KEEP_EVERY_NS
+from probes._kernels.measuring import KEEP_EVERY_NS, measure
 from probes._kernels.sha256 import hmac_key
 from probes._kernels.stamp import AUTHENTICATED, SIZE
 from probes.address import SocketAddress
@@ -51,7 +51,8 @@ ROWS: Final = 1 << 18
 _SLACK_NS: Final = KEEP_EVERY_NS + READ_GRACE_NS + NS_PER_S // 2  # a busy host's
 _RING_MIN: Final = 16
 _NAMES_HASHED: Final = 1 << 14
-_LIBC: Final = ctypes.CDLL(None)
+_KEEPING: Final = ctypes.PyDLL(None)  # calls that keep the interpreter, for they return at once
+_YIELDING: Final = ctypes.CDLL(None)  # and those that may wait
 _WANTED_AT: Final = 4 + 16 + 4  # of the second follow-up's value, behind the base packet
 
 
@@ -69,7 +70,10 @@ class Door:
 
 @dataclass(slots=True)
 class Plant:
-    """Builds and grows the state: while no loop runs, or `held`."""
+    """Builds and grows the state, and runs the loop on it.
+
+    Once loops run, everything else that changes it is done `held`.
+    """
 
     state: State = field(init=False)
     doors: dict[Door, int] = field(default_factory=dict)
@@ -117,17 +121,36 @@ class Plant:
         """Of the arrays in `state`. Who asks for it first and then for them has no older ones."""
         return int(self.state.words[GENERATION])
 
+    def take_turns(self, control: int, quantum_ns: int, grace_ns: int) -> None:
+        """Run the loop until it is told something, or there are other arrays."""
+        generation = self.generation
+        state = self.state
+        try:
+            measure(state, generation, control, quantum_ns, grace_ns)
+        except Exception:
+            _KEEPING.pthread_mutex_unlock(_mutex(state))
+            raise
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep all loops from their turns; they go on with the arrays that there are afterwards."""
-        mutex = self.state.mutex.ctypes.data
-        # Through ctypes, which lets go of the interpreter: who has the mutex may wait for that.
-        _LIBC.pthread_mutex_lock(ctypes.c_void_p(mutex))
+        before = self.state
+        mutex = _mutex(before)
+        # Nobody may wait for the mutex and keep the interpreter, which its holder may wait for; and
+        # nobody should have to wait for the interpreter with the mutex, or no packet leaves.
+        if _KEEPING.pthread_mutex_trylock(mutex):
+            _YIELDING.pthread_mutex_lock(mutex)
         try:
             yield
         finally:
+            if self.state is not before:
+                self.state.words[GENERATION] += 1
+            _KEEPING.pthread_mutex_unlock(mutex)
+
+    def interrupt(self) -> None:
+        """Have every loop return, of whatever thread, also one that is about to begin."""
+        with self.held():
             self.state.words[GENERATION] += 1
-            _LIBC.pthread_mutex_unlock(ctypes.c_void_p(mutex))
 
     def add(
         self,
@@ -231,6 +254,12 @@ class Plant:
     @property
     def finished(self) -> bool:
         """Nothing more is due, and all that was is in the rows."""
+        if not self._settled():
+            return False
+        with self.held():  # what seems so may be in the midst of a turn
+            return self._settled()
+
+    def _settled(self) -> bool:
         sessions = self.state.sessions
         settled = (sessions["harvest"] == sessions["position"]).all()
         return bool(self.state.heap_size[0] == 0 and settled)
@@ -361,6 +390,10 @@ class Plant:
 
     def _replace(self, **arrays: Any) -> None:
         self.state = self.state._replace(**arrays)
+
+
+def _mutex(state: State) -> ctypes.c_void_p:
+    return ctypes.c_void_p(state.mutex.ctypes.data)
 
 
 def _template(dscp: int, kind: int) -> bytes:

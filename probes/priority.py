@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import threading
 from collections.abc import Collection
 from contextlib import suppress
@@ -50,16 +51,16 @@ def _ask(priority: int) -> bool:
 
 
 def processors_apart() -> tuple[list[int], list[int]]:
-    """Return two halves of the processors this process may use; where there is one, it and none.
+    """Return two halves of the processors this process may use; two empty lists if there is one.
 
     A thread's timer is of the processor it sleeps on. If that is not there (a hypervisor has
     given it to others, an interrupt takes long), a thread of the other half is woken all the same.
+    Which half comes first is left to chance: not every prober of a host begins on the same ones.
     """
     usable = sorted(os.sched_getaffinity(0))
     half = len(usable) // 2
     if half == 0:
-        return usable, []
-    # Not every prober of a host on the same ones.
-    turned = os.getpid() % 2 * half
-    usable = usable[turned:] + usable[:turned]
-    return usable[: len(usable) - half], usable[len(usable) - half :]
+        return [], []
+    halves = [usable[:half], usable[half:]]
+    random.shuffle(halves)
+    return halves[0], halves[1]

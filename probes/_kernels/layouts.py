@@ -1,9 +1,9 @@
 """What the measuring loop works on: arrays that Python and the loop share.
 
 Threads that run the loop take turns, each holding `mutex` while it works. So does whoever changes
-anything else, and counts `GENERATION` up, for there may be other arrays afterwards. Others may
-write `error` of a session, read `rows` from `tail` to before `head` and then move `tail` on, and
-read a session's counters and its watermark.
+anything while they run; if there are other arrays then, `GENERATION` goes up. Others may write
+`error` of a session, read `rows` from `tail` to before `head` and then move `tail` on, and read a
+session's counters and its watermark.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ OFFSET: Final = 16  # wall minus monotonic
 READ_NS: Final = 17  # when to read answers next, monotonic
 KEEP_NS: Final = 18  # when to look after records next
 GENERATION: Final = 19  # of the arrays: a loop that began with those of another one returns
-STOOD_IN: Final = 20  # packets sent by a thread that stands by
+STOOD_IN: Final = 20  # packets that a thread which stands by took over
 WORDS: Final = 24
 MUTEX_WORDS: Final = 8  # of 8 octets; pthread_mutex_t has 40 to 48, and begins as zeros
 

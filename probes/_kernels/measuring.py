@@ -5,7 +5,8 @@ so it makes one for many packets: what becomes due within `quantum_ns` leaves to
 are read now and then, for the kernel has noted when they came.
 
 A second thread, on other processors, stands by: what the first has not done `grace_ns` after its
-time, because its processor is away (a hypervisor takes one for milliseconds), it does instead.
+time, because its processor is away (a hypervisor takes one for milliseconds), it does instead,
+unless the first was in the midst of a turn.
 
 The rules are those of `probes.session.Session` and `probes.stamp.sender.Sender`, which do the
 same in plain Python.
@@ -83,25 +84,24 @@ def measure(state: State, generation: int, control: int, quantum_ns: int, grace_
     """Measure until the descriptor `control` is readable, or these are not the arrays any more.
 
     To be called again to go on, with the arrays of the generation there is by then. A thread that
-    stands by has a `grace_ns`: it does what another has left undone for so long.
+    stands by has a `grace_ns`: it does what another has left undone for so long. If a turn raises,
+    as it may with NUMBA_BOUNDSCHECK=1, the caller has the mutex.
     """
     polled, wait = np.zeros(2, np.int32), np.zeros(2, np.int64)
     mutex = state.mutex.ctypes.data
     pthread_mutex_lock(mutex)
-    try:
-        while state.words[GENERATION] == generation:
-            wake_ns = _turn(state, quantum_ns, grace_ns)
-            left_ns = max(0, wake_ns - clock_ns(CLOCK_MONOTONIC, state.clock))
-            wait[0] = left_ns // NS_PER_S
-            wait[1] = left_ns % NS_PER_S
-            polled[0], polled[1] = control, POLLIN
-            pthread_mutex_unlock(mutex)
-            told = ppoll(polled.ctypes.data, 1, wait.ctypes.data, 0)
-            pthread_mutex_lock(mutex)
-            if told > 0:
-                break
-    finally:  # with NUMBA_BOUNDSCHECK=1 a turn may raise
+    while state.words[GENERATION] == generation:
+        wake_ns = _turn(state, quantum_ns, grace_ns)
+        left_ns = max(0, wake_ns - clock_ns(CLOCK_MONOTONIC, state.clock))
+        wait[0] = left_ns // NS_PER_S
+        wait[1] = left_ns % NS_PER_S
+        polled[0], polled[1] = control, POLLIN
         pthread_mutex_unlock(mutex)
+        told = ppoll(polled.ctypes.data, 1, wait.ctypes.data, 0)
+        pthread_mutex_lock(mutex)
+        if told > 0:
+            break
+    pthread_mutex_unlock(mutex)
 
 
 @compiled

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
+import threading
+import time
 from collections import Counter
 
 import pytest
@@ -21,9 +24,11 @@ from probes.warm_up import warm_up
 if not _kernels.available():
     pytest.skip("numba is not there", allow_module_level=True)
 
-from probes import batched
-from probes._kernels.layouts import STOOD_IN
+from probes import batched, kernel_state
+from probes._kernels.layouts import STOOD_IN, State
+from probes._kernels.measuring import measure
 from probes.batched import BatchedEngine
+from probes.kernel_state import Plant
 
 PACKETS = 25
 
@@ -67,8 +72,13 @@ def test_a_thread_with_older_arrays_does_nothing() -> None:
         assert prober.plant.state.sessions[peer.index]["position"] == PACKETS
 
 
-def measured(address: tuple[str, int], *, sessions: int = 1) -> tuple[BatchedEngine, Counter[str]]:
-    """Run an engine to its end; return it, and how many packets its windows have, by target."""
+def measured(
+    address: tuple[str, int], *, sessions: int = 1, before_s: float = 0
+) -> tuple[BatchedEngine, Counter[str]]:
+    """Run an engine to its end; return it, and how many packets its windows have, by target.
+
+    Its sessions are added so long before it runs.
+    """
     found: Counter[str] = Counter()
 
     def take_in(reports: dict[str, Report]) -> None:
@@ -80,6 +90,7 @@ def measured(address: tuple[str, int], *, sessions: int = 1) -> tuple[BatchedEng
     for number in range(sessions):
         plan = SessionPlan(SeriesKey(Path("here", f"s{number}", "ef")), 5 * MS, 5_000 * MS)
         engine.measure(plan, resolve(Endpoint(*address)), count=PACKETS)
+    time.sleep(before_s)
     engine.run()
     return engine, found
 
@@ -87,15 +98,15 @@ def measured(address: tuple[str, int], *, sessions: int = 1) -> tuple[BatchedEng
 def test_while_the_first_thread_stands_still_the_other_sends_reads_and_keeps_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    turns = BatchedEngine._take_turns
+    turns = Plant.take_turns
 
-    def stand_still(self: BatchedEngine, control: int, grace_ns: int) -> None:
+    def stand_still(self: Plant, control: int, quantum_ns: int, grace_ns: int) -> None:
         if grace_ns == 0:
             select.select([control], [], [])  # as one whose processor is away
         else:
-            turns(self, control, grace_ns)
+            turns(self, control, quantum_ns, grace_ns)
 
-    monkeypatch.setattr(BatchedEngine, "_take_turns", stand_still)
+    monkeypatch.setattr(Plant, "take_turns", stand_still)
     with Responder("127.0.0.1", mode="stamp") as responder:
         engine, found = measured(responder.address)
         assert responder.received == PACKETS
@@ -116,24 +127,81 @@ def test_no_packet_leaves_twice_though_both_are_at_it(monkeypatch: pytest.Monkey
     assert engine._plant.state.words[STOOD_IN] > 0
 
 
-@pytest.mark.parametrize("pid", [1, 2])
-@pytest.mark.parametrize("usable", [{3}, {0, 1}, {1, 2, 5}, set(range(8))])
+def test_a_slow_start_of_the_first_thread_delays_no_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schedule begins with `run`, not when a session was added, whichever thread is there."""
+    monkeypatch.setattr("probes.schedule.LATE_TOLERANCE_NS", 20 * MS)
+    hurry, kept_s = batched.hurry, iter([0.2])
+    monkeypatch.setattr(batched, "hurry", lambda own: (time.sleep(next(kept_s, 0)), hurry(own)))
+    with Responder("127.0.0.1", mode="stamp") as responder:
+        _, found = measured(responder.address, before_s=0.5)
+        assert responder.received > 0
+    assert found == {"s0": PACKETS}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["the first", "the other"])
+def test_a_failure_of_either_thread_ends_the_run_and_is_raised(
+    monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    turns = Plant.take_turns
+
+    def fail(self: Plant, control: int, quantum_ns: int, grace_ns: int) -> None:
+        if (grace_ns > 0) is late:
+            raise IndexError("a turn that NUMBA_BOUNDSCHECK=1 has stopped")
+        turns(self, control, quantum_ns, grace_ns)
+
+    monkeypatch.setattr(Plant, "take_turns", fail)
+    with pytest.raises(IndexError):
+        measured(("127.0.0.1", 9))
+
+
+def test_a_turn_that_fails_lets_go_of_the_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant = Plant()
+
+    def fail(state: State, *_: int) -> None:
+        ctypes.CDLL(None).pthread_mutex_lock(ctypes.c_void_p(state.mutex.ctypes.data))
+        raise IndexError
+
+    monkeypatch.setattr(kernel_state, "measure", fail)
+    with pytest.raises(IndexError):
+        plant.take_turns(-1, 0, 0)
+    with plant.held():
+        pass
+
+
+def test_an_end_reaches_a_loop_that_is_just_about_to_begin() -> None:
+    plant = Plant()
+    older = plant.generation
+    plant.interrupt()
+    measure(plant.state, older, -1, 0, 0)  # returns
+
+
+def test_one_thread_is_enough_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == "stand by":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Responder("127.0.0.1", mode="stamp") as responder:
+        engine, found = measured(responder.address)
+    assert found == {"s0": PACKETS}
+    assert engine._plant.state.words[STOOD_IN] == 0
+
+
+@pytest.mark.parametrize("usable", [{0, 1}, {1, 2, 5}, set(range(8))])
 def test_both_have_processors_of_their_own(
-    monkeypatch: pytest.MonkeyPatch, usable: set[int], pid: int
+    monkeypatch: pytest.MonkeyPatch, usable: set[int]
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: usable)
-    monkeypatch.setattr(os, "getpid", lambda: pid)
-    first, other = priority.processors_apart()
-    assert sorted(first + other) == sorted(usable)
-    assert len(other) == len(usable) // 2
+    halves = {tuple(map(tuple, priority.processors_apart())) for _ in range(100)}
+    assert len(halves) == 2  # by chance either comes first
+    for first, other in halves:
+        assert sorted(first + other) == sorted(usable)
+        assert abs(len(first) - len(other)) <= 1
 
 
-def test_probers_of_one_host_are_not_all_on_the_same_processor(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    firsts = set()
-    for pid in (100, 101):
-        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
-        firsts.add(priority.processors_apart()[0][0])
-    assert firsts == {0, 1}
+def test_the_only_processor_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert priority.processors_apart() == ([], [])

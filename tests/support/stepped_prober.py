@@ -143,8 +143,10 @@ class Prober:
     def turn(self, *, grace_ns: int = 0, generation: int | None = None) -> None:
         """Let the loop send what is due, read what has come, and settle what is over."""
         self.plant.state.words[[READ_NS, KEEP_NS]] = 0
-        generation = self.plant.generation if generation is None else generation
-        measure(self.plant.state, generation, self._control, 0, grace_ns)
+        if generation is None:
+            self.plant.take_turns(self._control, 0, grace_ns)
+        else:
+            measure(self.plant.state, generation, self._control, 0, grace_ns)
 
     def send(self, peer: Peer, packets: int) -> Octets:
         """Let packets leave for a peer; return them as they came there."""

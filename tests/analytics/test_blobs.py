@@ -16,6 +16,7 @@ from analytics.blobs import DamagedBlob, pack, pack_parts, unpack
 from analytics.frame import Frame, concatenated
 from analytics.streams import Streams
 
+FEW = 50  # examples, of many windows each
 STARTS = st.integers(0, 10**6).map(lambda k: T0 + 10 * k)
 
 
@@ -40,7 +41,7 @@ def _all(frame: Frame) -> list[object]:
     return [array.tolist() for array in (*rows, *sides, *firsts, *numbers)]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=FEW)
 @given(st.lists(st.lists(windows(STARTS), max_size=4), max_size=4))
 def test_many_blobs_come_back_in_order(groups) -> None:
     streams = Streams()
@@ -48,7 +49,7 @@ def test_many_blobs_come_back_in_order(groups) -> None:
     assert same(unpack([pack(frame) for frame in frames], 10), concatenated(frames))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=FEW)
 @given(st.lists(windows(STARTS), max_size=8), st.sampled_from([300, 86400]), st.booleans())
 def test_parts_are_packed_as_if_each_were_alone(contents, row_s, together) -> None:
     streams = Streams()

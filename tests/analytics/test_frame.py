@@ -15,6 +15,7 @@ from analytics.windows import STATES, CountKey, PathWindow, SeriesKey, SketchKey
 from netslo.metrics import LOSS_PERIOD, REMARKED, RTT
 from netslo.model import Quality, Window
 
+FEW = 50  # examples, of up to twelve windows each
 DAYS = st.integers(0, 40 * 8640).map(lambda k: T0 + 10 * k)
 
 
@@ -32,7 +33,7 @@ def merged(contents, length_s: int) -> list[PathWindow]:
     return [found[place] for place in sorted(found)]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=FEW)
 @given(
     st.lists(windows(st.integers(0, 40).map(lambda k: T0 + 10 * k)), max_size=12),
     st.sampled_from([10, 60, 300, 86400]),
@@ -43,7 +44,7 @@ def test_frames_add_up_as_windows_do(contents, length_s) -> None:
     assert frame.windows(streams) == merged(contents, length_s)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=FEW)
 @given(st.lists(windows(), max_size=12), st.integers(0, 12))
 def test_it_does_not_matter_how_points_are_grouped_into_frames(contents, cut) -> None:
     streams = Streams()
@@ -53,7 +54,7 @@ def test_it_does_not_matter_how_points_are_grouped_into_frames(contents, cut) ->
     assert whole.total() == Frame.of(contents, streams).total()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=FEW)
 @given(st.lists(windows(DAYS), max_size=10))
 def test_the_sum_of_a_frame_is_one_window_of_each_series(contents) -> None:
     streams = Streams()
@@ -64,7 +65,7 @@ def test_the_sum_of_a_frame_is_one_window_of_each_series(contents) -> None:
     assert summed == expected
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=FEW)
 @given(st.lists(windows(DAYS), max_size=10), st.sampled_from([300, 86400]))
 def test_parts_lose_nothing_and_mix_nothing(contents, row_s) -> None:
     streams = Streams()
@@ -81,7 +82,7 @@ def test_parts_lose_nothing_and_mix_nothing(contents, row_s) -> None:
     assert ordered.windows(streams) == frame.windows(streams)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=FEW)
 @given(st.lists(windows(), max_size=8), st.integers(0, 900), st.integers(0, 900))
 def test_a_span_of_time_is_cut_out_exactly(contents, low, high) -> None:
     streams = Streams()

@@ -60,7 +60,7 @@ POINT = st.tuples(
 STEP = st.tuples(st.lists(POINT, max_size=5), st.sampled_from([0, 10, 10, 70, 300, 1300, 90_000]))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)  # of up to twelve steps, each checked twice
 @given(st.lists(STEP, max_size=12))
 def test_it_agrees_with_all_points_however_late_they_come(steps) -> None:
     sliding, now_s, points = Sliding(SHORT, T0), T0, []

@@ -86,7 +86,7 @@ def test_five_minutes_are_the_sum_of_their_windows(store) -> None:
     assert [w.packets.answered for w in found] == [30, 30]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)  # of up to twelve batches each
 @given(st.data())
 def test_it_agrees_with_a_list_whatever_the_order_and_the_maintenance(tmp_path_factory, data):
     file = tmp_path_factory.mktemp("store") / "store.sqlite"

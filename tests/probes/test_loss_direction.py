@@ -46,7 +46,7 @@ FATES = st.lists(
 ).map(lambda runs: "".join(fate * n for fate, n in runs))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data(), FATES, st.sampled_from([1000, START]))
 def test_every_loss_between_two_answers_is_told_its_way(data, fates, start) -> None:
     """The reflector's numbers are never ours, so that it is known to have a memory."""

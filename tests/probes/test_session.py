@@ -167,7 +167,7 @@ class World:
         self.account[window].append((outcome, rtt_s))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(turns, fates)
 def test_every_due_packet_has_exactly_one_outcome_the_one_of_a_naive_account(turns, fates):
     world = World(fates)

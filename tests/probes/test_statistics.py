@@ -56,7 +56,7 @@ def sessions(draw):
 RELATIVE = {metrics.JITTER, metrics.DELAY_VARIATION}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data(), sessions())
 def test_windows_cut_anywhere_merge_to_the_whole(data, rows) -> None:
     parts = data.draw(split(rows))
@@ -77,7 +77,7 @@ def assert_same_counts(a: Sketch, b: Sketch) -> None:
     assert a.sum == pytest.approx(b.sum, abs=1e-9)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data(), sessions())
 def test_ipdv_is_that_of_rfc_3393(data, rows) -> None:
     parts = data.draw(split(rows))

@@ -36,7 +36,7 @@ from probes.reflector import RateLimit, ReflectorServer
 from probes.session import SessionPlan
 from probes.warm_up import warm_up
 
-pytestmark = pytest.mark.quiet
+pytestmark = pytest.mark.waits
 
 MS = 1_000_000
 PORT = 8620
@@ -170,6 +170,7 @@ def wan() -> Iterator[Wan]:
 
 
 @VERSIONS
+@pytest.mark.quiet  # so many leave in time
 def test_ten_thousand_packets_a_second_are_told_as_they_went(wan: Wan, version: int) -> None:
     if not warm_up():
         pytest.skip("the fast engine needs numba")

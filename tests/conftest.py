@@ -34,17 +34,31 @@ _COMPILED = {"probes", "lab", "app"}  # folders of tests that run the compiled l
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that mostly wait, so that workers side by side end together."""
+    """Begin with the files that mostly wait, each beside two that compute.
+
+    So workers side by side keep the machine busy from the first, and end together.
+    """
     waiting = {item.path for item in items if item.get_closest_marker("waits")}
-    items.sort(key=lambda item: item.path not in waiting)
+    places: dict[pathlib.Path, float] = {}
+    for path in dict.fromkeys(item.path for item in items):
+        before = sum((other in waiting) == (path in waiting) for other in places)
+        places[path] = before if path in waiting else before / 2
+    items.sort(key=lambda item: places[item.path])
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Hold off the other workers of this user for the block."""
-    with (pathlib.Path(tempfile.gettempdir()) / f"netslo-tests-{os.getuid()}").open("w") as lock:
+def _once_in_a_run() -> Iterator[bool]:
+    """Hold off the other workers of this user for the block; whether none of this run was in it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    # What is compiled with checks is kept nowhere: nobody has to wait for it.
+    name = f"netslo-tests-{os.getuid()}" + "-checked" * ("NUMBA_BOUNDSCHECK" in os.environ)
+    with (pathlib.Path(tempfile.gettempdir()) / name).open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        lock.seek(0)
+        first = lock.read() != run
+        yield first
+        lock.truncate(0)
+        lock.write(run)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -55,9 +69,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     folders = {pathlib.Path(item.path).parent.name for item in session.items}
     if session.config.option.collectonly or not folders & _COMPILED:
         return
-    with _one_at_a_time():
-        for load in (load_measuring, load_reflecting):
-            warm_up(load)
-        if folders & {"probes", "lab"} and emulator.available() is None:
-            with Namespace("a") as a, Namespace("b") as b, emulator.Wan(a, b):
-                pass
+    with _once_in_a_run() as first:
+        if first:
+            _load()
+            if any(map(_emulates, session.items)) and emulator.available() is None:
+                with Namespace("a") as a, Namespace("b") as b, emulator.Wan(a, b):
+                    pass
+    _load()  # what another worker has compiled takes long enough, on a busy machine
+
+
+def _emulates(item: pytest.Item) -> bool:
+    return "wan" in getattr(item, "fixturenames", ()) or item.path.parent.name == "lab"
+
+
+def _load() -> None:
+    for load in (load_measuring, load_reflecting):
+        warm_up(load)

@@ -37,7 +37,7 @@ from probes.sockets import Datagram
 from probes.stamp.events import ReplyFault
 from probes.warm_up import warm_up
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = [pytest.mark.usefixtures("patient"), pytest.mark.waits]
 MS = 1_000_000
 PATIENCE_MS = 2_000  # for answers that do come; the compiled engine waits for duplicates
 NTP_1970 = 2_208_988_800

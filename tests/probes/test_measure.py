@@ -50,7 +50,7 @@ def reflecting(*arguments, **options):
         yield server.endpoints[0]
 
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = [pytest.mark.usefixtures("patient"), pytest.mark.waits]
 PATIENCE_S = 2.0  # a measurement takes so long at least: it waits for duplicates
 
 

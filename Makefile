@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCE := $(shell find netslo dashboards slo probes analytics examples -not -path '*/__pycache__*')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test side-by-side quiet lint bench lock clean
 .NOTPARALLEL:  # two pips would write the same environment
 
 help:  ## Say what there is
@@ -16,16 +16,23 @@ help:  ## Say what there is
 demo: $(VENV)/.wheel  ## Set up, then measure nine emulated UK sites for three minutes
 	$(BIN)/netslo demo $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.wheel  ## Set up, then run all tests against the built wheel
-	@tests/support/system_packages.sh
 ifdef ARGS
+test: $(VENV)/.dev $(VENV)/.wheel
+	@tests/support/system_packages.sh
 	$(BIN)/pytest $(ARGS)
 else
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not quiet" || $(call ALONE,"not quiet")
-	$(BIN)/pytest -m quiet || $(call ALONE,quiet)
+test: side-by-side quiet  ## Set up, then run all tests against the built wheel
 endif
-# Many tests wait for real time to pass: four at a time keep two cores busy.
+
+side-by-side: $(VENV)/.dev $(VENV)/.wheel
+	@tests/support/system_packages.sh
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not quiet" || $(call ALONE,"not quiet")
+# Many tests wait for real time to pass: four files at a time keep two cores busy.
 SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
+
+quiet: $(VENV)/.dev $(VENV)/.wheel
+	@tests/support/system_packages.sh
+	$(BIN)/pytest -m quiet || $(call ALONE,quiet)
 # Real servers and real time on a machine that others use: what failed has to pass by itself, at the
 # first go, and both results stay on the screen. Whatever else ended the first run ends it here.
 ALONE = { [ $$? = 1 ] && echo "Once more, alone, what failed above:" && \
@@ -85,6 +92,5 @@ $(VENV)/.wheel: $(SOURCE) pyproject.toml README.md LICENSE $(VENV)/.runtime
 	@rm -rf dist
 	@$(PIP) wheel --no-build-isolation --no-deps -w dist .
 	@$(PIP) install --no-deps --force-reinstall dist/netslo-*.whl
-	@$(BIN)/python -P -m analytics.warm_up
-	@$(BIN)/python -P -m probes.warm_up
+	@$(BIN)/python -P -m analytics.warm_up & $(BIN)/python -P -m probes.warm_up && wait $$!
 	@touch $@

@@ -8,7 +8,7 @@ stream and time add up, exactly, as windows do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -53,6 +53,7 @@ class Frame:
     counters: Numbers
     gauges: Numbers
     length_s: int = WINDOW_S
+    _span: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, windows: Iterable[PathWindow], streams: Streams) -> Frame:
@@ -65,12 +66,7 @@ class Frame:
     @classmethod
     def empty(cls, length_s: int = WINDOW_S) -> Frame:
         """Return a frame without points."""
-        return cls(
-            distributions_of((), ()),
-            numbers_of((), np.uint64),
-            numbers_of((), np.float64),
-            length_s,
-        )
+        return cls(_NO_DISTRIBUTIONS, _NO_COUNTERS, _NO_GAUGES, length_s)
 
     @property
     def tables(self) -> tuple[Distributions, Numbers, Numbers]:
@@ -78,10 +74,17 @@ class Frame:
 
     @property
     def points(self) -> int:
-        return sum(len(table.stream) for table in self.tables)
+        tables = self.tables
+        return len(tables[0].stream) + len(tables[1].stream) + len(tables[2].stream)
 
     def span(self) -> tuple[int, int]:
         """Return where the first window begins and the last one ends; (0, 0) without points."""
+        if self._span is None:  # asked for several times of each request
+            object.__setattr__(self, "_span", self._measured_span())
+            assert self._span is not None
+        return self._span
+
+    def _measured_span(self) -> tuple[int, int]:
         starts = [table.start_s for table in self.tables if len(table.start_s)]
         if not starts:
             return (0, 0)
@@ -99,9 +102,8 @@ class Frame:
     @property
     def nbytes(self) -> int:
         """About how much memory the points take."""
-        rows = len(self.distributions.stream)
-        sides = (self.distributions.positive, self.distributions.negative)
-        counts = sum(side.counts.nbytes for side in sides)
+        table, rows = self.distributions, len(self.distributions.stream)
+        counts = table.positive.counts.nbytes + table.negative.counts.nbytes
         return counts + _ROW_BYTES * rows + _NUMBER_BYTES * (self.points - rows)
 
     def between(self, start_s: int, end_s: int) -> Frame:
@@ -113,14 +115,20 @@ class Frame:
         return self._where(*(wanted[table.stream] for table in self.tables))
 
     def only_distributions(self) -> Frame:
-        return replace(self, counters=numbers_of((), np.uint64), gauges=numbers_of((), np.float64))
+        return Frame(self.distributions, _NO_COUNTERS, _NO_GAUGES, self.length_s)
 
     def only_numbers(self) -> Frame:
-        return replace(self, distributions=distributions_of((), ()))
+        return Frame(_NO_DISTRIBUTIONS, self.counters, self.gauges, self.length_s)
 
     def window_count(self, series_of: NDArray[np.int32]) -> int:
         """Return how many windows of a series have points."""
-        return len(self._keys(series_of, self.length_s)[1])
+        first_s, end_s = self.span()
+        if end_s - first_s != self.length_s or first_s % self.length_s:
+            return len(self._keys(series_of, self.length_s)[1])
+        series = np.zeros(len(series_of), dtype=np.bool_)  # of one window all; there are no more
+        for table in self.tables:
+            series[series_of[table.stream]] = True
+        return int(np.count_nonzero(series))
 
     def places(self, series_of: NDArray[np.int32], row_s: int) -> list[tuple[int, int]]:
         """Return each (series, start of a span of `row_s`) that has points, sorted."""
@@ -276,6 +284,12 @@ class _Writer:
             numbers_of(self._gauges, np.float64),
             self._length_s,
         )
+
+
+# Nothing writes to arrays without elements, so all frames may share them.
+_NO_DISTRIBUTIONS: Final = distributions_of((), ())
+_NO_COUNTERS: Final = numbers_of((), np.uint64)
+_NO_GAUGES: Final = numbers_of((), np.float64)
 
 
 def _places(table: Distributions | Numbers) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from analytics import _kernels
+from netslo.model import WINDOW_S
 
 _PATIENCE_S: Final = 8.0  # from the cache it takes less, also on a busy host
 
@@ -54,7 +55,7 @@ def warm_up_behind() -> None:
 
 def _exercise() -> None:
     """Call every kernel with arrays of the types that it will see."""
-    from analytics._kernels import blobs, keys, merging, readout, sketch, sliding, walk
+    from analytics._kernels import blobs, keys, merging, points, readout, sketch, sliding, walk
     from analytics.blob_columns import Columns
 
     octets, rows = np.zeros(8, dtype=np.uint8), np.zeros((0, 17), dtype=np.int64)
@@ -65,6 +66,27 @@ def _exercise() -> None:
     slots, secret = np.zeros(2, dtype=np.int32), np.uint64(0)
     frozen = np.frombuffer(bytes(8), dtype=np.uint8)  # as request bodies are
     walk.walk(frozen, rows, rows, rows, pairs, narrow, narrow, np.zeros(5, dtype=np.int64))
+    table, doubles = np.zeros((4, 0), dtype=np.int64), rows.view(np.float64)
+    points.settle(
+        rows,
+        rows,
+        rows,
+        (doubles, doubles),
+        pairs,
+        streams,
+        np.zeros(0, dtype=np.bool_),
+        pairs,
+        (0, 0, 0),
+        0.0,
+        WINDOW_S,
+        table,
+        table.view(np.float64),
+        wide,
+        streams,
+        whole,
+        whole,
+        real,
+    )
     keys.look_up(frozen, rows, whole, slots, rows, octets, secret, streams)
     keys.enter(slots, rows, 0, octets, secret)
     for counts in (narrow, wide):

@@ -1,8 +1,10 @@
-"""One walk over the octets of an OTLP metrics request, which protobuf has already validated.
+"""One walk over the octets of an OTLP metrics request: where its points are and what they say.
 
 Whatever is not plain ends the walk: a field that is not listed here or stands there twice,
-attributes that do not lie together, counts of more than 32 bits. Field numbers are those of
-opentelemetry/proto/metrics/v1/metrics.proto.
+attributes that do not lie together, counts of more than 32 bits, a number in more octets than it
+can need. So it is stricter than protobuf's parser wherever it looks, and it looks at all of a
+point but the inside of its attributes. Names, the scope and the resource are others' to validate.
+Field numbers are those of opentelemetry/proto/metrics/v1/metrics.proto.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics._kernels.compilation import called, compiled, inlined
-from analytics._kernels.varints import get, unzigzag
+from analytics._kernels.varints import unzigzag
 from analytics._kernels.walk_columns import (
     COUNT,
     END,
@@ -39,25 +41,42 @@ Octets = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 
 _NOT_PLAIN = -1
-_VARINT, _FIXED_64, _LENGTH, _FIXED_32 = 0, 1, 2, 5
+_VARINT, _FIXED_64, _LENGTH = 0, 1, 2
+_OCTETS = 5  # of a number of 32 bits, at the most
+_MORE = np.uint8(0x80)
+_TOGETHER = 16  # counts of one octet each that are read at once
 # Names which begin so are of few points that are no windows: others read them.
 _LEFT_ALONE = np.frombuffer(b"network.path.", dtype=np.uint8)
+
+
+@inlined
+def _get(octets: Octets, at: int, end: int) -> tuple[np.uint64, int]:
+    """Read a number of 32 bits; return it and the place behind it, -1 where there is none."""
+    number, shift, stop = np.uint64(0), np.uint64(0), min(end, at + _OCTETS)
+    while 0 <= at < stop:
+        octet = octets[at]
+        at += 1
+        number |= np.uint64(octet & np.uint8(0x7F)) << shift
+        if octet < _MORE:
+            return number, at if number <= np.uint64(0xFFFFFFFF) else -1
+        shift += np.uint64(7)
+    return np.uint64(0), -1
 
 
 @called
 def _field(octets: Octets, at: int, end: int) -> tuple[Any, Any, Any, Any]:
     """Return number, wire type, and where the value begins and ends; 0 as number: none."""
-    tag, at = get(octets, at, end)
+    tag, at = _get(octets, at, end)
     if at < 0 or tag > np.uint64(0xFFFF):
         return 0, 0, at, at
     number, wire = np.int64(tag >> np.uint64(3)), np.int64(tag & np.uint64(7))
     stop: Any = at
     if wire == _VARINT:
-        _, stop = get(octets, at, end)
+        _, stop = _get(octets, at, end)
     elif wire == _FIXED_64:
         stop = at + 8
     elif wire == _LENGTH:
-        length, at = get(octets, at, end)
+        length, at = _get(octets, at, end)
         if at < 0 or length > np.uint64(end - at):
             return 0, 0, at, at
         stop = at + np.int64(length)
@@ -77,6 +96,40 @@ def _word(octets: Octets, at: int) -> np.int64:
 
 
 @called
+def _counts(packed: Octets, counts: NDArray[np.uint32], place: int) -> tuple[Any, Any]:
+    """Read packed counts; return the place behind the last, -1 if not plain, and their sum."""
+    at: Any = np.int64(0)
+    end, total = packed.shape[0], np.uint64(0)
+    while at < end:
+        few = min(at + _TOGETHER, end)  # read singly if there is a larger one among them
+        if at + _TOGETHER <= end:
+            source, high = packed[at : at + _TOGETHER], np.uint8(0)
+            for i in range(_TOGETHER):
+                high |= source[i]
+            if high < _MORE:
+                out, added = counts[place : place + _TOGETHER], np.uint32(0)
+                for i in range(_TOGETHER):
+                    out[i] = source[i]
+                    added += np.uint32(source[i])
+                total += np.uint64(added)
+                at += _TOGETHER
+                place += _TOGETHER
+                continue
+        while at < few:
+            octet = packed[at]
+            value = np.uint64(octet)
+            at += 1
+            if octet >= _MORE:
+                value, at = _get(packed, at - 1, end)
+                if at < 0:
+                    return np.int64(_NOT_PLAIN), total
+            counts[place] = np.uint32(value)
+            total += value
+            place += 1
+    return np.int64(place), total
+
+
+@called
 def _buckets(
     octets: Octets,
     span: tuple[int, int],
@@ -92,22 +145,13 @@ def _buckets(
         number, wire, at, stop = _field(octets, at, end)
         if number == 1 and wire == _VARINT and not seen & 1:
             seen |= 1
-            value, _ = get(octets, at, stop)
+            value, _ = _get(octets, at, stop)
             row[FIRST + side] = unzigzag(value)
         elif number == 2 and wire == _LENGTH and not seen & 2:
             seen |= 2
-            total = np.uint64(0)
-            while at < stop:
-                octet = octets[at]
-                value = np.uint64(octet)
-                at += 1
-                if octet >= np.uint8(0x80):
-                    value, at = get(octets, at - 1, stop)
-                    if at < 0 or value > np.uint64(0xFFFFFFFF):
-                        return _NOT_PLAIN
-                counts[place] = np.uint32(value)
-                total += value
-                place += 1
+            place, total = _counts(octets[at:stop], counts, place)
+            if place < 0:
+                return _NOT_PLAIN
             row[TOTAL + side] = np.int64(total)
         else:
             return _NOT_PLAIN
@@ -149,8 +193,8 @@ def _sketch(
                 return _NOT_PLAIN
             places[number - 8] = place
         elif number == 6 and wire == _VARINT:
-            value, _ = get(octets, at, stop)
-            row[SCALE] = unzigzag(value & np.uint64(0xFFFFFFFF))
+            value, _ = _get(octets, at, stop)
+            row[SCALE] = unzigzag(value)
         elif wire != _FIXED_64:
             return _NOT_PLAIN
         elif number == 2:
@@ -294,8 +338,8 @@ def walk(
                             numbers[row, METRIC] = metric
                             found[2] += 1
                         elif number == 2 and wire == _VARINT and kind != 5:
-                            value, _ = get(octets, at, stop)
-                            metrics[metric, 3] = np.int64(value & np.uint64(0xFF))
+                            value, _ = _get(octets, at, stop)
+                            metrics[metric, 3] = np.int64(value)
                         elif number == 3 and wire == _VARINT and kind == 7:
                             pass  # whether it is monotonic
                         else:

@@ -1,6 +1,7 @@
 """Requests straight into columns: what a plain request says, without an object per point.
 
-Protobuf's own parser validates the octets, then one compiled walk turns them into arrays. A
+Protobuf's own parser validates all but the points, then one compiled walk, stricter than it,
+validates these and turns them into arrays; attributes are parsed when they are first met. A
 request is plain when it is one batch of known streams and nothing in it needs a decision;
 whatever is not plain is left to `analytics.otlp.decode`, which can say what is wrong with it.
 """
@@ -14,9 +15,6 @@ from typing import Any, Final
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     ExponentialHistogramDataPoint,
     Metric,
@@ -29,6 +27,7 @@ from analytics._kernels import walk_columns as columns
 from analytics.frame import Frame
 from analytics.otlp.decode import DELTA, Limits, MalformedRequest, decode_request
 from analytics.otlp.fields import Refused, data_points, read_attributes, read_site, read_text
+from analytics.otlp.framing import is_framed
 from analytics.otlp.histogram import SPECIAL_COUNTS
 from analytics.otlp.instruments import FIELDS, HISTOGRAM, INSTRUMENTS, SIGNED
 from analytics.otlp.keys import KeyTable
@@ -88,11 +87,7 @@ class FrameReader:
         """
         if not _kernels.loaded():
             return None
-        try:
-            ExportMetricsServiceRequest.FromString(body)
-        except DecodeError:
-            return None
-        return self._read(body)
+        return self._read(body) if is_framed(body) else None
 
     def read_again(self, body: bytes) -> Received | None:
         """Return the windows of a request of one batch that was accepted before."""
@@ -125,26 +120,25 @@ class FrameReader:
         if of_sketches is None or of_numbers is None:
             return None
         signed = _SIGNED[kinds % len(_NAMES)]
-        frame = frame_of(walked, of_sketches, of_numbers, signed)
-        total = walked.total()
+        sound = frame_of(walked, of_sketches, of_numbers, signed)
         told = () if again else self._told(walked)
-        if frame is None or total > COUNT_MAX or told is None:
+        if sound is None or sound[1] > COUNT_MAX or told is None:
             return None
-        return Received(*identity, frame, total, told)
+        return Received(*identity, *sound, told)
 
     def _told(self, walked: Walked) -> tuple[Told, ...] | None:
         """Return the points that the walk left alone; None where one of them is refused."""
         limits, found = self._limits, list[Told]()
         left = walked.metrics[walked.metrics[:, 2] == columns.LEFT_ALONE]
         for begin, end in left[:, 4:6].tolist():
-            metric = Metric.FromString(walked.body[begin:end])
-            if not is_now_and_then(metric.name):
-                return None
             try:
+                metric = Metric.FromString(walked.body[begin:end])
+                if not is_now_and_then(metric.name):
+                    return None
                 found += [
                     read_told(metric, point, limits.attributes_max) for point in data_points(metric)
                 ]
-            except Refused:
+            except (DecodeError, Refused):
                 return None
         return tuple(found) if len(found) <= limits.told_max else None
 
@@ -191,8 +185,8 @@ class FrameReader:
         kinds: NDArray[np.int64],
         site: str,
     ) -> NDArray[np.int32] | None:
-        found = self._keys.look_up(walked.octets, rows, kinds)
-        if (found >= 0).all():
+        found, unknown = self._keys.look_up(walked.octets, rows, kinds)
+        if not unknown:
             return found
         fresh: dict[tuple[int, bytes], None] = {}  # in order: they will be asked for in that order
         for metric, begin, end in rows[found < 0, :3].tolist():
@@ -202,8 +196,8 @@ class FrameReader:
             if stream is None:
                 return None
             self._keys.enter(kind, key, stream)
-        found = self._keys.look_up(walked.octets, rows, kinds)
-        return found if (found >= 0).all() else None
+        found, unknown = self._keys.look_up(walked.octets, rows, kinds)
+        return None if unknown else found
 
     def _stream(self, name: str, key: bytes, site: str) -> int | None:
         """Return the stream that attributes spell, the careful way; None where it is refused."""

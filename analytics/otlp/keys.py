@@ -32,14 +32,14 @@ class KeyTable:
         octets: NDArray[np.uint8],
         rows: NDArray[np.int64],
         kinds: NDArray[np.int64],
-    ) -> NDArray[np.int32]:
-        """Return the stream of each row, shape (rows,), -1 where it is not known yet."""
+    ) -> tuple[NDArray[np.int32], int]:
+        """Return the stream of each row, shape (rows,), -1 if not known yet; how many are not."""
         from analytics._kernels import keys as kernel
 
         streams = np.empty(len(rows), dtype=np.int32)
         known = self._entries[: self._count]
-        kernel.look_up(octets, rows, kinds, self._slots, known, self._keys, self._secret, streams)
-        return streams
+        table = (self._slots, known, self._keys, self._secret)
+        return streams, kernel.look_up(octets, rows, kinds, *table, streams)
 
     def enter(self, kind: int, key: bytes, stream: int) -> None:
         """Note the stream of a key that is not known."""

@@ -40,7 +40,7 @@ def without_older(arrival: Arrival, oldest_s: int, streams: Streams) -> tuple[Ar
     """Return what of an arrival is not older than `oldest_s`, and what became of the rest."""
     told = tuple(each for each in arrival.told if each.seen_ns >= oldest_s * NS_PER_S)
     gone = len(arrival.told) - len(told)
-    arrival, frame = replace(arrival, told=told), arrival.frame
+    arrival, frame = replace(arrival, told=told) if gone else arrival, arrival.frame
     places = frame.window_count(streams.series_of())
     if frame.span()[0] >= oldest_s or not frame.points:
         return arrival, Appended(duplicate=False, windows=places, expired=0, expired_points=gone)

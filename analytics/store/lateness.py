@@ -18,9 +18,11 @@ def note(
     connection: sqlite3.Connection, arrival: Arrival, streams: Streams, received_s: float
 ) -> None:
     """Remember the sites of which windows came late, in the transaction that keeps these."""
-    counters = arrival.frame.counters
-    late = counters.start_s + arrival.frame.length_s < received_s - LATE_S
-    if not late.any():  # nearly always
+    frame, counters = arrival.frame, arrival.frame.counters
+    if frame.span()[0] + frame.length_s >= received_s - LATE_S:  # nearly always
+        return
+    late = counters.start_s + frame.length_s < received_s - LATE_S
+    if not late.any():
         return
     sites = {arrival.site} if arrival.site else _sources(streams, counters.stream[late])
     connection.executemany(

@@ -238,8 +238,9 @@ def test_keys_are_found_in_any_order_as_a_dictionary_finds_them(spelt, data) -> 
     ends = np.cumsum([0] + [len(octets) for _, octets in asked])
     rows = np.array([(kind, *ends[n : n + 2]) for n, (kind, _) in enumerate(asked)])
     octets = np.frombuffer(b"".join(octets for _, octets in asked), dtype=np.uint8)
-    found = table.look_up(octets, rows, np.arange(4))
+    found, unknown = table.look_up(octets, rows, np.arange(4))
     assert found.tolist() == [expected.get(key, -1) for key in asked]
+    assert unknown == found.tolist().count(-1)
 
 
 def test_keys_are_found_after_the_table_has_grown() -> None:
@@ -251,5 +252,5 @@ def test_keys_are_found_after_the_table_has_grown() -> None:
     rows = np.stack([np.zeros(3000, dtype=np.int64), ends[:-1], ends[1:]], axis=1)
     octets = np.frombuffer(b"".join(names), dtype=np.uint8)
     for order in (slice(None), slice(None, None, -1)):
-        found = table.look_up(octets, np.ascontiguousarray(rows[order]), np.zeros(1, np.int64))
+        found, _ = table.look_up(octets, np.ascontiguousarray(rows[order]), np.zeros(1, np.int64))
         assert found.tolist() == list(range(3000))[order]

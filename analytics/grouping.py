@@ -20,7 +20,7 @@ from analytics.tables import (
     joined_distributions,
 )
 
-_LARGEST: Final = float(np.finfo(np.float64).max)
+LARGEST: Final = float(np.finfo(np.float64).max)
 
 Mask = NDArray[np.bool_]
 
@@ -119,7 +119,7 @@ def _merged_statistics(groups: _Groups, statistics: Statistics) -> Statistics:
         groups.reduced(np.add, statistics.nan_count),
         groups.reduced(np.add, statistics.positive_infinity_count),
         groups.reduced(np.add, statistics.negative_infinity_count),
-        np.clip(total, -_LARGEST, _LARGEST),
+        np.clip(total, -LARGEST, LARGEST),
         groups.reduced(np.minimum, statistics.min),
         groups.reduced(np.maximum, statistics.max),
     )

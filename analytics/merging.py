@@ -130,16 +130,26 @@ def _extents(
     return low, high
 
 
-def _added(runs: Runs, target: NDArray[np.int64], size: int) -> NDArray[np.uint64]:
-    out = np.zeros(size, dtype=np.uint64)
-    if _kernels.pays(len(runs.counts)):
+def add_runs(
+    offsets: NDArray[np.int64],
+    counts: Counts,
+    target: NDArray[np.int64],
+    out: NDArray[np.uint64],
+) -> None:
+    """Add rows, which begin at `offsets`, to the counters from `target` on; -1 leaves a row out."""
+    if _kernels.pays(len(counts)):
         from analytics._kernels import merging as kernel
 
-        kernel.add_runs(runs.offsets, runs.counts, target, out)
-        return out
+        kernel.add_runs(offsets, counts, target, out)
+        return
     for row in np.flatnonzero(target >= 0).tolist():
-        counts = runs.counts[runs.offsets[row] : runs.offsets[row + 1]]
-        out[target[row] : target[row] + len(counts)] += counts.astype(np.uint64, copy=False)
+        some = counts[offsets[row] : offsets[row + 1]]
+        out[target[row] : target[row] + len(some)] += some.astype(np.uint64, copy=False)
+
+
+def _added(runs: Runs, target: NDArray[np.int64], size: int) -> NDArray[np.uint64]:
+    out = np.zeros(size, dtype=np.uint64)
+    add_runs(runs.offsets, runs.counts, target, out)
     return out
 
 

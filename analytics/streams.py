@@ -7,7 +7,7 @@ forgotten, so only what the estate knows may get a number.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
@@ -70,7 +70,7 @@ class Streams:
     """Numbers of streams and of series, each 0, 1, ... in the order first seen. Thread-safe."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Stream, int] = {}
+        self._numbers: dict[SeriesKey, dict[About, int]] = {}
         self._streams: list[Stream] = []
         self._series: dict[SeriesKey, int] = {}
         self._series_of: list[int] = []  # by stream
@@ -93,18 +93,28 @@ class Streams:
 
     def number(self, series: SeriesKey, about: About) -> int:
         """Return the number of a stream, a new one if it has none yet."""
-        stream = Stream(series, about)
-        number = self._numbers.get(stream)
+        known = self._numbers.get(series)  # hashing a series costs more than all else here
+        number = None if known is None else known.get(about)
         if number is not None:
             return number
         with self._lock:
-            if stream not in self._numbers:
-                self._series_of.append(self._series.setdefault(series, len(self._series)))
-                self._streams.append(stream)
+            if known is None:
+                known = self._numbers.setdefault(series, {})
+            number = known.get(about)
+            if number is None:
+                number = len(self._streams)
+                self._series_of.append(self._series_number(series, known))
+                self._streams.append(Stream(series, about))
                 if isinstance(about, Events):
                     self._objectives.setdefault(series, set()).add(about.slo)
-                self._numbers[stream] = len(self._streams) - 1  # last: readers hold no lock
-            return self._numbers[stream]
+                known[about] = number  # last: readers hold no lock
+            return number
+
+    def _series_number(self, series: SeriesKey, known: Mapping[About, int]) -> int:
+        """Return the number of a series; it has one if any of its streams has."""
+        for number in known.values():
+            return self._series_of[number]
+        return self._series.setdefault(series, len(self._series))
 
     def objectives(self, series: SeriesKey) -> frozenset[str]:
         """Return the objectives of which a series has events."""

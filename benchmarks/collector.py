@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import re
 import resource
 import sqlite3
 import tempfile
@@ -25,7 +26,6 @@ import time
 from contextlib import closing
 from typing import Any
 
-import aiohttp
 import numpy as np
 import zstandard
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -43,6 +43,11 @@ from analytics.store.sqlite import SqliteStore
 from analytics.windows import Selector
 
 TOGETHER = 20
+PROBES_MAX = 100  # connections; the collector takes more at once
+HEAD = (
+    b"POST /v1/metrics HTTP/1.1\r\nHost: collector\r\nContent-Type: application/x-protobuf\r\n"
+    b"Content-Encoding: zstd\r\nContent-Length: %d\r\n\r\n"
+)
 
 
 def chain(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
@@ -212,12 +217,15 @@ def http(paths: int, windows: int, *, whole: bool, classes: int = 5) -> dict[str
         server.start()
         port = here.recv()
         first = len(once) // windows
-        asyncio.run(send(once[:first], port))
+        asyncio.run(send(once[:first], port, first))
+        here.send("begin")
+        here.recv()
         count -= sum(r.sketches for r in once[:first])
-        began_s = time.perf_counter()
-        asyncio.run(send(requests[first:], port))
-        wall_s = time.perf_counter() - began_s
+        began_s, client_s = time.perf_counter(), time.process_time()
+        asyncio.run(send(requests[first:], port, first))
+        wall_s, client_s = time.perf_counter() - began_s, time.process_time() - client_s
         here.send("stop")
+        threads_s = here.recv()
         report = here.recv()
         server.join()
         with closing(SqliteStore.open(file, readonly=True)) as store:
@@ -226,8 +234,10 @@ def http(paths: int, windows: int, *, whole: bool, classes: int = 5) -> dict[str
     return {
         "sketches": count,
         "per_second": count / wall_s,
-        "us": report["cpu_s"] / count * 1e6,
-        "octets": size / count,
+        "us": threads_s["all"] / count * 1e6,
+        "client_us": client_s / count * 1e6,
+        "threads_us": {name: cpu_s / count * 1e6 for name, cpu_s in threads_s.items()},
+        "octets": size / sum(r.sketches for r in once),
         "rss_mb": report["rss_mb"],
         "reads": report["reads"],
         "compactions": report["compactions"],
@@ -235,31 +245,39 @@ def http(paths: int, windows: int, *, whole: bool, classes: int = 5) -> dict[str
     }
 
 
-async def send(requests: list[Request], port: int, at_once: int = 8) -> None:
-    """Send requests in order, some at a time; each must be accepted whole."""
+async def send(requests: list[Request], port: int, probes: int) -> None:
+    """Send requests in order by so many connections; each must be accepted whole.
+
+    By HTTP/1.1 written by hand: a client that costs more than the server would measure itself.
+    """
     waiting = iter(requests)
-    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "zstd"}
-    async with aiohttp.ClientSession() as client:
 
-        async def work() -> None:
-            for request in waiting:
-                url = f"http://127.0.0.1:{port}/v1/metrics"
-                while True:
-                    async with client.post(url, data=request.body, headers=headers) as response:
-                        body = await response.read()
-                        if response.status == 429:
-                            await asyncio.sleep(0.05)
-                            continue
-                        assert (response.status, body) == (200, b""), (response.status, body)
-                        break
+    async def work() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for request in waiting:
+            while await posted(request.body, reader, writer) == 429:
+                await asyncio.sleep(0.05)
+        writer.close()
 
-        await asyncio.gather(*(work() for _ in range(at_once)))
+    await asyncio.gather(*(work() for _ in range(min(probes, PROBES_MAX))))
+
+
+async def posted(body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    """Send a body; return the status of the answer, which is no refusal of what was sent."""
+    writer.write(HEAD % len(body) + body)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: *(\d+)", head)
+    assert length is not None, head
+    answer = await reader.readexactly(int(length[1]))
+    status = int(head.split(b" ", 2)[1])
+    assert status == 429 or (status, answer) == (200, b""), (head, answer)
+    return status
 
 
 def run_collector(pipe: Any, file: pathlib.Path, paths: int, classes: int) -> None:
-    """Be a collector until told to stop; then say what it took."""
+    """Be a collector until told to stop; then say what it took since it was told to begin."""
     warm_up(paths, whole=True)
-    cpu_s, done = time.process_time(), threading.Event()
+    done, before = threading.Event(), {}
     counts = {"reads": 0, "compactions": 0}
     with closing(SqliteStore.open(file)) as store:
         estate = Mesh(paths, whole=False, classes=classes).estate
@@ -280,8 +298,16 @@ def run_collector(pipe: Any, file: pathlib.Path, paths: int, classes: int) -> No
             async with serve(app, "127.0.0.1", 0) as (_, port):
                 pipe.send(port)
                 await asyncio.to_thread(pipe.recv)
+                before.update(by_thread())
+                pipe.send("begun")
+                await asyncio.to_thread(pipe.recv)
+                now = by_thread()
+                pipe.send({name: now[name] - before.get(name, 0.0) for name in now})
 
-        threads = [threading.Thread(target=work, daemon=True) for work in (read, compact)]
+        threads = [
+            threading.Thread(target=work, name=work.__name__, daemon=True)
+            for work in (read, compact)
+        ]
         for thread in threads:
             thread.start()
         asyncio.run(run())
@@ -289,7 +315,17 @@ def run_collector(pipe: Any, file: pathlib.Path, paths: int, classes: int) -> No
         for thread in threads:
             thread.join()
     rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    pipe.send({"cpu_s": time.process_time() - cpu_s, "rss_mb": rss_mb, **counts})
+    pipe.send({"rss_mb": rss_mb, **counts})
+
+
+def by_thread() -> dict[str, float]:
+    """Return the CPU time of each thread, seconds."""
+    found = {
+        f"{thread.name}": time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        for thread in threading.enumerate()
+        if thread.ident is not None
+    }
+    return {"all": time.process_time(), **found}
 
 
 def backlog(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:

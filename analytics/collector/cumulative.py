@@ -12,9 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from analytics.frame import Frame, concatenated
+from analytics.frame import Frame
 from analytics.prometheus.families import NativeFamily
 from analytics.prometheus.native import NativeHistogram, native_histograms
+from analytics.running_total import RunningTotal
 from analytics.store.interface import DAY_S, EVER_S
 from analytics.streams import Streams
 from analytics.windows import SketchKey
@@ -23,7 +24,6 @@ from netslo.estate import Estate
 from netslo.metrics import DELAY, RTT
 from netslo.model import WINDOW_S
 
-_WAITING_BYTES_MAX: Final = 64 * 2**20  # of points, before they are added up
 # What is nearly past its retention may be dropped by the store: it counts from the next start on.
 _AGE_S: Final = 34 * DAY_S
 _NAMES: Final = {
@@ -75,34 +75,28 @@ class Cumulative:
         self._streams = streams
         self._estate = estate
         self._clock = clock
-        self._total = Frame.empty(EVER_S)
-        self._waiting: list[Frame] = []
-        self._waiting_bytes = 0
+        self._total = RunningTotal()
         self._lock = threading.Lock()
 
     def start(self, total: Frame) -> None:
         """Begin with what a store holds, before anything else is noted."""
         with self._lock:
-            self._total = total.only_distributions()
+            self._total = RunningTotal(total)
 
     def note(self, frame: Frame) -> None:
         """Take what was committed."""
         oldest_s = int(self._clock()) // WINDOW_S * WINDOW_S - _AGE_S
         with self._lock:
-            young = frame.only_distributions().between(oldest_s, EVER_S)
-            self._waiting.append(young)
-            self._waiting_bytes += young.nbytes
-            if self._waiting_bytes > _WAITING_BYTES_MAX:
-                self._add_up()
+            self._total.add(frame.only_distributions().between(oldest_s, EVER_S))
 
     def collect_native(self) -> Iterable[NativeFamily]:
         """Return the families."""
-        with self._lock:
-            self._add_up()
-            table = self._total.distributions
         found: dict[str, list[tuple[Mapping[str, str], NativeHistogram]]] = {m: [] for m in _NAMES}
-        rows = list(self._known(table.stream.tolist()))
-        histograms = native_histograms(table.taken(np.array([row for row, _, _ in rows], np.int64)))
+        with self._lock:
+            table = self._total.settle()
+            rows = list(self._known(table.stream.tolist()))
+            table = table.taken(np.array([row for row, _, _ in rows], np.int64))
+        histograms = native_histograms(table)
         for (_, about, labels), histogram in zip(rows, histograms, strict=True):
             if histogram is not None:
                 found[about.metric].append((labels, histogram))
@@ -131,8 +125,3 @@ class Cumulative:
                 if about.direction:
                     labels["direction"] = about.direction
                 yield row, about, labels
-
-    def _add_up(self) -> None:
-        if self._waiting:
-            self._total = concatenated([self._total, *self._waiting]).summed(0, EVER_S)
-            self._waiting, self._waiting_bytes = [], 0

@@ -236,13 +236,13 @@ class Arrivals:
                         self._late[name] = now_s
 
     def _grow(self) -> None:
-        known = self._streams.series()
+        if len(self._site) == self._streams.series_count:
+            return
         fresh = [
             self._numbers.setdefault(series.path.src, len(self._numbers))
-            for series in known[len(self._site) :]
+            for series in self._streams.series()[len(self._site) :]
         ]
-        if fresh:
-            self._site = np.append(self._site, np.array(fresh, dtype=np.int64))
+        self._site = np.append(self._site, np.array(fresh, dtype=np.int64))
 
     def last_ends(self) -> dict[str, float]:
         """Return by site where its last window ends, Unix seconds."""

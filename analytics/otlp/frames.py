@@ -191,11 +191,15 @@ class FrameReader:
         fresh: dict[tuple[int, bytes], None] = {}  # in order: they will be asked for in that order
         for metric, begin, end in rows[found < 0, :3].tolist():
             fresh[int(kinds[metric]), walked.body[begin:end]] = None
+        spelt = []
         for kind, key in fresh:
             stream = self._stream(_NAMES[kind % len(_NAMES)], key, site)
             if stream is None:
-                return None
-            self._keys.enter(kind, key, stream)
+                break
+            spelt.append((kind, key, stream))
+        self._keys.enter_all(spelt)
+        if len(spelt) < len(fresh):
+            return None
         found, unknown = self._keys.look_up(walked.octets, rows, kinds)
         return None if unknown else found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -43,19 +44,30 @@ class KeyTable:
 
     def enter(self, kind: int, key: bytes, stream: int) -> None:
         """Note the stream of a key that is not known."""
-        if self._count >= _ENTRIES_MAX or self._used + len(key) > _OCTETS_MAX:
-            self._clear()
-        if self._count == len(self._entries):
-            self._grow()
-        if self._used + len(key) > len(self._keys):
-            room = max(2 * len(self._keys), self._used + len(key))
-            self._keys = np.append(self._keys, np.zeros(room - len(self._keys), dtype=np.uint8))
+        self.enter_all([(kind, key, stream)])
+
+    def enter_all(self, known: Iterable[tuple[int, bytes, int]]) -> None:
+        """Note (kind, key, stream) of keys that are not known, all of them different."""
+        first = self._count
+        for kind, key, stream in known:
+            if self._count >= _ENTRIES_MAX or self._used + len(key) > _OCTETS_MAX:
+                self._clear()
+                first = 0
+            if self._count == len(self._entries):
+                self._grow()
+                first = self._count
+            self._append(kind, key, stream)
+        self._let_be_found(first)
+
+    def _append(self, kind: int, key: bytes, stream: int) -> None:
         end = self._used + len(key)
+        if end > len(self._keys):
+            room = max(2 * len(self._keys), end)
+            self._keys = np.append(self._keys, np.zeros(room - len(self._keys), dtype=np.uint8))
         self._keys[self._used : end] = np.frombuffer(key, dtype=np.uint8)
         self._entries[self._count] = stream, kind, self._used, end
         self._used = end
         self._count += 1
-        self._let_be_found(self._count - 1)
 
     def _let_be_found(self, first: int) -> None:
         """Put the entries from `first` on into the slots."""

@@ -18,7 +18,8 @@ from analytics.merging import add_runs
 from analytics.store.interface import EVER_S
 from analytics.tables import Distributions, Side
 
-_WAITING_BYTES_MAX: Final = 64 * 2**20  # of points, before they are merged
+_WAITING_BYTES: Final = 4 * 2**20  # of points, before they are merged; or as much as is known,
+_WAITING_BYTES_MAX: Final = 64 * 2**20  # but not more: merging costs what is known as well
 
 Rows = NDArray[np.int64]
 
@@ -41,7 +42,8 @@ class RunningTotal:
             waiting = replace(frame.only_distributions(), distributions=rest)
             self._waiting.append(waiting)
             self._waiting_bytes += waiting.nbytes
-            if self._waiting_bytes > _WAITING_BYTES_MAX:
+            known = self._table.positive.counts.nbytes + self._table.negative.counts.nbytes
+            if self._waiting_bytes > min(max(known, _WAITING_BYTES), _WAITING_BYTES_MAX):
                 self.settle()
 
     def settle(self) -> Distributions:

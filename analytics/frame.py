@@ -8,7 +8,8 @@ stream and time add up, exactly, as windows do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import Final
 
 import numpy as np
@@ -53,7 +54,9 @@ class Frame:
     counters: Numbers
     gauges: Numbers
     length_s: int = WINDOW_S
-    _span: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
+    _span: tuple[int, int] | None = dataclass_field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, windows: Iterable[PathWindow], streams: Streams) -> Frame:

@@ -62,7 +62,8 @@ class RunningTotal:
             return np.zeros(len(table.stream), dtype=np.bool_)
         row = np.searchsorted(known.stream, table.stream)
         row[row == len(known.stream)] = 0  # another stream's, as it is told below
-        covered = (known.stream[row] == table.stream) & (known.scale[row] == table.scale)
+        covered: NDArray[np.bool_] = known.stream[row] == table.stream
+        covered = covered & (known.scale[row] == table.scale)
         targets = []
         for mine, more in ((known.positive, table.positive), (known.negative, table.negative)):
             target, inside = _targets(mine, more, row)
@@ -80,9 +81,7 @@ class RunningTotal:
         self._add_statistics(table, row, covered)
         return covered
 
-    def _add_statistics(
-        self, table: Distributions, row: Rows, covered: NDArray[np.bool_]
-    ) -> None:
+    def _add_statistics(self, table: Distributions, row: Rows, covered: NDArray[np.bool_]) -> None:
         known, more, row = self._table.statistics, table.statistics, row[covered]
         with np.errstate(over="ignore"):
             np.add.at(known.sum, row, more.sum[covered])

@@ -72,12 +72,12 @@ def _is_sketch(
     if not total:
         return True
     least, most = doubles[MIN], doubles[MAX]
-    ordered = -np.inf < least and least <= most and most < np.inf
+    ordered = -np.inf < least <= most < np.inf
     return bool(ordered and np.isfinite(doubles[SUM]) and row[SEEN] & _EXTREMES == _EXTREMES)
 
 
 @called
-def _is_number(row: Rows, value: float, gauge: bool, signed: bool, count_max: int) -> bool:  # noqa: FBT001
+def _is_number(row: Rows, value: float, gauge: bool, signed: bool, count_max: int) -> bool:
     if gauge:
         return bool(row[IS_DOUBLE] and np.isfinite(value) and (signed or value >= 0))
     return bool(not row[IS_DOUBLE] and 0 <= row[VALUE] <= count_max)

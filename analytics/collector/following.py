@@ -121,7 +121,7 @@ class Follower(Generic[T]):
             yield self.problem is None
 
     def _begin(self, work: Callable[[PointHistory], None], history: PointHistory) -> None:
-        thread = threading.Thread(target=work, args=(history,), daemon=True)
+        thread = threading.Thread(target=work, name=self._what, args=(history,), daemon=True)
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         thread.start()
 

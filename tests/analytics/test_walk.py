@@ -191,7 +191,7 @@ def mutated(rng: random.Random, body: bytes) -> bytes:
     octets = bytearray(body)
     for _ in range(rng.randrange(1, 4)):
         at = rng.randrange(len(octets))
-        match rng.randrange(5):
+        match rng.randrange(6):
             case 0:
                 octets[at] = rng.randrange(256)
             case 1:
@@ -202,6 +202,9 @@ def mutated(rng: random.Random, body: bytes) -> bytes:
                 octets[at:at] = octets[at : at + rng.randrange(1, 40)]
             case 4:
                 octets[at : at + 8] = struct.pack("<Q", rng.choice([0, 2**63, 2**64 - 1, 10**18]))
+            case 5:  # a number in more octets than it needs
+                more = [0x80] * rng.randrange(10)
+                octets[at : at + 1] = bytes([octets[at] | 0x80, *more, rng.choice([0, 0, 1, 0x7F])])
         if not octets:
             return b""
     return bytes(octets[: rng.randrange(len(octets))] if rng.random() < 0.1 else octets)

@@ -42,7 +42,7 @@ def format_ms(seconds: float | None, digits: int = 2) -> str:
         return "-"
     if math.isinf(seconds):
         return "inf"
-    return f"{seconds * 1000:.{digits}f}"
+    return f"{seconds * 1000:z.{digits}f}"  # nothing is not -0.00
 
 
 @dataclass(frozen=True, slots=True)

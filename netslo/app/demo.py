@@ -29,12 +29,12 @@ from netslo.app.prometheus import find_programs, start_pair
 from netslo.app.report import final_state, summary
 from netslo.app.run import Run
 from netslo.app.screen import Screen
-from netslo.app.signals import sigterm_interrupts
 from netslo.app.watch import Watch
 from netslo.app.webhook import Webhook
 from netslo.config.estate_file import load_estate
 from netslo.errors import ConfigurationError
 from netslo.model import WINDOW_S, Endpoint, Path
+from netslo.signals import sigterm_interrupts
 from probes.emulator.log import Truth
 from slo.policy import accelerated
 from slo.spec import load_objectives

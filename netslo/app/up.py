@@ -21,11 +21,11 @@ from netslo.app.floors import ProbeFloors
 from netslo.app.parts.reflectors import stations_of
 from netslo.app.run import Run
 from netslo.app.screen import Screen
-from netslo.app.signals import sigterm_interrupts
 from netslo.app.watch import Watch
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.estate import Estate
 from netslo.model import Endpoint
+from netslo.signals import sigterm_interrupts
 from slo.objective import Objective
 
 _TICK_S = 1.0

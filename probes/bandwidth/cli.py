@@ -12,6 +12,7 @@ import click
 
 from netslo.config.options import file_option, json_option, read_octets, state_option
 from netslo.errors import ConfigurationError, NetsloError
+from netslo.signals import sigterm_interrupts
 
 if TYPE_CHECKING:
     import pathlib
@@ -173,7 +174,8 @@ def _measure(
 
     account = Account(Budget(state, limit), _spender(), say, force=force)
     failure: NetsloError | None = None
-    with entered(plan, state, account, wait_s=_PATIENCE_S) as measuring:
+    # Whoever ends the test, its lease is given back.
+    with sigterm_interrupts(), entered(plan, state, account, wait_s=_PATIENCE_S) as measuring:
         try:
             _run(measuring, live=sys.stderr.isatty() and not as_json)
         except NetsloError as error:

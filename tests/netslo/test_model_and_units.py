@@ -94,4 +94,5 @@ def test_what_cannot_be_said_is_a_dash_and_never_zero() -> None:
     assert format_ms(None) == format_percent(None) == format_ms(float("nan")) == "-"
     assert format_ms(float("inf")) == "inf"
     assert format_ms(0.01234) == "12.34"
+    assert format_ms(-1e-9) == "0.00"
     assert format_percent(0.5) == "50.00 %"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +16,14 @@ from click.testing import CliRunner, Result
 
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.model import Endpoint
+from probes.bandwidth import cli
 from probes.bandwidth.admission import ServerLimits
 from probes.bandwidth.budget import Budget, BudgetExceeded
 from probes.bandwidth.busy import BusyError
 from probes.bandwidth.client import BandwidthClient, Refused, Unreachable
 from probes.bandwidth.granting import KeptLeases
 from probes.bandwidth.keeper import FileKeeper
-from probes.bandwidth.measuring import resolve_target
+from probes.bandwidth.measuring import BandwidthMeasuring, resolve_target
 from probes.bandwidth.server import BandwidthServer
 from probes.bandwidth.state import StateDirectory
 from probes.cli import measure, reflect
@@ -227,6 +230,23 @@ def test_nobody_there_is_bad_news(near: pathlib.Path) -> None:
     result = run(near, "127.0.0.1:1", "--method", "train")
     assert isinstance(result.exception, Unreachable)
     assert "netslo reflect --bandwidth" in str(result.exception)
+
+
+def test_a_terminated_test_gives_its_lease_back(
+    near: pathlib.Path, far: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_until_told(measuring: BandwidthMeasuring, *, live: bool) -> None:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        run_really(measuring, live=live)
+
+    run_really = cli._run
+    with serving(far) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(cli, "_run", run_until_told)
+            ended = run(near, server, "--seconds", "30", "--octets", "700MB", "--no-latency")
+            assert "stopped" in ended.output, ended.output
+        result = run(near, server, *TCP, "--no-latency")
+    assert result.exit_code == 0, result.output
 
 
 def test_what_was_refused_before_it_began_costs_nothing(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import pathlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,13 +20,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def _you() -> str | None:
+    """Return the user's name, by the environment or by the number; None for a nameless number."""
+    with suppress(OSError, KeyError):
+        return getpass.getuser()
+    return None
+
+
 @click.command()
 @config_option
 @store_option
 @click.option("--from", "start", metavar="TIME", help="When it begins, as 2026-12-01T01:00:00Z.")
 @click.option("--to", "end", metavar="TIME", help="When it ends.")
 @click.option("--reason", help="Why, such as the number of a change.")
-@click.option("--author", envvar=["NETSLO_AUTHOR", "LOGNAME", "USER"], help="Who.  [default: you]")
+@click.option("--author", envvar="NETSLO_AUTHOR", default=_you, show_default="you", help="Who.")
 @click.option("--slo", "slos", multiple=True, metavar="NAME", help="Only this SLO; repeatable.")
 @click.option("--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable.")
 @click.option(

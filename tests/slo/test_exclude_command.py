@@ -75,6 +75,19 @@ def test_a_reason_of_several_lines_is_listed_in_one(run) -> None:
     assert line.endswith("by alice: CHG-1: fibre [2J replaced")
 
 
+def test_who_says_nothing_of_the_author_is_it(run, monkeypatch) -> None:
+    monkeypatch.delenv("NETSLO_AUTHOR", raising=False)
+    monkeypatch.setattr("getpass.getuser", lambda: "carol")
+    assert "by carol" in run(*WHEN, "--reason", "CHG-2")
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    with pytest.raises(click.UsageError, match="--author"):
+        run(*WHEN, "--reason", "CHG-2")
+
+
 def test_one_declared_afterwards_is_said_to_be(run) -> None:
     assert "retroactive, over, everything, by alice: CHG-1" in run(
         "--from", "2026-01-01T01:00:00+01:00", "--to", "2026-01-01T05:00:00Z", *WHO

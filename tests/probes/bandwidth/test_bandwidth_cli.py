@@ -246,7 +246,8 @@ def test_a_terminated_test_gives_its_lease_back(
             ended = run(near, server, "--seconds", "30", "--octets", "700MB", "--no-latency")
             assert "stopped" in ended.output, ended.output
         result = run(near, server, *TCP, "--no-latency")
-    assert result.exit_code == 0, result.output
+    assert not isinstance(result.exception, BusyError)
+    assert "used" in result.output, result.output  # whether it has a figure, the machine decides
 
 
 def test_what_was_refused_before_it_began_costs_nothing(

@@ -243,7 +243,8 @@ def test_a_terminated_test_gives_its_lease_back(
     with serving(far) as server:
         with monkeypatch.context() as patch:
             patch.setattr(cli, "_run", run_until_told)
-            ended = run(near, server, "--seconds", "30", "--octets", "700MB", "--no-latency")
+            long = ("--direction", "reverse", "--seconds", "30", "--octets", "700MB")
+            ended = run(near, server, *long, "--no-latency")  # some 28 s, as the server sends
             assert "stopped" in ended.output, ended.output
         result = run(near, server, *TCP, "--no-latency")
     assert not isinstance(result.exception, BusyError)

@@ -164,6 +164,7 @@ READ_NS: Final = 17  # when to read answers next, monotonic
 KEEP_NS: Final = 18  # when to look after records next
 GENERATION: Final = 19  # of the arrays: a loop that began with those of another one returns
 STOOD_IN: Final = 20  # packets that a thread which stands by took over
+WATCH_NS: Final = 21  # until when a thread that stands by looks after each packet, monotonic
 WORDS: Final = 24
 MUTEX_WORDS: Final = 8  # of 8 octets; pthread_mutex_t has 40 to 48, and begins as zeros
 

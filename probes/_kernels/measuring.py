@@ -6,7 +6,8 @@ are read now and then, for the kernel has noted when they came.
 
 A second thread, on other processors, stands by: what the first has not done `grace_ns` after its
 time, because its processor is away (a hypervisor takes one for milliseconds), it does instead,
-unless the first was in the midst of a turn.
+unless the first was in the midst of a turn. To be woken for nothing costs more than a packet, so
+it looks after each packet for a minute from when one was late, and otherwise now and then.
 
 The rules are those of `probes.session.Session` and `probes.stamp.sender.Sender`, which do the
 same in plain Python.
@@ -35,6 +36,7 @@ from probes._kernels.layouts import (
     STOOD_IN,
     TAIL,
     TOO_LATE,
+    WATCH_NS,
     State,
 )
 from probes._kernels.libc import (
@@ -70,6 +72,8 @@ _UNMEASURED = int(Outcome.UNMEASURED)
 
 READ_EVERY_NS: Final = 1_000_000
 KEEP_EVERY_NS: Final = 20_000_000
+LATE_NS: Final = 1_000_000  # after its time, a packet has left late
+WATCH_FOR_NS: Final = 60 * NS_PER_S
 _OFFSET_NOISE_NS: Final = 20_000  # two readings of the clocks may differ by more only if one is set
 _KERNEL_QUALITY, _FAR_USER_QUALITY, _USER_QUALITY = 0, 1, 2  # places in probes.outcome.QUALITIES
 _KERNEL_TOLD = 2
@@ -121,7 +125,8 @@ def _turn(state: State, quantum_ns: int, grace_ns: int) -> int:
         _read(state)
         keep(state, mono_ns)
     wake_ns = state.words[KEEP_NS]
-    if state.heap_size[0] > 0:
+    watched = grace_ns == 0 or mono_ns < state.words[WATCH_NS]
+    if watched and state.heap_size[0] > 0:
         wake_ns = min(wake_ns, max(state.heap_ns[0], mono_ns + quantum_ns))
     return wake_ns + grace_ns
 
@@ -163,6 +168,7 @@ def _send_due(state: State, mono_ns: int) -> int:
         if late > 0:
             packets = late if session.count < 0 else min(late, session.count - session.taken)
             _not_sent(state, i, due_ns, packets, TOO_LATE)
+            state.words[WATCH_NS] = mono_ns + WATCH_FOR_NS
         elif session.socket < 0:
             _not_sent(state, i, due_ns, packets, NO_TARGET if session.socket == -1 else MUTED)
         elif mono_ns < session.muted_ns:
@@ -258,6 +264,8 @@ def _note(state: State, session: Any, due_ns: int, mono_ns: int, sent_ns: int, b
     record.due_ns = due_ns
     record.offset_ns = state.words[OFFSET]
     record.late_ns = mono_ns - due_ns
+    if record.late_ns > LATE_NS:
+        state.words[WATCH_NS] = mono_ns + WATCH_FOR_NS
     record.bits = bits
     record.sent_ns = sent_ns
     record.until_ns = 0

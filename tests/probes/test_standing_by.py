@@ -25,8 +25,8 @@ if not _kernels.available():
     pytest.skip("numba is not there", allow_module_level=True)
 
 from probes import batched, kernel_state
-from probes._kernels.layouts import STOOD_IN, State
-from probes._kernels.measuring import measure
+from probes._kernels.layouts import KEEP_NS, STOOD_IN, WATCH_NS, State
+from probes._kernels.measuring import _turn, measure
 from probes.batched import BatchedEngine
 from probes.kernel_state import Plant
 
@@ -57,6 +57,32 @@ def test_what_is_due_is_sent_by(grace_ns: int, sent: int, stood_in: int) -> None
         prober.turn(grace_ns=grace_ns)
         assert prober.plant.state.sessions[peer.index]["position"] == sent
         assert prober.plant.state.words[STOOD_IN] == stood_in
+
+
+def test_the_other_is_woken_for_each_packet_only_while_some_leave_late() -> None:
+    grace_ns = MS // 2
+
+    def woken_ns() -> int:
+        prober.plant.state.words[KEEP_NS] = time.monotonic_ns() + HOUR  # nothing else to do
+        return int(_turn(prober.plant.state, 0, grace_ns)) - time.monotonic_ns()
+
+    with stepped_prober() as prober:
+        peer = prober.add("there")
+        session = prober.plant.state.sessions[peer.index]
+
+        def due_in(ns: int) -> None:
+            session["count"] = session["taken"] + 1
+            session["first_ns"] = time.monotonic_ns() + ns - int(session["taken"]) * MS
+            prober.plant._make_heap()
+
+        due_in(HOUR // 2)
+        assert woken_ns() > HOUR // 2 + HOUR // 4  # as the records are looked after
+        due_in(-5 * MS)
+        prober.turn()  # sends it late
+        due_in(HOUR // 2)
+        assert woken_ns() < HOUR // 2 + HOUR // 4
+        prober.plant.state.words[WATCH_NS] = time.monotonic_ns() - 1
+        assert woken_ns() > HOUR // 2 + HOUR // 4
 
 
 def test_a_thread_with_older_arrays_does_nothing() -> None:

@@ -113,6 +113,7 @@ def measured(
                 found[window.key.path.dst] += window.packets.due
 
     engine = BatchedEngine(take_in)
+    engine._plant.state.words[WATCH_NS] = 1 << 62  # as if packets had left late
     for number in range(sessions):
         plan = SessionPlan(SeriesKey(Path("here", f"s{number}", "ef")), 5 * MS, 5_000 * MS)
         engine.measure(plan, resolve(Endpoint(*address)), count=PACKETS)

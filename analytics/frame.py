@@ -82,10 +82,11 @@ class Frame:
 
     def span(self) -> tuple[int, int]:
         """Return where the first window begins and the last one ends; (0, 0) without points."""
-        if self._span is None:  # asked for several times of each request
-            object.__setattr__(self, "_span", self._measured_span())
-            assert self._span is not None
-        return self._span
+        span = self._span
+        if span is None:  # asked for several times of each request
+            span = self._measured_span()
+            object.__setattr__(self, "_span", span)
+        return span
 
     def _measured_span(self) -> tuple[int, int]:
         starts = [table.start_s for table in self.tables if len(table.start_s)]

@@ -20,6 +20,10 @@ from analytics.tables import Distributions, Side
 
 _WAITING_BYTES: Final = 4 * 2**20  # of points, before they are merged; or as much as is known,
 _WAITING_BYTES_MAX: Final = 64 * 2**20  # but not more: merging costs what is known as well
+_COUNTS: Final = (
+    *("zero_count", "nan_count"),
+    *("positive_infinity_count", "negative_infinity_count"),
+)
 
 Rows = NDArray[np.int64]
 
@@ -88,9 +92,8 @@ class RunningTotal:
         known.sum[row] = np.clip(known.sum[row], -LARGEST, LARGEST)
         np.minimum.at(known.min, row, more.min[covered])
         np.maximum.at(known.max, row, more.max[covered])
-        for name in ("zero_count", "nan_count", "positive_infinity_count"):
+        for name in _COUNTS:
             np.add.at(getattr(known, name), row, getattr(more, name)[covered])
-        np.add.at(known.negative_infinity_count, row, more.negative_infinity_count[covered])
 
 
 def _targets(known: Side, more: Side, row: Rows) -> tuple[Rows, NDArray[np.bool_]]:

@@ -11,6 +11,7 @@ _MORE = np.uint8(0x80)
 _LOW = np.uint8(0x7F)
 _LAST_SHIFT = 63
 _OCTETS_MAX = 10
+_OCTETS_32 = 5
 
 
 @inlined
@@ -38,6 +39,13 @@ def get(octets: NDArray[np.uint8], at: int, end: int) -> tuple[np.uint64, int]:
         if shift > np.uint64(_LAST_SHIFT):
             break
     return np.uint64(0), -1
+
+
+@inlined
+def get_32(octets: NDArray[np.uint8], at: int, end: int) -> tuple[np.uint64, int]:
+    """Read a number of 32 bits in no more octets than it can need, as `get` does others."""
+    number, behind = get(octets, at, min(end, at + _OCTETS_32))
+    return number, behind if number <= np.uint64(0xFFFFFFFF) else -1
 
 
 @inlined

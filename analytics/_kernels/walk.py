@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics._kernels.compilation import called, compiled, inlined
-from analytics._kernels.varints import unzigzag
+from analytics._kernels.varints import get_32, unzigzag
 from analytics._kernels.walk_columns import (
     COUNT,
     END,
@@ -42,41 +42,26 @@ Rows = NDArray[np.int64]
 
 _NOT_PLAIN = -1
 _VARINT, _FIXED_64, _LENGTH = 0, 1, 2
-_OCTETS = 5  # of a number of 32 bits, at the most
 _MORE = np.uint8(0x80)
 _TOGETHER = 16  # counts of one octet each that are read at once
 # Names which begin so are of few points that are no windows: others read them.
 _LEFT_ALONE = np.frombuffer(b"network.path.", dtype=np.uint8)
 
 
-@inlined
-def _get(octets: Octets, at: int, end: int) -> tuple[np.uint64, int]:
-    """Read a number of 32 bits; return it and the place behind it, -1 where there is none."""
-    number, shift, stop = np.uint64(0), np.uint64(0), min(end, at + _OCTETS)
-    while 0 <= at < stop:
-        octet = octets[at]
-        at += 1
-        number |= np.uint64(octet & np.uint8(0x7F)) << shift
-        if octet < _MORE:
-            return number, at if number <= np.uint64(0xFFFFFFFF) else -1
-        shift += np.uint64(7)
-    return np.uint64(0), -1
-
-
 @called
 def _field(octets: Octets, at: int, end: int) -> tuple[Any, Any, Any, Any]:
     """Return number, wire type, and where the value begins and ends; 0 as number: none."""
-    tag, at = _get(octets, at, end)
+    tag, at = get_32(octets, at, end)
     if at < 0 or tag > np.uint64(0xFFFF):
         return 0, 0, at, at
     number, wire = np.int64(tag >> np.uint64(3)), np.int64(tag & np.uint64(7))
     stop: Any = at
     if wire == _VARINT:
-        _, stop = _get(octets, at, end)
+        _, stop = get_32(octets, at, end)
     elif wire == _FIXED_64:
         stop = at + 8
     elif wire == _LENGTH:
-        length, at = _get(octets, at, end)
+        length, at = get_32(octets, at, end)
         if at < 0 or length > np.uint64(end - at):
             return 0, 0, at, at
         stop = at + np.int64(length)
@@ -120,7 +105,7 @@ def _counts(packed: Octets, counts: NDArray[np.uint32], place: int) -> tuple[Any
             value = np.uint64(octet)
             at += 1
             if octet >= _MORE:
-                value, at = _get(packed, at - 1, end)
+                value, at = get_32(packed, at - 1, end)
                 if at < 0:
                     return np.int64(_NOT_PLAIN), total
             counts[place] = np.uint32(value)
@@ -145,7 +130,7 @@ def _buckets(
         number, wire, at, stop = _field(octets, at, end)
         if number == 1 and wire == _VARINT and not seen & 1:
             seen |= 1
-            value, _ = _get(octets, at, stop)
+            value, _ = get_32(octets, at, stop)
             row[FIRST + side] = unzigzag(value)
         elif number == 2 and wire == _LENGTH and not seen & 2:
             seen |= 2
@@ -193,7 +178,7 @@ def _sketch(
                 return _NOT_PLAIN
             places[number - 8] = place
         elif number == 6 and wire == _VARINT:
-            value, _ = _get(octets, at, stop)
+            value, _ = get_32(octets, at, stop)
             row[SCALE] = unzigzag(value)
         elif wire != _FIXED_64:
             return _NOT_PLAIN
@@ -338,7 +323,7 @@ def walk(
                             numbers[row, METRIC] = metric
                             found[2] += 1
                         elif number == 2 and wire == _VARINT and kind != 5:
-                            value, _ = _get(octets, at, stop)
+                            value, _ = get_32(octets, at, stop)
                             metrics[metric, 3] = np.int64(value)
                         elif number == 3 and wire == _VARINT and kind == 7:
                             pass  # whether it is monotonic

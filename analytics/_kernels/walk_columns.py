@@ -22,7 +22,6 @@ ZEROS: Final = 7
 SUM: Final = 8
 MIN: Final = 9
 MAX: Final = 10
-DOUBLES: Final = slice(SUM, MAX + 1)
 THRESHOLD: Final = 11
 SEEN: Final = 12  # a bit for each field of the data point
 FIRST: Final = 13  # of the positive side; the negative one's is the next column

@@ -42,10 +42,6 @@ class KeyTable:
         table = (self._slots, known, self._keys, self._secret)
         return streams, kernel.look_up(octets, rows, kinds, *table, streams)
 
-    def enter(self, kind: int, key: bytes, stream: int) -> None:
-        """Note the stream of a key that is not known."""
-        self.enter_all([(kind, key, stream)])
-
     def enter_all(self, known: Iterable[tuple[int, bytes, int]]) -> None:
         """Note (kind, key, stream) of keys that are not known, all of them different."""
         first = self._count

@@ -235,7 +235,7 @@ def test_keys_are_found_in_any_order_as_a_dictionary_finds_them(spelt, data) -> 
     table, expected = KeyTable(), {}
     for stream, key in enumerate(dict.fromkeys(spelt)):
         expected[key] = stream
-        table.enter(*key, stream)
+        table.enter_all([(*key, stream)])
     asked = data.draw(st.lists(st.sampled_from(spelt), max_size=60)) if spelt else []
     asked += [(3, b""), (0, b"never entered")]
     ends = np.cumsum([0] + [len(octets) for _, octets in asked])
@@ -250,7 +250,7 @@ def test_keys_are_found_after_the_table_has_grown() -> None:
     table = KeyTable()
     names = [str(n).encode() for n in range(3000)]
     for stream, name in enumerate(names):
-        table.enter(0, name, stream)
+        table.enter_all([(0, name, stream)])
     ends = np.cumsum([0] + [len(name) for name in names])
     rows = np.stack([np.zeros(3000, dtype=np.int64), ends[:-1], ends[1:]], axis=1)
     octets = np.frombuffer(b"".join(names), dtype=np.uint8)

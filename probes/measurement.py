@@ -13,12 +13,13 @@ from analytics.figures import floor_marks, window_figures
 from analytics.sketch import Sketch
 from analytics.summary import distribution
 from analytics.windows import PacketCounts, PathWindow
-from netslo.model import Endpoint, ProbeKind, Quality
+from netslo.model import NS_PER_S, Endpoint, ProbeKind, Quality
 from probes.address import SocketAddress
 from probes.channel import REFUSED, Report
 from probes.noise_floor import NoiseFloor
+from probes.schedule import LATE_NS
 
-LATE_S: Final = 0.001  # a packet that left later is said to be late
+LATE_S: Final = LATE_NS / NS_PER_S
 FLOOR_MATTERS_S: Final = 0.02  # no host that measures at all has a floor above a third of that
 
 

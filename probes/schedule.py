@@ -16,6 +16,7 @@ from netslo.model import NS_PER_S, Window
 
 T = TypeVar("T")
 
+LATE_NS: Final = 1_000_000  # a packet that left so long after its time is said to be late
 LATE_TOLERANCE_NS: Final = 100_000_000
 
 

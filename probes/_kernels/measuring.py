@@ -63,6 +63,7 @@ from probes._kernels.stamp import AUTHENTICATED, put_request
 from probes.channel import REOPEN_NS
 from probes.outcome import NEVER_NS, NO_SPAN
 from probes.outcome import State as Outcome
+from probes.schedule import LATE_NS
 from probes.session import CLOCK_STEP_NS, READ_GRACE_NS
 
 _PENDING = int(Outcome.PENDING)
@@ -72,7 +73,6 @@ _UNMEASURED = int(Outcome.UNMEASURED)
 
 READ_EVERY_NS: Final = 1_000_000
 KEEP_EVERY_NS: Final = 20_000_000
-LATE_NS: Final = 1_000_000  # after its time, a packet has left late
 WATCH_FOR_NS: Final = 60 * NS_PER_S
 _OFFSET_NOISE_NS: Final = 20_000  # two readings of the clocks may differ by more only if one is set
 _KERNEL_QUALITY, _FAR_USER_QUALITY, _USER_QUALITY = 0, 1, 2  # places in probes.outcome.QUALITIES

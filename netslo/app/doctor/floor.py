@@ -8,11 +8,11 @@ from typing import Final
 from netslo.app.doctor.finding import Finding
 from netslo.model import Quality
 from netslo.units import time_unit
+from probes.measurement import LATE_S
 from probes.noise_floor import Figure, NoiseFloor
 
 SHOWN: Final = ("0.5", "0.99", "0.999")
 _LOST_MAX: Final = 0.001  # of packets that no network could have lost
-_LATE_S: Final = 0.001
 _CLASSES: Final = {
     Quality.A: "all four timestamps are the kernel's",
     Quality.B: "the reflector reads T3 in user space",
@@ -53,7 +53,7 @@ def floor_findings(floor: NoiseFloor | str) -> Iterator[Finding]:
             "" if best else "a busy host looks like a slow network",
         )
     late_s = floor.lateness["0.99"].value
-    prompt = late_s is not None and late_s < _LATE_S
+    prompt = late_s is not None and late_s < LATE_S
     yield Finding(
         "punctuality",
         prompt,

@@ -13,6 +13,7 @@ import click
 from netslo.config.options import file_option, json_option, read_octets, state_option
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.signals import sigterm_interrupts
+from netslo.user import user_name
 
 if TYPE_CHECKING:
     import pathlib
@@ -274,13 +275,9 @@ def _endpoint(text: str, default_port: int) -> Endpoint:
 
 def _spender() -> str:
     """Return on whose account a test is put: a person's, not each process's own."""
-    import getpass
     import os
 
-    try:
-        return f"shell of {getpass.getuser()}"
-    except (KeyError, OSError):  # nobody in this host's list of users
-        return f"shell of user {os.getuid()}"
+    return f"shell of {user_name() or f'user {os.getuid()}'}"
 
 
 def _who() -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import pathlib
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from netslo.config.options import config_option, json_option
+from netslo.user import user_name
 from slo.commands.shared import check_paths, load, log_of, print_json, select, store_option
 
 if TYPE_CHECKING:
@@ -20,20 +19,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _you() -> str | None:
-    """Return the user's name, by the environment or by the number; None for a nameless number."""
-    with suppress(OSError, KeyError):
-        return getpass.getuser()
-    return None
-
-
 @click.command()
 @config_option
 @store_option
 @click.option("--from", "start", metavar="TIME", help="When it begins, as 2026-12-01T01:00:00Z.")
 @click.option("--to", "end", metavar="TIME", help="When it ends.")
 @click.option("--reason", help="Why, such as the number of a change.")
-@click.option("--author", envvar="NETSLO_AUTHOR", default=_you, show_default="you", help="Who.")
+@click.option(
+    "--author", envvar="NETSLO_AUTHOR", default=user_name, show_default="you", help="Who."
+)
 @click.option("--slo", "slos", multiple=True, metavar="NAME", help="Only this SLO; repeatable.")
 @click.option("--path", "paths", multiple=True, metavar="ID", help="Only this path; repeatable.")
 @click.option(

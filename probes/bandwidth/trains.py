@@ -79,36 +79,25 @@ def capacity(trains: Sequence[Train], payload: int, headers: int = IP4_UDP) -> C
         headers: Octets of IP and UDP header before it.
     """
     size = payload + headers
-    rates, ends, bursts, slowing, falling, left = [], [], [], [], [], []
-    for train in trains:
-        windows = _windows(train, size)
-        if len(windows) < _WINDOWS_MIN:
-            continue
-        last = windows[-math.ceil(len(windows) * _LAST) :]
-        rates.append(statistics.median(windows))
-        ends.append(statistics.median(last))
-        bursts.append(_beginning(train, size) > rates[-1] * _BURST)
-        slowing.append(windows[0] / ends[-1])
-        falling.append(last[0] / last[-1])
-        bits = (train.sent - 1) * size * 8
-        left.append(bits * _NS / train.span_ns if train.span_ns > 0 else math.inf)
+    told = [each for each in (_told(train, size) for train in trains) if each is not None]
     found = _Found(
         len(trains),
         sum(t.sent for t in trains),
         size + ETHERNET,
         sum(len(t.arrivals) for t in trains),
     )
-    usable = len(rates)
+    usable = len(told)
     if usable < TRAINS_MIN:
         return found.nothing(usable, _too_few(found, usable))
-    shaped = sum(bursts) * 2 > usable
-    if statistics.median(slowing) > _SETTLED:  # the burst goes on after the part left out
-        if statistics.median(falling) > _SETTLED:
+    rates = [each.rate for each in told]
+    shaped = sum(each.bursts for each in told) * 2 > usable
+    if statistics.median(each.slowing for each in told) > _SETTLED:  # a burst goes on
+        if statistics.median(each.falling for each in told) > _SETTLED:
             return found.nothing(
                 usable, "a token bucket lets most of a train pass at once, before its rate holds"
             )
-        rates, shaped = ends, True
-    if statistics.median(r >= each * _SENDER for r, each in zip(rates, left, strict=True)):
+        rates, shaped = [each.end for each in told], True
+    if statistics.median(r >= each.left * _SENDER for r, each in zip(rates, told, strict=True)):
         return found.nothing(
             usable,
             f"this path is faster than the sender can send ({_mbit(statistics.median(rates))}), "
@@ -131,6 +120,36 @@ def capacity(trains: Sequence[Train], payload: int, headers: int = IP4_UDP) -> C
 def octets_of(trains: int, packets: int, payload: int, headers: int) -> int:
     """Return what trains take of a link, in octets of frames."""
     return trains * packets * (payload + headers + ETHERNET)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What one train tells; rates in bit/s of IP packets."""
+
+    rate: float  # of all its windows
+    end: float  # of the last of them
+    bursts: bool  # it began faster
+    slowing: float  # its first window by its end
+    falling: float  # likewise, within the last windows
+    left: float  # the rate at which it left
+
+
+def _told(train: Train, size: int) -> _Told | None:
+    """Return what a train tells; None where too little of it arrived."""
+    windows = _windows(train, size)
+    if len(windows) < _WINDOWS_MIN:
+        return None
+    last = windows[-math.ceil(len(windows) * _LAST) :]
+    rate, end = statistics.median(windows), statistics.median(last)
+    bits = (train.sent - 1) * size * 8
+    return _Told(
+        rate=rate,
+        end=end,
+        bursts=_beginning(train, size) > rate * _BURST,
+        slowing=windows[0] / end,
+        falling=last[0] / last[-1],
+        left=bits * _NS / train.span_ns if train.span_ns > 0 else math.inf,
+    )
 
 
 @dataclass(frozen=True, slots=True)

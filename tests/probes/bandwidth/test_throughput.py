@@ -10,33 +10,15 @@ import time
 from dataclasses import replace
 
 import pytest
+from fresh_tcp_info import FRESH, MSS
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import namespaces
 from lab.fixtures import require
 from lab.namespaces import Namespace, veth
 
-from probes.bandwidth.tcp_info import CA_LOSS, SIZE, SSTHRESH_NONE, TcpInfo, parse_tcp_info
+from probes.bandwidth.tcp_info import CA_LOSS, SIZE, SSTHRESH_NONE, parse_tcp_info
 from probes.bandwidth.throughput import Samples, throughput
-
-MSS = 1448
-FRESH = TcpInfo(
-    ca_state=0,
-    mss=MSS,
-    sacked=0,
-    rtt_s=0.02,
-    ssthresh=SSTHRESH_NONE,
-    cwnd=10,
-    retransmitted=0,
-    bytes_acked=0,
-    segments_out=0,
-    min_rtt_s=0.01,
-    delivery_rate_bit_s=0.0,
-    busy_s=0.0,
-    receiver_limited_s=0.0,
-    sender_limited_s=0.0,
-    timeouts=0,
-)
 
 
 def until_acknowledged(sock: socket.socket, octets: int) -> None:

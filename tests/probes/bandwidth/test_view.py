@@ -5,30 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fresh_tcp_info import FRESH
 
 from analytics.sketch import Sketch
 from probes.bandwidth.result import LoadedLatency, Throughput
-from probes.bandwidth.tcp_info import TcpInfo
 from probes.bandwidth.throughput import Samples, throughput
 from probes.bandwidth.view import queued_at_sender
 
-INFO = TcpInfo(
-    ca_state=0,
-    mss=1448,
-    sacked=0,
-    rtt_s=0.050,
-    ssthresh=10,
-    cwnd=10,
-    retransmitted=0,
-    bytes_acked=0,
-    segments_out=0,
-    min_rtt_s=0.001,
-    delivery_rate_bit_s=0.0,
-    busy_s=0.0,
-    receiver_limited_s=0.0,
-    sender_limited_s=0.0,
-    timeouts=0,
-)
+INFO = replace(FRESH, ssthresh=10)
 
 
 def told(rtt_s: float) -> Throughput:

@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCE := $(shell find netslo dashboards slo probes analytics examples -not -path '*/__pycache__*')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test side-by-side quiet lint bench lock clean
+.PHONY: help demo test side-by-side quiet packages lint bench lock clean
 .NOTPARALLEL:  # two pips would write the same environment
 
 help:  ## Say what there is
@@ -17,21 +17,21 @@ demo: $(VENV)/.wheel  ## Set up, then measure nine emulated UK sites for three m
 	$(BIN)/netslo demo $(ARGS)
 
 ifdef ARGS
-test: $(VENV)/.dev $(VENV)/.wheel
-	@tests/support/system_packages.sh
+test: $(VENV)/.dev $(VENV)/.wheel packages
 	$(BIN)/pytest $(ARGS)
 else
 test: side-by-side quiet  ## Set up, then run all tests against the built wheel
 endif
 
-side-by-side: $(VENV)/.dev $(VENV)/.wheel
+packages:
 	@tests/support/system_packages.sh
+
+side-by-side: $(VENV)/.dev $(VENV)/.wheel packages
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not quiet" || $(call ALONE,"not quiet")
 # Many tests wait for real time to pass: four files at a time keep two cores busy.
 SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 
-quiet: $(VENV)/.dev $(VENV)/.wheel
-	@tests/support/system_packages.sh
+quiet: $(VENV)/.dev $(VENV)/.wheel packages
 	$(BIN)/pytest -m quiet || $(call ALONE,quiet)
 # Real servers and real time on a machine that others use: what failed has to pass by itself, at the
 # first go, and both results stay on the screen. Whatever else ended the first run ends it here.

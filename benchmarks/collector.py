@@ -24,6 +24,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from contextlib import closing
 from typing import Any
 
@@ -363,7 +364,7 @@ def remarks(result: dict[str, Any]) -> str:
     if "exact" not in result:
         return ""
     said = "every window once" if result["exact"] else "COUNTS DIFFER"
-    parts = {THREADS.get(name, "others"): 0.0 for name in result["threads_us"] if name != "all"}
+    parts: defaultdict[str, float] = defaultdict(float)
     for name, us in result["threads_us"].items():
         if name != "all":
             parts[THREADS.get(name, "others")] += us

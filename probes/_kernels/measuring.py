@@ -25,7 +25,6 @@ from probes._kernels.layouts import (
     BATCH,
     ERRNO_MAX,
     GENERATION,
-    HEAD,
     KEEP_NS,
     MUTED,
     NO_ROOM,
@@ -34,7 +33,6 @@ from probes._kernels.layouts import (
     OFFSET,
     READ_NS,
     STOOD_IN,
-    TAIL,
     TOO_LATE,
     WATCH_NS,
     State,
@@ -59,24 +57,19 @@ from probes._kernels.libc import (
 )
 from probes._kernels.octets import ntp_from_unix
 from probes._kernels.sealing import seal_request
+from probes._kernels.settling import keep, rows_free, write_unsent
 from probes._kernels.stamp import AUTHENTICATED, put_request
 from probes.channel import REOPEN_NS
-from probes.outcome import NEVER_NS, NO_SPAN
 from probes.outcome import State as Outcome
 from probes.schedule import LATE_NS
-from probes.session import CLOCK_STEP_NS, READ_GRACE_NS
 
 _PENDING = int(Outcome.PENDING)
-_ANSWERED = int(Outcome.ANSWERED)
-_LOST = int(Outcome.LOST)
 _UNMEASURED = int(Outcome.UNMEASURED)
 
 READ_EVERY_NS: Final = 1_000_000
 KEEP_EVERY_NS: Final = 20_000_000
 WATCH_FOR_NS: Final = 60 * NS_PER_S
 _OFFSET_NOISE_NS: Final = 20_000  # two readings of the clocks may differ by more only if one is set
-_KERNEL_QUALITY, _FAR_USER_QUALITY, _USER_QUALITY = 0, 1, 2  # places in probes.outcome.QUALITIES
-_KERNEL_TOLD = 2
 
 _EAGAIN, _ENOMEM, _EACCES, _EPERM, _EMSGSIZE = 11, 12, 13, 1, 90
 _ENOBUFS, _ECONNREFUSED = 105, 111
@@ -160,21 +153,21 @@ def _send_due(state: State, mono_ns: int) -> int:
     Where nobody takes rows away, it stays due until it is too late.
     """
     sent = 0
-    while state.heap_size[0] > 0 and state.heap_ns[0] <= mono_ns and _rows_free(state) > BATCH:
+    while state.heap_size[0] > 0 and state.heap_ns[0] <= mono_ns and rows_free(state) > BATCH:
         i, due_ns = state.heap[0], state.heap_ns[0]
         session = state.sessions[i]
         late = (mono_ns - session.tolerance_ns - due_ns) // session.interval_ns
         packets = np.int64(1)
         if late > 0:
             packets = late if session.count < 0 else min(late, session.count - session.taken)
-            _not_sent(state, i, due_ns, packets, TOO_LATE)
+            write_unsent(state, i, due_ns, packets, TOO_LATE)
             state.words[WATCH_NS] = mono_ns + WATCH_FOR_NS
         elif session.socket < 0:
-            _not_sent(state, i, due_ns, packets, NO_TARGET if session.socket == -1 else MUTED)
+            write_unsent(state, i, due_ns, packets, NO_TARGET if session.socket == -1 else MUTED)
         elif mono_ns < session.muted_ns:
-            _not_sent(state, i, due_ns, packets, MUTED)
+            write_unsent(state, i, due_ns, packets, MUTED)
         elif not _room(state, session):
-            _not_sent(state, i, due_ns, packets, NO_ROOM)
+            write_unsent(state, i, due_ns, packets, NO_ROOM)
         else:
             socket = state.sockets[session.socket]
             state.waiting[session.socket, socket.waiting, 0] = i
@@ -339,113 +332,3 @@ def _begin_numbers(state: State, s: int) -> None:
         state.numbered[s, :, 0] = -1
         socket.number = 0
         number_from_zero(socket.fd, state.replies.device, state.clock)
-
-
-@compiled
-def keep(state: State, mono_ns: int) -> None:
-    """Give up what is past its time-out, and write down what is settled.
-
-    `mono_ns` is older than the last look at the sockets, so what came in time has been seen.
-    """
-    for i in range(state.sessions.shape[0]):
-        session = state.sessions[i]
-        _expire(state, session, mono_ns)
-        _harvest(state, i, mono_ns)
-        if session.harvest < session.position:
-            record = state.records[session.ring + (session.harvest & session.mask)]
-            session.watermark_ns = record.due_ns
-        elif session.count >= 0 and session.taken >= session.count:
-            session.watermark_ns = NEVER_NS
-        else:
-            session.watermark_ns = session.first_ns + session.taken * session.interval_ns
-
-
-@compiled
-def _expire(state: State, session: Any, mono_ns: int) -> None:
-    while session.expire < session.position:
-        record = state.records[session.ring + (session.expire & session.mask)]
-        if record.state == _PENDING:
-            waited_ns = mono_ns - READ_GRACE_NS - (record.sent_ns - record.offset_ns)
-            if waited_ns <= session.timeout_ns:
-                return
-            if abs(state.words[OFFSET] - record.offset_ns) > CLOCK_STEP_NS:
-                record.state = _UNMEASURED
-                session.unmeasured += 1
-            else:
-                record.state = _LOST
-                session.lost += 1
-        session.expire += 1
-
-
-@compiled
-def _harvest(state: State, i: int, mono_ns: int) -> None:
-    """Write the rows of packets of which nothing more is expected, in the order of sending."""
-    session = state.sessions[i]
-    while session.harvest < session.expire and _rows_free(state) > BATCH:
-        record = state.records[session.ring + (session.harvest & session.mask)]
-        if record.state == _ANSWERED:
-            # A second answer may come until the time-out, and count as a duplicate.
-            waited_ns = mono_ns - READ_GRACE_NS - (record.sent_ns - record.offset_ns)
-            awaited = record.until_ns > mono_ns and record.stamped and not record.followed
-            if waited_ns <= session.timeout_ns or awaited:
-                return
-        _write(state, i, record)
-        session.harvest += 1
-
-
-@compiled
-def _write(state: State, i: int, record: Any) -> None:
-    row = state.rows[state.words[HEAD] & (state.rows.shape[0] - 1)]
-    outcome = row.outcome
-    outcome.due_ns = record.due_ns
-    outcome.rtt_ns = outcome.forward_ns = outcome.backward_ns = NO_SPAN
-    outcome.order = outcome.reflector_sequence = -1
-    outcome.duplicates = record.duplicates
-    outcome.state = record.state
-    outcome.quality = _USER_QUALITY
-    outcome.ttl, outcome.dscp = record.ttl, record.dscp
-    outcome.reply_ttl, outcome.reply_dscp = record.reply_ttl, record.reply_dscp
-    outcome.position = record.position
-    outcome.extent, outcome.far_error = record.extent, record.far_error
-    outcome.reordered = record.extent > 0
-    if record.state == _ANSWERED:
-        outcome.forward_ns = record.received_ns - record.sent_ns
-        outcome.backward_ns = record.arrived_ns - record.replied_ns
-        outcome.rtt_ns = max(0, outcome.forward_ns + outcome.backward_ns)
-        outcome.order = record.order
-        outcome.reflector_sequence = record.reflector_sequence
-        if record.stamped and record.known:
-            told = record.followed == _KERNEL_TOLD
-            outcome.quality = _KERNEL_QUALITY if told else _FAR_USER_QUALITY
-    row.session = i
-    row.offset_ns = record.offset_ns
-    row.late_ns = record.late_ns
-    row.packets = 1
-    state.words[HEAD] += 1
-
-
-@compiled
-def _not_sent(state: State, i: int, due_ns: int, packets: int, why: int) -> None:
-    """Write down packets which nobody sent, an interval apart from `due_ns` on."""
-    row = state.rows[state.words[HEAD] & (state.rows.shape[0] - 1)]
-    outcome = row.outcome
-    outcome.due_ns = due_ns
-    outcome.rtt_ns = outcome.forward_ns = outcome.backward_ns = NO_SPAN
-    outcome.order = outcome.reflector_sequence = outcome.position = -1
-    outcome.duplicates = outcome.extent = 0
-    outcome.far_error = -1
-    outcome.state = _UNMEASURED
-    outcome.quality = _USER_QUALITY
-    outcome.ttl = outcome.dscp = outcome.reply_ttl = outcome.reply_dscp = -1
-    outcome.reordered = 0
-    row.session = i
-    row.offset_ns = state.words[OFFSET]
-    row.late_ns = why
-    row.packets = packets
-    state.sessions[i].unmeasured += packets
-    state.words[HEAD] += 1
-
-
-@compiled
-def _rows_free(state: State) -> int:
-    return state.rows.shape[0] - (state.words[HEAD] - state.words[TAIL])

@@ -1,10 +1,10 @@
 """What alerting costs a real Prometheus: our constant rules beside one specification per path.
 
-10,000 paths x 3 SLOs under the rules that `netslo slo rules` makes, with their own intervals, for
-some minutes; then the peers' layout (sloth's and pyrra's without grouping: 17 rules for each path
-and SLO, evaluated every minute) for a part of them, extrapolated by the number of rules. Cost is
-CPU time of the Prometheus process, so that a busy machine changes little, over what it takes
-without any rule.
+10,000 paths x 3 SLOs under the rules that `netslo slo rules` makes: each expression by itself, then
+all of them with their own intervals for some minutes; then the peers' layout (sloth's and pyrra's
+without grouping: 17 rules for each path and SLO, evaluated every minute) for a part of them,
+extrapolated by the number of rules. Cost is CPU time of the Prometheus process, so that a busy
+machine changes little, over what it takes without any rule, once it has compacted what was loaded.
 
     python benchmarks/rules.py [--paths 10000] [--minutes 4] [--peers 200]
 """
@@ -34,6 +34,7 @@ import yaml
 
 from analytics.prometheus import wire
 from analytics.prometheus.remote_write import HEADERS, snappy
+from netslo import metrics
 from slo.rules.layout import RULES_MAX, Timing
 from slo.rules.rules import rule_file
 from slo.rules.yaml_text import to_yaml
@@ -43,8 +44,12 @@ TARGET = 0.999
 RATE = 1.0  # packets a second of each path
 BURNING = 20  # paths
 STEP_S = 60
+FRESH_STEP_S = 15  # as it is scraped, where a rule reads every sample
 WINDOWS_S = (0, 300, 1800, 3600, 7200, 21600, 86400, 259200)
 AROUND_S = 360  # of each moment that a rule looks at
+FRESH_S = 300
+HEAD_S_MAX = 3 * 3600  # above it, Prometheus makes blocks of its head, looking once a minute
+LOADING_S = 600  # what loading, and what comes before rules are evaluated, may take
 SERIES_PER_REQUEST = 6000
 PEER_RULES = 17
 
@@ -84,8 +89,8 @@ def all_labels(paths: int, slos: Sequence[str]) -> list[Series]:
     return found
 
 
-def constants(paths: int) -> list[Series]:
-    """Return what the collector publishes beside counters."""
+def others(paths: int, first_s: float) -> list[Series]:
+    """Return what the collector publishes beside counters: limits, and that all are at work."""
     found = {}
     for slo in SLOS:
         for pair, severity, burn in (
@@ -102,7 +107,12 @@ def constants(paths: int) -> list[Series]:
             found[labels("slo_budget_events_min", slo=slo, window=text)] = least
     for number in range(-(-paths // 20)):
         found[labels("slo_site_peers", site=f"edge{number:04d}")] = 20.0
-    return [Series(of, 0.0, value) for of, value in found.items()]
+    limits = [Series(of, 0.0, value) for of, value in found.items()]
+    times = [labels(metrics.PROM_COLLECTOR_LAST_COMMIT)] + [
+        labels(metrics.PROM_PROBE_LAST_WINDOW, src_site=f"edge{number:04d}")
+        for number in range(-(-paths // 20))
+    ]
+    return limits + [Series(of, 1.0, first_s) for of in times]
 
 
 def post(url: str, body: bytes) -> None:
@@ -146,6 +156,31 @@ class Server:
     def cpu_s(self) -> float:
         stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+    def settle(self) -> None:
+        """Wait until what was loaded is compacted: for a minute it takes more than all rules do."""
+        for _ in range(120):
+            before = self.cpu_s()
+            time.sleep(5)
+            calm = self.cpu_s() - before < 0.05 * 5
+            if calm and self.head_s() <= HEAD_S_MAX:
+                return
+        sys.exit("Prometheus does not come to rest")
+
+    def head_s(self) -> float:
+        """Return how long a time its head block spans."""
+        told = dict(
+            line.split() for line in self.text("/metrics").splitlines() if not line.startswith("#")
+        )
+        first, last = (
+            float(told[f"prometheus_tsdb_head_{name}_time_seconds"]) for name in ("min", "max")
+        )
+        return last - first
+
+    def groups(self) -> list[tuple[str, float, float]]:
+        """Return of each group of rules its name, its interval and its last evaluation, seconds."""
+        found = json.loads(self.text("/api/v1/rules"))["data"]["groups"]
+        return [(group["name"], group["interval"], group["evaluationTime"]) for group in found]
 
     def use(self, rules: dict | None) -> None:
         """Evaluate these rules from now on."""
@@ -219,13 +254,13 @@ def cost_by_expression(running: Server, rules: dict) -> list[tuple[str, float, f
         sys.exit(f"the rules do not tell of {told} alerts")
     time.sleep(2)
     running.use({"groups": []})
-    time.sleep(20)  # what was under way ends
+    running.settle()
     found = []
     for group in rules["groups"]:
         interval_s = {"s": 1, "m": 60}[group["interval"][-1]] * int(group["interval"][:-1])
         for rule in group["rules"]:
             spent = []
-            for _ in range(2):
+            for _ in range(3):
                 before = running.cpu_s()
                 running.count(rule["expr"], at_s)
                 spent.append(running.cpu_s() - before)
@@ -236,7 +271,7 @@ def cost_by_expression(running: Server, rules: dict) -> list[tuple[str, float, f
 
 def cost(running: Server, rules: dict, minutes: float) -> tuple[float, float]:
     """Return cores used by rules, and the CPU seconds of reading the file."""
-    time.sleep(15)  # what was loaded settles
+    running.settle()
     idle_from, began = running.cpu_s(), time.monotonic()
     time.sleep(20)
     idle = (running.cpu_s() - idle_from) / (time.monotonic() - began)
@@ -314,15 +349,13 @@ def main() -> None:
     pairs = given.paths * len(SLOS)
     ahead_s = int(given.minutes * 60) + 300
     with server(binary) as running:
-        series = all_labels(given.paths, SLOS) + constants(given.paths)
         now_s = int(time.time()) // STEP_S * STEP_S
-        load_s = 300  # what loading may take
+        until_s = LOADING_S + ahead_s
         moments = {
-            t
-            for w in WINDOWS_S
-            for t in range(now_s - w - AROUND_S, now_s - w + load_s + ahead_s, STEP_S)
-        }
+            t for w in WINDOWS_S for t in range(now_s - w - AROUND_S, now_s - w + until_s, STEP_S)
+        } | set(range(now_s - FRESH_S - AROUND_S, now_s + until_s, FRESH_STEP_S))
         times_s = np.array(sorted(moments))
+        series = all_labels(given.paths, SLOS) + others(given.paths, times_s[0])
         began = time.monotonic()
         load(running.url, series, times_s)
         count = len(series) * len(times_s) / 1e6
@@ -330,11 +363,16 @@ def main() -> None:
         rules = rule_file([], Timing())
         number = sum(len(group["rules"]) for group in rules["groups"])
         assert number <= RULES_MAX
-        cores = 0.0
+        running.settle()
+        total = 0.0
         for name, spent_s, of_rule in cost_by_expression(running, rules):
-            cores += of_rule
+            total += of_rule
             print(f"   {spent_s:7.2f} CPU-s  {of_rule:.3f} core  {name}")
-        print(f"ours: {number} rules, {cores:.3f} core")
+        print(f"   all of them {total:.3f} core, without appending what is recorded")
+        cores, reload_s = cost(running, rules, given.minutes)
+        for name, interval_s, took_s in running.groups():
+            print(f"   {took_s:7.2f} s of {interval_s:3} s, texts of alerts included  {name}")
+        print(f"ours: {number} rules, {cores:.3f} core (reload {reload_s:.1f} CPU-s)")
     with server(binary) as running:
         series = all_labels(given.peers, ("loss",))
         now_s = int(time.time()) // 60 * 60

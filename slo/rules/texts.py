@@ -1,6 +1,7 @@
 """What an alert says to a tired person: what, where, since when, how much, and what to do.
 
-Texts are Prometheus' templates. Their queries run for firing alerts only, when they fire.
+Texts are Prometheus' templates. Their queries run for each alert that fires whenever its rule is
+evaluated, and the next notification waits for all of them: what many paths have, they ask of one.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def _budget() -> str:
     least = f"max by (slo) ({metrics.PROM_SLO_BUDGET_EVENTS_MIN}{{slo='%s'}})"
     spent = (
         f"1 - {metrics.PROM_SLO_BUDGET_REMAINING}{{{_OF_PATH}}} and on (path, slo) "
-        f"({metrics.PROM_SLO_BUDGET_EVENTS} >= on (slo) group_left () {least})"
+        f"({metrics.PROM_SLO_BUDGET_EVENTS}{{{_OF_PATH}}} >= on (slo) group_left () {least})"
     )
     young = _one(
         f"sum({metrics.PROM_SLO_BAD_EVENTS}{{{_OF_PATH}}})",
@@ -165,7 +166,7 @@ def _budget() -> str:
     )
     return _one(
         spent,
-        "$labels.path $labels.slo $labels.slo",
+        "$labels.path $labels.slo $labels.path $labels.slo $labels.slo",
         "{{ $spent := . | first | value }}{{ if gt $spent 1.0 }}"
         '{{ $spent | printf "%.1f" }} times the period\'s budget is spent{{ else }}'
         "{{ $spent | humanizePercentage }} of the period's budget is spent{{ end }}",

@@ -155,6 +155,19 @@ class TestRuleFile:
         assert Timing(scale=60).text(3600) == "1m"
         assert Timing(scale=60).text(30) == "500ms"
 
+    def test_what_an_alert_says_reads_counters_of_its_own_path_only(self, latency) -> None:
+        """It is worked out for each alert, at each evaluation: to read all paths took a minute."""
+        few = {metrics.PROM_SLO_INFO, metrics.PROM_SLO_BUDGET_EVENTS_MIN}
+        texts = [
+            text for rule in rules_of(latency) for text in rule.get("annotations", {}).values()
+        ]
+        queries = [q for text in texts for q in re.findall('printf "(.*?)" ', text)]
+        read = [found for q in queries for found in re.findall(r"([a-z]+_[a-z_]+)(\{.*?\})?", q)]
+        assert len([name for name, _ in read if name.startswith("network_")]) >= 6
+        for name, matchers in read:
+            if name.startswith(("slo_", "network_")) and name not in few:
+                assert matchers.startswith("{path='%s'"), (name, matchers)
+
 
 class TestCases:
     def test_cases_of_every_pair_pass(self, tmp_path, estate, latency) -> None:

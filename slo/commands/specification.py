@@ -243,7 +243,13 @@ def import_(
         else:
             imported, notes = import_sloth(file, *read_windows(windows_file))
     click.echo(to_yaml([each.document(indicator) for each in imported]), nl=False)
-    for line in notes.lines:
+    lines = list(notes.lines)
+    if indicator is None:
+        lines.append(
+            f"{file}: indicators are PromQL, which netslo keeps and does not measure: "
+            "name an SLI of yours with --indicator, or replace spec.indicator"
+        )
+    for line in lines:
         click.echo(f"note: {line}", err=True)
 
 

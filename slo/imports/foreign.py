@@ -115,12 +115,6 @@ def note_common(imported: Iterable[Imported], place: Place, notes: Notes, tool: 
     """Say what is true of every import."""
     found = list(imported)
     root = Place(place.document, place.problems)
-    if any(o.indicator for o in found):
-        notes.add(
-            root,
-            "indicators are PromQL, which netslo keeps and does not measure: "
-            "name an SLI of yours with --indicator, or replace spec.indicator",
-        )
     notes.add(
         root,
         f"netslo waits for {GUARD.bad_events_min} bad events, {tool} for one: "

@@ -95,9 +95,14 @@ class Timing:
             case CadenceName.FAST:
                 return self.fast_s
             case CadenceName.MEDIUM:
-                return min(2 * self.fast_s, self.slow_s)
+                return min(3 * self.fast_s, self.slow_s)
             case CadenceName.SLOW:
                 return self.slow_s
+
+    @property
+    def coverage_s(self) -> float:
+        """The same of coverage, which is told of after ten minutes of too little."""
+        return min(4 * self.fast_s, self.slow_s)
 
     def text(self, seconds: float) -> str:
         """Write a duration as Prometheus reads it, divided by the scale."""
@@ -137,8 +142,8 @@ def told_by(
 ) -> Iterator[tuple[Severity, tuple[Span, ...]]]:
     """Yield the severities whose alerts stand in the group of a cadence, and of which spans.
 
-    What is recorded every minute is fresh to a quicker group, so that one rule tells of all pairs
-    of hours. What is recorded every four minutes is only safely seen in its own group.
+    What is recorded every minute or two is fresh to a quicker group, so that one rule tells of all
+    pairs of hours. What is recorded every four minutes is only safely seen in its own group.
     """
     slow = cadence.name is CadenceName.SLOW
     for severity in cadence.severities:

@@ -17,7 +17,6 @@ from slo.rules.certificates import certificate_texts, expiring
 from slo.rules.layout import (
     RULES_MAX,
     Cadence,
-    CadenceName,
     Span,
     Timing,
     cadences,
@@ -72,9 +71,9 @@ def rule_file(
             }
         )
     groups.append(
-        {  # it waits for minutes anyway, and looks at every path
+        {  # by itself, since it looks at every path
             "name": "netslo-coverage",
-            "interval": timing.text(timing.interval_s(CadenceName.MEDIUM)),
+            "interval": timing.text(timing.coverage_s),
             "rules": [_coverage_rule(found[0], timing, links)],
         }
     )

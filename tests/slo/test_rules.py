@@ -138,7 +138,7 @@ class TestRuleFile:
         def intervals(timing: Timing | None = None) -> list[str]:
             return [group["interval"] for group in rule_file([latency], timing)["groups"]]
 
-        assert intervals() == ["30s", "1m", "4m", "1m", "30s"]
+        assert intervals() == ["30s", "90s", "4m", "2m", "30s"]
         # Never beyond the five minutes that Prometheus looks back.
         assert intervals(Timing(fast_s=240)) == ["4m"] * 5
 

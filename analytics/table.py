@@ -120,12 +120,12 @@ class SketchTable:
             side[:] = [extended(pairs, more) for pairs in side]
 
     def add(self, keys: ArrayLike, values: ArrayLike) -> None:
-        """Count pairs: `keys` int32 and `values` float64, both of shape (n,).
+        """Count pairs: `keys`, whole numbers, and `values` float64, both of shape (n,).
 
         Raises:
-            ValueError: the shapes differ, or a key is not of this table.
+            ValueError: the shapes differ, or a key is no whole number or not of this table.
         """
-        key_array = np.ascontiguousarray(keys, dtype=np.int32)
+        key_array = _narrowed(keys, "key", 0, len(self) - 1)
         array = np.ascontiguousarray(values, dtype=np.float64)
         if key_array.shape != array.shape or array.ndim != 1:
             raise ValueError(f"keys {key_array.shape} and values {array.shape} must be alike, (n,)")
@@ -135,8 +135,7 @@ class SketchTable:
         if _kernels.pays(len(array)):
             parted = part(key_array, array, len(self), self._threads)
         if parted is None and (key_array.min() < 0 or key_array.max() >= len(self)):
-            wrong = key_array[(key_array < 0) | (key_array >= len(self))]
-            raise ValueError(f"key {wrong[0]} is not from 0 to {len(self) - 1}")
+            raise _out_of_range(key_array, "key", 0, len(self) - 1)
         least, most = _extremes(array if parted is None else parted.bits.view(np.float64))
         low, high = self._bounds()
         if low < least and most <= high:
@@ -167,7 +166,7 @@ class SketchTable:
         Raises:
             ValueError: a group is not from -1 to count - 1, or they are not one to a key.
         """
-        group = np.ascontiguousarray(groups, dtype=np.int32)
+        group = _narrowed(groups, "group", -1, count - 1)
         sound = group.min(initial=0) >= -1 and group.max(initial=-1) < count
         if group.shape != (len(self),) or not sound:
             raise ValueError(f"groups must be {len(self)} numbers from -1 to {count - 1}")
@@ -326,6 +325,23 @@ class SketchTable:
         for key, sketch in self._outside.items():
             values[key] += getattr(sketch, what)
         return values
+
+
+def _narrowed(numbers: ArrayLike, what: str, low: int, high: int) -> Keys:
+    """Return whole numbers as int32; those that are none before are held to the range first."""
+    array = np.asarray(numbers)
+    if array.dtype != np.int32 and array.size:
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"a {what} must be a whole number, these are {array.dtype}")
+        if int(array.min()) < low or int(array.max()) > high:
+            raise _out_of_range(array, what, low, high)
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def _out_of_range(numbers: NDArray[Any], what: str, low: int, high: int) -> ValueError:
+    """Return the error that names the first number outside its range."""
+    wrong = next(number for number in numbers.ravel().tolist() if not low <= number <= high)
+    return ValueError(f"{what} {wrong} is not from {low} to {high}")
 
 
 def _extremes(values: Values) -> tuple[float, float]:

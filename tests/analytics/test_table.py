@@ -142,6 +142,11 @@ def test_a_table_grows() -> None:
         ([-1], [1.0], "key -1"),
         ([0], [1.0, 2.0], "must be alike"),
         ([[0]], [[1.0]], "must be alike"),
+        ([0, 2**32 + 1], [1.0, 1.0], "key 4294967297 is not from 0 to 1"),
+        (np.array([2**63 + 1], dtype=np.uint64), [1.0], "key 9223372036854775809"),
+        ([-(2**32)], [1.0], "key -4294967296"),
+        ([0.0, 1.9], [1.0, 1.0], "whole number, these are float64"),
+        ([True], [1.0], "whole number, these are bool"),
     ],
 )
 def test_bad_pairs_are_refused_whole(keys, values, message) -> None:
@@ -149,6 +154,14 @@ def test_bad_pairs_are_refused_whole(keys, values, message) -> None:
     with pytest.raises(ValueError, match=message):
         table.add(keys, values)
     assert table.count.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64, np.uint64, ">i4"])
+def test_whole_numbers_of_any_width_are_keys_and_groups(kind) -> None:
+    table = SketchTable(3)
+    table.add(np.array([2, 0, 2], dtype=kind), [1.0, 2.0, 3.0])
+    assert table.count.tolist() == [1, 0, 2]
+    assert table.merged_by(np.array([1, 0, 1], dtype=kind), 2).count.tolist() == [0, 3]
 
 
 def test_bad_arguments_are_named() -> None:
@@ -160,5 +173,9 @@ def test_bad_arguments_are_named() -> None:
         SketchTable(1).sketch(5)
     with pytest.raises(ValueError, match="from -1 to 1"):
         SketchTable(1).merged_by([7], 2)
+    with pytest.raises(ValueError, match="group 4294967296 is not from -1 to 1"):
+        SketchTable(1).merged_by([2**32], 2)
+    with pytest.raises(ValueError, match="whole number"):
+        SketchTable(1).merged_by([0.5], 2)
     with pytest.raises(ValueError, match="scale 6"):
         SketchTable(1).merge(SketchTable(1, scale=6))

@@ -128,8 +128,9 @@ def count_parted(parted: Parted, count: int, scale: int, base: int, threads: int
     spans = list(itertools.pairwise(edges))
     done = 0
     for (first, last), size in zip(spans, _shared(counted, spans), strict=True):
-        for octets, width in ((index.view(np.uint8), 2), (counts.view(np.uint8), 4)):
-            kernel.close_gap(octets, done * width, starts[first] * width, size * width)
+        found = slice(starts[first], starts[first] + size)
+        for entries in (index, counts):  # down over the room that the shares before it left
+            entries[done : done + size] = entries[found]
         ends[first * KEYS_TOGETHER : last * KEYS_TOGETHER] += done
         done += size
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), ends])

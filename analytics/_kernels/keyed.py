@@ -63,14 +63,6 @@ def partition(
     extremes[0], extremes[1] = least, most
 
 
-@compiled
-def close_gap(octets: NDArray[np.uint8], begin: int, source: int, size: int) -> None:
-    """Move so many octets down, from `source` to `begin`."""
-    if begin < source:
-        for i in range(size):
-            octets[begin + i] = octets[source + i]
-
-
 @compiled_for_sums
 def count_partitions(
     keys: NDArray[np.uint8],  # (n,) as partitioned

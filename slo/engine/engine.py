@@ -46,7 +46,7 @@ class AlertEngine:
         exclusions: Those in force now.
         links: What annotations point to.
         targets: Those that ever were, by objective.
-        source: The collector's own URL, for who wants to see more.
+        source: The collector's own URL, for who wants to see more; empty if it is not known.
         store: Where changes of routes and capacity tests are, for evidence.
     """
 
@@ -69,7 +69,7 @@ class AlertEngine:
         self._standings = standings
         self._judge = PairJudge(objectives, estate, targets)
         self._observer = Observer(objectives, estate)
-        self._texts = Texts({o.name: o for o in objectives}, estate, links or Links())
+        self._texts = Texts({o.name: o for o in objectives}, estate, links or Links(), source)
         self._alertmanagers = Alertmanagers(urls, source=source, interval_s=interval_s)
         self._file = file
         self._store = store
@@ -127,7 +127,7 @@ class AlertEngine:
             self._looked_s = now_s
             sight = Sight(None if self._beside is None else self._beside.live, self._store, now_s)
             for alert in self._to_annotate(changes, now_s):
-                alert.annotations = self._texts.annotate(alert, standing, sight.look)
+                alert.annotations = self._texts.annotate(alert, standing, sight.look, around)
             if changes.started or changes.ended:
                 save(self._file, [alert.to_json() for alert in self._book.firing])
         for alert in changes.started:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from analytics.readings import Reading
 from netslo.estate import Estate
@@ -17,6 +17,7 @@ from netslo.units import format_duration, format_ms, format_percent, format_rate
 from slo.burn import BurnPair
 from slo.engine.book import Alert
 from slo.engine.certificates import certificate
+from slo.engine.observing import Surroundings
 from slo.ledger import Standing
 from slo.objective import Objective
 from slo.rules.layout import budget_events_min, events_due, span_of
@@ -42,26 +43,37 @@ Look = Callable[[Path], Seen]
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Writes annotations; the same names as the rules have."""
+    """Writes annotations; the same names as the rules have.
+
+    `source` is the collector's own URL: a path has its page there, if it has no dashboard.
+    """
 
     objectives: Mapping[str, Objective]
     estate: Estate
     links: Links
+    source: str = ""
 
-    def annotate(self, alert: Alert, standing: Standing | None, look: Look) -> dict[str, str]:
+    def annotate(
+        self,
+        alert: Alert,
+        standing: Standing | None,
+        look: Look,
+        around: Surroundings | None = None,
+    ) -> dict[str, str]:
         """Return the annotations of an alert, as things stand; `look` is asked for evidence."""
         labels = dict(alert.labels)
         match alert.name:
             case Name.BURN_PAGE | Name.BURN_TICKET:
                 said = self._burn(alert, labels, standing, look)
             case Name.SITE_PAGE:
-                said = _site(alert, labels)
+                said = _site(alert, labels, around)
             case Name.COVERAGE_LOW:
                 said = _coverage(labels, look, self.objectives.get(labels["slo"]))
             case Name.PROBE_DOWN:
-                said = _probe(alert, labels)
+                said = _probe(alert, labels, around)
             case Name.CERTIFICATE:
                 said = certificate(alert, labels)
+                said["evidence"] = _handshake(labels["dst_site"], around)
             case Name.COLLECTOR_DOWN:
                 said = {
                     "summary": "The collector commits no measurements: nothing is judged anywhere",
@@ -97,7 +109,7 @@ class Texts:
         }
         if objective is None:
             return said
-        said["owner"] = objective.owner or ""
+        said["owner"] = objective.owner or "nobody is named"
         said["slo_runbook_url"] = objective.runbook or ""
         if standing is not None:
             said["budget"] = _budget(standing, objective, path, self.estate)
@@ -107,8 +119,10 @@ class Texts:
         return said
 
     def _dashboard(self, labels: Mapping[str, str]) -> str:
-        chosen = urlencode({"var-slo": labels["slo"], "var-path": labels["path"]})
-        return f"{self.links.dashboard.rstrip('/')}?{chosen}" if self.links.dashboard else ""
+        if self.links.dashboard:
+            chosen = urlencode({"var-slo": labels["slo"], "var-path": labels["path"]})
+            return f"{self.links.dashboard.rstrip('/')}?{chosen}"
+        return f"{self.source}/paths/{quote(labels['path'], safe=':/')}" if self.source else ""
 
 
 def _coverage(labels: Mapping[str, str], look: Look, objective: Objective | None) -> dict[str, str]:
@@ -120,7 +134,7 @@ def _coverage(labels: Mapping[str, str], look: Look, objective: Objective | None
     }
 
 
-def _site(alert: Alert, labels: Mapping[str, str]) -> dict[str, str]:
+def _site(alert: Alert, labels: Mapping[str, str], around: Surroundings | None) -> dict[str, str]:
     peers = "most" if alert.value is None else f"{alert.value:.0f}"
     return {
         "summary": (
@@ -129,17 +143,30 @@ def _site(alert: Alert, labels: Mapping[str, str]) -> dict[str, str]:
         ),
         "where": f"every path to and from {labels['site']}",
         "since": _time(alert.since_s),
+        "evidence": f"its probe's last window ended {_last_window(labels['site'], around)}",
     }
 
 
-def _probe(alert: Alert, labels: Mapping[str, str]) -> dict[str, str]:
-    silent = "" if alert.value is None else f"nothing for {format_duration(int(alert.value))}"
+def _probe(alert: Alert, labels: Mapping[str, str], around: Surroundings | None) -> dict[str, str]:
     return {
         "summary": f"{labels['src_site']}: its probe delivers nothing; its paths are not measured",
         "where": f"every path from {labels['src_site']}",
         "since": _time(alert.since_s),
-        "evidence": silent,
+        "evidence": f"its last window ended {_last_window(labels['src_site'], around)}",
     }
+
+
+def _handshake(service: str, around: Surroundings | None) -> str:
+    end_s = None if around is None else around.certificates_s.get(service)
+    shown = "a time that is not known any more" if end_s is None else _time(end_s)
+    return f"the last good handshake showed an end at {shown}"
+
+
+def _last_window(site: str, around: Surroundings | None) -> str:
+    last_s = None if around is None else around.last_ends_s.get(site)
+    if around is None or last_s is None:
+        return "before the collector started, or never"
+    return f"{format_duration(max(0, int(around.now_s - last_s)))} ago"
 
 
 def _budget(standing: Standing, objective: Objective, path: Path, estate: Estate) -> str:

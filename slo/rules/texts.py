@@ -14,6 +14,7 @@ from netslo import metrics
 Texts = dict[str, str]
 
 _OF_PATH: Final = "path='%s',slo='%s'"
+_ARGUMENTS: Final = "$labels.path $labels.slo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,23 @@ def burn_texts(alert: str, links: Links) -> Texts:
             "from {{ $labels.src_site }} to {{ $labels.dst_site }}, class {{ $labels.class }}, "
             "{{ $labels.scope }}"
         ),
-        "since": _since(alert, "path='%s',pair='%s'", "$labels.path $labels.pair"),
+        "since": _since(alert, f"{_OF_PATH},pair='%s'", f"{_ARGUMENTS} $labels.pair"),
+        "pair": (
+            '{{ $labels.pair }}: burn {{ $value | printf "%.2f" }} over the long window; threshold '
+            + _one(
+                f"max({metrics.PROM_SLO_BURN_THRESHOLD}{{slo='%s',pair='%s'}})",
+                "$labels.slo $labels.pair",
+                '{{ . | first | value | printf "%.4g" }}',
+                "not known",
+            )
+        ),
         "budget": _budget(),
         "evidence": (
             "p99 RTT now " + _p99("") + ", an hour before " + _p99(" offset 1h") + "; loss now "
-            + _loss("") + ", an hour before " + _loss(" offset 1h") + _changes() + _tested()
+            + _loss("") + ", an hour before " + _loss(" offset 1h")
+            + _changes("there", "%s", "$labels.path")
+            + _changes("back", "%s:%s/%s", "$labels.dst_site $labels.src_site $labels.class")
+            + _tested()
         ),
         "owner": _info("owner", "nobody is named"),
         "runbook_url": links.runbook(alert),
@@ -71,15 +84,7 @@ def site_texts(alert: str, links: Links) -> Texts:
         ),
         "where": "every path to and from {{ $labels.dst_site }}",
         "since": _since(alert, "dst_site='%s'", "$labels.dst_site"),
-        "evidence": (
-            "its probe's last window ended "
-            + _one(
-                f"time() - max({metrics.PROM_PROBE_LAST_WINDOW}{{src_site='%s'}})",
-                "$labels.dst_site",
-                "{{ . | first | value | humanizeDuration }} ago",
-                "at an unknown time",
-            )
-        ),
+        "evidence": "its probe's last window ended " + _last_window("$labels.dst_site"),
         "runbook_url": links.runbook(alert),
     }
 
@@ -95,7 +100,7 @@ def coverage_texts(alert: str, links: Links) -> Texts:
             "unmeasured packets in the last hour: "
             + _one(
                 f"sum(increase({metrics.PROM_SLO_UNMEASURED_EVENTS}{{{_OF_PATH}}}[1h]))",
-                "$labels.path $labels.slo",
+                _ARGUMENTS,
                 '{{ . | first | value | printf "%.0f" }}',
                 "not known",
             )
@@ -109,15 +114,8 @@ def probe_texts(alert: str, links: Links) -> Texts:
     return {
         "summary": "{{ $labels.src_site }}: its probe delivers nothing; its paths are not measured",
         "where": "every path from {{ $labels.src_site }}",
-        "evidence": (
-            "its last window ended "
-            + _one(
-                f"time() - max({metrics.PROM_PROBE_LAST_WINDOW}{{src_site='%s'}})",
-                "$labels.src_site",
-                "{{ . | first | value | humanizeDuration }} ago",
-                "before the collector started, or never",
-            )
-        ),
+        "since": _since(alert, "src_site='%s'", "$labels.src_site"),
+        "evidence": "its last window ended " + _last_window("$labels.src_site"),
         "runbook_url": links.runbook(alert),
     }
 
@@ -159,14 +157,14 @@ def _budget() -> str:
     )
     young = _one(
         f"sum({metrics.PROM_SLO_BAD_EVENTS}{{{_OF_PATH}}})",
-        "$labels.path $labels.slo",
+        _ARGUMENTS,
         '{{ . | first | value | printf "%.0f" }} bad events so far, but too little of the period '
         "is measured to say what is left of its budget",
         "how much budget is left is not known",
     )
     return _one(
         spent,
-        "$labels.path $labels.slo $labels.path $labels.slo $labels.slo",
+        f"{_ARGUMENTS} {_ARGUMENTS} $labels.slo",
         "{{ $spent := . | first | value }}{{ if gt $spent 1.0 }}"
         '{{ $spent | printf "%.1f" }} times the period\'s budget is spent{{ else }}'
         "{{ $spent | humanizePercentage }} of the period's budget is spent{{ end }}",
@@ -180,6 +178,15 @@ def _since(alert: str, matchers: str, arguments: str) -> str:
         arguments,
         "{{ . | first | value | humanizeTimestamp }}",
         "just now",
+    )
+
+
+def _last_window(site: str) -> str:
+    return _one(
+        f"time() - max({metrics.PROM_PROBE_LAST_WINDOW}{{src_site='%s'}})",
+        site,
+        "{{ . | first | value | humanizeDuration }} ago",
+        "before the collector started, or never",
     )
 
 
@@ -205,12 +212,13 @@ def _loss(offset: str) -> str:
     )
 
 
-def _changes() -> str:
-    """Say how often the route changed, where it did."""
+def _changes(way: str, path: str, arguments: str) -> str:
+    """Say how often the route of a path changed, where it did."""
     return _one(
-        f"sum(increase({metrics.PROM_PATH_CHANGES}{{path='%s'}}[1h])) > 0",
-        "$labels.path",
-        '; changes of the route in the last hour: {{ . | first | value | printf "%.0f" }}',
+        f"sum(increase({metrics.PROM_PATH_CHANGES}{{path='{path}'}}[1h])) > 0",
+        arguments,
+        f"; changes of the route {way} in the last hour: "
+        '{{ . | first | value | printf "%.0f" }}',
         "",
     )
 

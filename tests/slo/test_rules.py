@@ -23,7 +23,7 @@ from slo.rules.cases import test_files as files_of_cases
 from slo.rules.exposition import ThresholdCollector
 from slo.rules.layout import RULES_MAX, Timing, bad_events_min, budget_events_min, cadences
 from slo.rules.rules import Alert, rule_file
-from slo.rules.texts import Links
+from slo.rules.texts import Links, burn_texts
 from slo.rules.yaml_text import to_yaml
 from slo.slices import TimeSlices
 
@@ -157,7 +157,11 @@ class TestRuleFile:
 
     def test_what_an_alert_says_reads_counters_of_its_own_path_only(self, latency) -> None:
         """It is worked out for each alert, at each evaluation: to read all paths took a minute."""
-        few = {metrics.PROM_SLO_INFO, metrics.PROM_SLO_BUDGET_EVENTS_MIN}
+        few = {
+            metrics.PROM_SLO_INFO,
+            metrics.PROM_SLO_BUDGET_EVENTS_MIN,
+            metrics.PROM_SLO_BURN_THRESHOLD,
+        }
         texts = [
             text for rule in rules_of(latency) for text in rule.get("annotations", {}).values()
         ]
@@ -166,7 +170,7 @@ class TestRuleFile:
         assert len([name for name, _ in read if name.startswith("network_")]) >= 6
         for name, matchers in read:
             if name.startswith(("slo_", "network_")) and name not in few:
-                assert matchers.startswith("{path='%s'"), (name, matchers)
+                assert matchers.startswith("{path='%s"), (name, matchers)
 
 
 class TestCases:
@@ -414,6 +418,56 @@ class TestTexts:
             ],
         }
         assert text in promtool(tmp_path, rule_file([objective]), test).replace("\\'", "'")
+
+    def test_since_when_is_that_of_the_slo_itself(self, tmp_path) -> None:
+        since = burn_texts("SLOBurnPage", Links())["since"]
+        rule = {"alert": "SLOBurnPage", "expr": "burn > 1", "annotations": {"since": since}}
+        labels = {slo: {"slo": slo, "path": PATH.id, "pair": "1h/5m"} for slo in ("loss", "rtt")}
+        case = {
+            "interval": "1m",
+            "input_series": [
+                {"series": f'burn{{slo="{slo}",path="{PATH.id}",pair="1h/5m"}}', "values": values}
+                for slo, values in (("loss", "2x200"), ("rtt", "0x120 2x80"))
+            ],
+            "alert_rule_test": [
+                {
+                    "eval_time": "150m",
+                    "alertname": "SLOBurnPage",
+                    "exp_alerts": [
+                        {
+                            "exp_labels": labels[slo],
+                            "exp_annotations": {"since": f"1970-01-01 {at} +0000 UTC"},
+                        }
+                        for slo, at in (("loss", "00:00:00"), ("rtt", "02:01:00"))
+                    ],
+                }
+            ],
+        }
+        test = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}
+        rules = {"groups": [{"name": "g", "interval": "1m", "rules": [rule]}]}
+        assert promtool(tmp_path, rules, test) == ""
+
+    @pytest.mark.parametrize(
+        ("path", "way"), [("london:leeds/ef", "there"), ("leeds:london/ef", "back")]
+    )
+    def test_a_changed_route_is_said_of_both_ways(self, tmp_path, latency, path, way) -> None:
+        objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
+        given = [
+            series("slo_events_total", "0+60x100"),
+            series("slo_bad_events_total", "0x80 60+60x20"),
+            series("slo_budget_events_total", "0+0.06x100"),
+            {"series": f'network_path_changes_total{{path="{path}"}}', "values": "0x70 3x30"},
+            *constants(100),
+        ]
+        case = {
+            "interval": "1m",
+            "input_series": given,
+            "alert_rule_test": [{"eval_time": "88m", "alertname": "SLOBurnPage", "exp_alerts": []}],
+        }
+        test = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}
+        said = promtool(tmp_path, rule_file([objective]), test)
+        assert f"changes of the route {way} in the last hour: 3" in said
+        assert said.count("changes of the route") == 1
 
 
 class TestSites:

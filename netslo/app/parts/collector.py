@@ -7,6 +7,7 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Final
 
 from analytics.collector.remote_writer import RemoteWrite
 from analytics.collector.server import create_app, serve
@@ -34,6 +35,8 @@ from slo.slice_totals import SliceTotals
 from slo.standings import Standings
 from slo.totals import FILE_NAME as EXCLUDED
 from slo.totals import PersistentTotals
+
+_ANYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 - to know them, not to listen
 
 
 async def run_collector(
@@ -90,7 +93,7 @@ async def run_collector(
             exclusions=watch.current,
             links=links,
             targets=targets,
-            source=f"http://{listen}",
+            source=source_of(listen),
             store=store,
         )
         source = Source(store, judge, engine.to_json, standing=standings.standing)
@@ -111,6 +114,12 @@ async def run_collector(
             on_ready(Endpoint(host, port))
             await stop.wait()
         totals.note()
+
+
+def source_of(listen: Endpoint) -> str:
+    """Return the collector's URL for others; empty where it listens says nothing of that."""
+    anywhere = not listen.port or listen.host in _ANYWHERE
+    return "" if anywhere else f"http://{listen}"
 
 
 def collector_part(

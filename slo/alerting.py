@@ -17,6 +17,7 @@ from slo.annotations import (
     OF_CONDITION,
     PREFIX,
     Annotations,
+    expect_distinct,
     make_pair,
     order,
     parse_window,
@@ -73,6 +74,11 @@ class AlertReader:
                 continue
             spec, where = found
             pairs += self._read_pairs(spec, where, period_s)
+            try:
+                expect_distinct(pairs)
+            except ValueError as error:
+                place.at(number).report("", str(error))
+                pairs.pop()
             targets |= {target.name: target for target in self._read_targets(spec, where)}
         if annotations.pairs is not None and pairs:
             self.note(

@@ -7,7 +7,7 @@ others are theirs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, TypeVar
@@ -123,11 +123,27 @@ def parse_pairs(text: str) -> tuple[BurnPair, ...]:
     pairs = [_parse_pair(part.strip()) for part in text.split(",")]
     if len(pairs) > PAIRS_MAX:
         raise ValueError(f"has {len(pairs)} pairs; at most {PAIRS_MAX} are kept")
-    keys = [(pair.severity, pair.long_s, pair.short_s) for pair in pairs]
-    for pair, key in zip(pairs, keys, strict=True):
-        if keys.count(key) > 1:
-            raise ValueError(f"has two pairs: {pair.severity.value} on {pair.long}, {pair.short}")
+    expect_distinct(pairs)
     return order(pairs)
+
+
+def expect_distinct(pairs: Iterable[BurnPair]) -> None:
+    """See that the pairs of one objective are on windows of their own.
+
+    Rules and alerts tell pairs by their windows, and such a pair has one threshold.
+
+    Raises:
+        ValueError: two are on the same windows.
+    """
+    found: dict[tuple[int, int], BurnPair] = {}
+    for pair in pairs:
+        other = found.setdefault((pair.long_s, pair.short_s), pair)
+        if other is not pair:
+            both = f"a {other.severity.value} and a {pair.severity.value}"
+            raise ValueError(
+                f"has two pairs on {pair.long} and {pair.short}, {both}: "
+                "each pair must have windows of its own"
+            )
 
 
 def order(pairs: list[BurnPair]) -> tuple[BurnPair, ...]:

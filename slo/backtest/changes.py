@@ -11,7 +11,14 @@ from typing import Final
 
 from netslo.errors import ConfigurationError
 from netslo.units import parse_duration, parse_rate
-from slo.annotations import PAIRS_MAX, make_pair, order, parse_pairs, parse_window
+from slo.annotations import (
+    PAIRS_MAX,
+    expect_distinct,
+    make_pair,
+    order,
+    parse_pairs,
+    parse_window,
+)
 from slo.backtest.thresholds import metric_of
 from slo.budget import MissingData
 from slo.burn import BurnPair, Severity
@@ -141,8 +148,7 @@ def _pairs(text: str, objective: Objective, _timeout_s: float) -> Objective:
         found += read_pair(part, objective.window_s)
     if len(found) > PAIRS_MAX:
         raise ValueError(f"has {len(found)} pairs; at most {PAIRS_MAX} are kept")
-    if len({(pair.severity, pair.long_s, pair.short_s) for pair in found}) < len(found):
-        raise ValueError("has two pairs on the same windows")
+    expect_distinct(found)
     if any(pair.long_s > objective.window_s for pair in found):
         raise ValueError("has a window longer than the period")
     return replace(objective, alerts=replace(objective.alerts, pairs=order(found)))

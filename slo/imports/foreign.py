@@ -14,7 +14,15 @@ from pydantic import BaseModel, ConfigDict
 from netslo.model import NAME_LENGTH_MAX, is_name
 from netslo.units import format_duration
 from slo import openslo
-from slo.annotations import ALERT_PAIRS, OWNER, PREFIX, RUNBOOK, format_pairs, order
+from slo.annotations import (
+    ALERT_PAIRS,
+    OWNER,
+    PREFIX,
+    RUNBOOK,
+    expect_distinct,
+    format_pairs,
+    order,
+)
 from slo.burn import GUARD, PAIRS, BurnPair
 from slo.period import PERIOD_S_MAX, PERIOD_S_MIN
 from slo.place import Place
@@ -91,8 +99,14 @@ class Imported:
         }
 
 
-def ordered(pairs: Iterable[BurnPair]) -> tuple[BurnPair, ...]:
-    return order(list(pairs))
+def ordered(pairs: Iterable[BurnPair], place: Place) -> tuple[BurnPair, ...]:
+    """Return the pairs of an objective, the most urgent first; two alike go to `place`."""
+    found = list(pairs)
+    try:
+        expect_distinct(found)
+    except ValueError as error:
+        place.report("", str(error))
+    return order(found)
 
 
 def make_name(parts: Sequence[str], place: Place, notes: Notes) -> str:

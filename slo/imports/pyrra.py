@@ -179,7 +179,7 @@ def _import(objective: _Objective, place: Place, notes: Notes) -> Imported:
         service=meta.namespace or meta.name,
         target_text=read_ratio(percent, at.at("target"), percent=True),
         period_s=period_s,
-        pairs=ordered(pairs),
+        pairs=ordered(pairs, at.at("window")),
         indicator=_indicator(spec.indicator, at.at("indicator"), notes),
         description=spec.description[:1050],
         owner=owner,

@@ -146,9 +146,10 @@ def read_windows(file: pathlib.Path) -> tuple[int, tuple[BurnPair, ...]]:
         for severity, speeds in ((Severity.PAGE, windows.page), (Severity.TICKET, windows.ticket))
         for speed in ("quick", "slow")
     ]
+    found = ordered((pair for pair in pairs if pair is not None), at)
     if place.problems:
         raise ConfigurationError(place.problems)
-    return period_s, ordered(pair for pair in pairs if pair is not None)
+    return period_s, found
 
 
 def _pair(severity: Severity, window: _Window, place: Place) -> BurnPair | None:

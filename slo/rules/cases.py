@@ -21,7 +21,6 @@ from slo.burn import BurnPair
 from slo.objective import Objective
 from slo.rules.layout import (
     CadenceName,
-    Span,
     bad_events_min,
     budget_events_min,
     cadence_of,
@@ -46,7 +45,7 @@ def test_files(
     found: dict[CadenceName, list[dict[str, Any]]] = {name: [] for name in CadenceName}
     seen = set()
     for objective in objectives:
-        for pair in _distinct(objective.alerts.pairs):
+        for pair in objective.alerts.pairs:
             alike = (pair, objective.target, objective.window_s, objective.alerts.guard)
             measured = objective.coverage_min, objective.slices
             if (alike, measured) in seen:
@@ -62,14 +61,6 @@ def test_files(
         for cadence, cases in found.items()
         if cases
     }
-
-
-def _distinct(pairs: Sequence[BurnPair]) -> list[BurnPair]:
-    """Return one pair for each span: the rules know no other."""
-    found: dict[Span, BurnPair] = {}
-    for pair in pairs:
-        found.setdefault(span_of(pair), pair)
-    return list(found.values())
 
 
 def _cases(objective: Objective, pair: BurnPair, estate: Estate) -> Iterator[dict[str, Any]]:

@@ -64,12 +64,8 @@ class ThresholdCollector(Collector):
         bad: GaugeMetricFamily,
         budget: GaugeMetricFamily,
     ) -> None:
-        seen = set()
         for pair in objective.alerts.pairs:
             span = span_of(pair)
-            if span in seen:  # the first is the most urgent, and one series must answer
-                continue
-            seen.add(span)
             rate = float(pair.threshold(objective.window_s))
             threshold.add_metric([objective.name, span.id, pair.severity.value], rate)
             least = bad_events_min(objective, self._estate, pair, self._scale)

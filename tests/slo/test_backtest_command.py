@@ -105,7 +105,11 @@ def test_of_one_path_and_without_data(run) -> None:
         (["--pair", "page:1h/5m:9999"], "at most 672"),
         (["--pair", "page:1h/2h:3"], "the short window"),
         (["--pair", "night:1h/5m:3"], "must begin with page or ticket"),
-        (["--pair", "page:1h/5m:1", "--pair", "page:1h/5m:2"], "two pairs on the same windows"),
+        (
+            ["--pair", "page:1h/5m:1", "--pair", "page:1h/5m:2"],
+            "two pairs on 1h and 5m",
+        ),
+        (["--pair", "page:1h/5m:9, ticket:1h/5m:2"], "a page and a ticket: each"),
         (["--missing-data", "maybe"], "must be one of ignore, bad, good"),
         (["--from", "yesterday"], "must be a time with its offset"),
         (["--from", "2026-11-01T00:00:00Z", "--to", "2026-10-01T00:00:00Z"], "before the end"),

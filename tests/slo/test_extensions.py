@@ -221,6 +221,10 @@ BAD = {
     "two pairs alike": (
         annotated(alert_pairs="page 2% 1h, page 3% 1h"), ("alert-pairs", "two pairs"),
     ),
+    "a page and a ticket on the same windows": (
+        annotated(alert_pairs="page 5% 1h 5m, ticket 2% 60m 300s"),
+        ("alert-pairs", "two pairs on 1h and 5m, a page and a ticket"),
+    ),
     "alert pair past the period": (
         annotated(alert_pairs="page 100% 30d 1d"), ("alert-pairs", "further than the period"),
     ),
@@ -300,7 +304,7 @@ PAIR = st.builds(
 )
 
 
-@given(st.lists(PAIR, max_size=8, unique_by=lambda p: (p.severity, p.long_s, p.short_s)))
+@given(st.lists(PAIR, max_size=8, unique_by=lambda p: (p.long_s, p.short_s)))
 def test_pairs_written_are_the_pairs_read(pairs):
     found = parse_pairs(format_pairs(tuple(pairs)))
     assert sorted(map(repr, found)) == sorted(map(repr, pairs))
@@ -420,6 +424,16 @@ def test_a_fault_in_a_policy_is_named(refused, change, field, text):
     found = refused(*(part.replace(*change, 1) for part in WHOLE))
     assert any(p.field.endswith(field) and text in p.expected for p in found), found
     assert all(p.line for p in found)
+
+
+def test_policies_on_the_same_windows_are_refused_where_the_slo_names_them(refused):
+    slo = f"{JITTER}  alertPolicies:\n    - fast\n    - slow\n"
+    policy = POLICY.replace("fast", "slow")
+    ticket = CONDITION.replace("fast", "slow").replace("page", "ticket").replace("13.44", "5")
+    (problem,) = refused(slo, POLICY, policy, CONDITION, ticket, TARGET)
+    assert problem.expected.startswith("has two pairs on 1h and 10m, a page and a ticket")
+    assert problem.field == "spec.alertPolicies.1"
+    assert slo.splitlines()[problem.line - 1] == "    - slow"
 
 
 def test_a_fault_of_a_condition_that_two_slos_share_is_said_once(refused):

@@ -117,6 +117,7 @@ def test_sloths_own_windows_are_read_exactly(tmp_path, take_in, kubernetes):
         (("Percent: 1,", "Percent: 0,"), "errorBudgetPercent", "greater than 0"),
         (("Window: 2m", "Window: 2h"), "quick", "less than 30m"),
         (("longWindow: 30m", "long: 30m"), "longWindow", "is missing"),
+        (("1h, longWindow: 12h", "15m, longWindow: 3h"), "", "pairs on 3h and 15m, a page and a"),
     ],
 )
 def test_a_fault_in_windows_is_named(tmp_path, change, field, text):

@@ -21,7 +21,7 @@ class ExclusionKind(StrEnum):
     """When an exclusion became known, next to when it holds."""
 
     PLANNED = "planned"  # declared before it began: its events are never counted
-    RETROACTIVE = "retroactive"  # declared later: what was counted is taken out again
+    RETROACTIVE = "retroactive"  # declared later: what counters have of it stays in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,15 @@ class Covers:
     slos: frozenset[str] = frozenset()
     paths: frozenset[Path] = frozenset()
     sites: frozenset[str] = frozenset()  # at either end of a path
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is about all paths of its sites, for all objectives."""
+        return not self.slos and not self.paths
+
+    def has_site(self, site: str) -> bool:
+        """Whether this is about a site as a whole, so about its probe."""
+        return self.whole and (not self.sites or site in self.sites)
 
     def matches(self, slo: str, path: Path) -> bool:
         return (
@@ -78,6 +87,11 @@ class Exclusion:
         planned = self.declared_s <= self.start_s
         return ExclusionKind.PLANNED if planned else ExclusionKind.RETROACTIVE
 
+    @property
+    def counted_until_s(self) -> int:
+        """When counters begin to leave it out; what came before stays in them."""
+        return min(self.end_s, max(self.start_s, next_step(self.declared_s)))
+
     def excludes(self, key: tuple[str, Path]) -> bool:
         """Whether this is about an objective, by name, on a path."""
         return self.covers.matches(*key)
@@ -85,6 +99,11 @@ class Exclusion:
     @property
     def interval(self) -> Interval:
         return self.start_s, self.end_s
+
+
+def next_step(unix_s: float) -> int:
+    """Return the first 5 min boundary at or after a moment."""
+    return -int(-unix_s // STEP_S) * STEP_S
 
 
 def one_line(text: str) -> str:

@@ -7,13 +7,15 @@ noted in a file beside it before it can expire.
 from __future__ import annotations
 
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from analytics.store import WindowStore
+from slo.beforehand import Beforehand, times_of
 from slo.budget import Spend
-from slo.exclusion import Exclusion, ExclusionKind
+from slo.exclusion import Exclusion
 from slo.kept import from_rows, load, save, to_rows
 from slo.objective import Objective
 from slo.ranges import SpendKey, Spends
@@ -26,18 +28,21 @@ _SETTLED_S: Final = 6 * 3600  # later windows change a slice no more, in these c
 _STEP_S: Final = 3600
 _FIRST_S: Final = 48 * 3600  # how far back a new file begins: as far as slices of 1 min can be seen
 
+# Until when slices have settled, their totals, what was said beyond them, which times are left out.
+_Kept = tuple[int, Spends, Spends, tuple[Exclusion, ...] | None]
+
 
 class SliceTotals:
     """Totals of slices by objective and path. Thread-safe.
 
-    As in `slo.totals`, only planned exclusions count. A slice that a late window makes better is
-    not taken back, for a counter never goes back.
+    As in `slo.totals`, exclusions count from when they were known. A slice that a late window
+    makes better is not taken back, for a counter never goes back.
 
     Args:
         store: Whose windows are judged.
         objectives: Those of them by time slice are counted.
         file: Where what has settled is kept; without one, only the last two days count.
-        exclusions: Slices that touch a planned one do not count.
+        exclusions: Slices that touch one do not count, from when it was known.
         clock: Unix seconds.
     """
 
@@ -49,30 +54,35 @@ class SliceTotals:
         exclusions: Sequence[Exclusion] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._exclusions = tuple(exclusions)
         self._store = store
         self._objectives = [o for o in objectives if o.slices is not None]
         self._file = file
         self._clock = clock
         begin_s = int(clock() - _FIRST_S) // _STEP_S * _STEP_S
-        nothing: tuple[int, Spends, Spends] = (begin_s, {}, {})
-        self._until_s, self._settled, self._held = load(
+        nothing: _Kept = (begin_s, {}, {}, None)
+        self._until_s, self._settled, self._held, times = load(
             file, _parsed, nothing, "slices are counted anew"
         )
+        self._beforehand = Beforehand(times, self._counted)
         said = self._settled | self._held
         self._rising = Rising(self._work_out, _FRESH_S, clock, said, self._hold)
+        self._lock = threading.Lock()  # nothing is counted while it is decided what is
+        self.exclude(exclusions)
 
     def exclude(self, exclusions: Sequence[Exclusion]) -> None:
         """Leave out slices that touch these from now on."""
-        self._exclusions = tuple(exclusions)
+        with self._lock:
+            if self._objectives and self._beforehand.follow(exclusions, self._clock()):
+                self._note()  # before anybody hears of a counter that follows from it
 
     def read(self) -> Spends:
         """Return the totals, worked out anew after a few seconds."""
         return self._rising.read() if self._objectives else {}
 
     def _work_out(self, now_s: float) -> Spends:
-        self._settle(now_s)
-        return added(self._settled, self._judge(self._until_s, int(now_s)))
+        with self._lock:
+            self._settle(now_s)
+            return added(self._settled, self._judge(self._until_s, int(now_s)))
 
     def _hold(self, sums: Mapping[SpendKey, Spend], said: Mapping[SpendKey, Spend]) -> None:
         """Note what is said beyond the sums, so that no restart forgets it."""
@@ -103,11 +113,17 @@ class SliceTotals:
 
     def _note(self) -> None:
         totals, held = to_rows(self._settled), to_rows(self._held)
-        save(self._file, {"until": self._until_s, "totals": totals, "held": held})
+        times = self._beforehand.to_json()
+        save(self._file, {"until": self._until_s, "totals": totals, "held": held, "times": times})
 
     def _judge(self, start_s: int, end_s: int) -> Spends:
-        planned = [x for x in self._exclusions if x.kind is ExclusionKind.PLANNED]
-        return spends_by_slice(self._store, self._objectives, start_s, end_s, planned)
+        times = self._beforehand.times
+        return spends_by_slice(self._store, self._objectives, start_s, end_s, times)
+
+    def _counted(self, exclusion: Exclusion, start_s: int, end_s: int) -> bool:
+        until_s = min(end_s, int(self._clock()))  # what ends later nobody has counted
+        found = spends_by_slice(self._store, self._objectives, start_s, until_s)
+        return any(exclusion.excludes(key) for key in found)
 
 
 def added(some: Mapping[SpendKey, Spend], more: Mapping[SpendKey, Spend]) -> Spends:
@@ -116,6 +132,6 @@ def added(some: Mapping[SpendKey, Spend], more: Mapping[SpendKey, Spend]) -> Spe
     return {key: some.get(key, nothing) + more.get(key, nothing) for key in keys}
 
 
-def _parsed(data: Any) -> tuple[int, Spends, Spends]:
-    """Return until when slices have settled, their totals, and what was said beyond them."""
-    return int(data["until"]), from_rows(data["totals"]), from_rows(data["held"])
+def _parsed(data: Any) -> _Kept:
+    totals, held = from_rows(data["totals"]), from_rows(data["held"])
+    return int(data["until"]), totals, held, times_of(data.get("times"))

@@ -2,12 +2,14 @@
 
 The store's totals never expire, its windows do. So what lies in excluded times is noted in a file
 of its own before it can expire. Without the file it is worked out again of what windows are left.
+The file also says which times these are, so that no restart decides otherwise.
 """
 
 from __future__ import annotations
 
 import logging
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -15,8 +17,9 @@ from typing import Any, Final
 from analytics.store import WindowStore
 from analytics.store.interface import WARM_RETENTION_S
 from analytics.windows import Selector
+from slo.beforehand import Beforehand, times_of
 from slo.budget import Spend
-from slo.exclusion import Exclusion, ExclusionKind
+from slo.exclusion import Exclusion
 from slo.kept import from_rows, load, save, to_rows
 from slo.ranges import SpendKey, Spends, add_up, covered, cut
 from slo.rising import Rising
@@ -27,6 +30,7 @@ _SETTLED_S: Final = 40 * 86_400  # by then windows have expired, and what is not
 _NOTE_S: Final = 3600.0
 
 _Part = tuple[int, int]
+_Kept = tuple[tuple[Exclusion, ...] | None, dict[_Part, Spends]]
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +38,8 @@ _log = logging.getLogger(__name__)
 class PersistentTotals:
     """Totals by objective and path. Thread-safe.
 
-    Only planned exclusions count here: a counter that has counted something never goes back, so
-    what is excluded later stays in it, and burn rates and budgets are corrected instead.
+    Exclusions count here from when they were known, see `slo.beforehand`: what is excluded later
+    stays in a counter, and burn rates and budgets are corrected instead.
     """
 
     def __init__(
@@ -45,25 +49,33 @@ class PersistentTotals:
         exclusions: Sequence[Exclusion] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._exclusions = tuple(exclusions)
         self._store = store
         self._file = file
         self._clock = clock
-        nothing: dict[_Part, Spends] = {}
-        self._noted = load(file, _parts, nothing, "old planned exclusions count again")
+        nothing: _Kept = (None, {})
+        times, self._noted = load(file, _parsed, nothing, "old planned exclusions count again")
+        self._beforehand = Beforehand(times, self._counted)
         self._missing = file is not None and not file.exists()
         self._noted_s = clock()
         self._rising = Rising(self._work_out, _FRESH_S, clock)
+        self._lock = threading.Lock()  # nothing is counted while it is decided what is
+        self.exclude(exclusions)
 
     def exclude(self, exclusions: Sequence[Exclusion]) -> None:
         """Leave out these times from now on."""
-        self._exclusions = tuple(exclusions)
+        with self._lock:
+            if self._beforehand.follow(exclusions, self._clock()):
+                self.note()  # before anybody hears of a counter that follows from it
 
     def read(self) -> Mapping[SpendKey, Spend]:
         """Return the totals, worked out anew after a few seconds."""
         return self._rising.read()
 
     def _work_out(self, now_s: float) -> Spends:
+        with self._lock:
+            return self._sum_up(now_s)
+
+    def _sum_up(self, now_s: float) -> Spends:
         # Totals first: what is committed in between may be missing for a moment, never be counted.
         totals = add_up(self._store.slo_totals())
         if self._missing and totals:
@@ -72,12 +84,14 @@ class PersistentTotals:
         excluded = self._excluded(now_s)
         return {key: _minus(total, excluded.get(key, Spend())) for key, total in totals.items()}
 
+    def _counted(self, exclusion: Exclusion, start_s: int, end_s: int) -> bool:
+        found = self._store.slo_counts(Selector(), start_s, end_s)
+        return any(exclusion.excludes((each.slo, each.path)) for each in found)
+
     def _warn_of_lost(self, now_s: float) -> None:
         """Say which exclusions nobody knows the figures of any more."""
         from_s = now_s - WARM_RETENTION_S
-        lost = [
-            x.id for x in self._exclusions if x.kind is ExclusionKind.PLANNED and x.start_s < from_s
-        ]
+        lost = {x.id for x in self._beforehand.times if x.start_s < from_s}
         if lost:
             _log.warning(
                 "%s is not there, and windows of planned exclusions have expired: the counters "
@@ -87,11 +101,9 @@ class PersistentTotals:
             )
 
     def _excluded(self, now_s: float) -> Spends:
-        planned = [x for x in self._exclusions if x.kind is ExclusionKind.PLANNED]
-        span = (
-            (min(x.start_s for x in planned), max(x.end_s for x in planned)) if planned else (0, 0)
-        )
-        parts = {(low_s, high_s): xs for low_s, high_s, xs in cut(*span, planned) if xs}
+        times = self._beforehand.times
+        span = (min(x.start_s for x in times), max(x.end_s for x in times)) if times else (0, 0)
+        parts = {(low_s, high_s): xs for low_s, high_s, xs in cut(*span, times) if xs}
         self._noted = {k: v for k, v in self._noted.items() if k in parts or not _touches(k, parts)}
         for part, in_force in parts.items():
             if part[0] < now_s and part[1] > now_s - _SETTLED_S:
@@ -108,10 +120,10 @@ class PersistentTotals:
         return found
 
     def note(self) -> None:
-        """Write down what lies in excluded times."""
+        """Write down which times are left out, and what lies in them."""
         self._noted_s = self._clock()
-        if self._noted:
-            save(self._file, [[*part, to_rows(spends)] for part, spends in self._noted.items()])
+        noted = [[*part, to_rows(spends)] for part, spends in self._noted.items()]
+        save(self._file, {"times": self._beforehand.to_json(), "excluded": noted})
 
 
 def _touches(part: _Part, others: Iterable[_Part]) -> bool:
@@ -128,5 +140,9 @@ def _minus(total: Spend, part: Spend) -> Spend:
     )
 
 
-def _parts(data: Any) -> dict[_Part, Spends]:
-    return {(int(low), int(high)): from_rows(rows) for low, high, rows in data}
+def _parsed(data: Any) -> _Kept:
+    """Return which times are left out, if that is known, and what lies in them."""
+    if isinstance(data, list):  # of a version that did not keep the times
+        data = {"times": None, "excluded": data}
+    noted = {(int(low), int(high)): from_rows(rows) for low, high, rows in data["excluded"]}
+    return times_of(data["times"]), noted

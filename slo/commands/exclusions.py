@@ -55,13 +55,14 @@ def exclude(
 
     Times are widened to whole five minutes. What is declared before it begins is never counted;
     what is declared later is taken out of burn rates, budgets and reports, while Prometheus'
-    own windows keep it. Nothing is ever deleted: the log beside the store only grows.
+    own windows keep what came before the next five minutes. Nothing is ever deleted: the log
+    beside the store only grows.
     """
     import time
 
     from netslo.errors import ConfigurationError
     from slo.exclusion import STEP_S
-    from slo.exclusion_log import Revocation, append_to_log, read_log
+    from slo.exclusion_log import Revocation, append_to_log, format_time, read_log
 
     estate, specification = load(config_dir)
     file = log_of(config_dir, store_file)
@@ -116,6 +117,13 @@ def exclude(
         click.echo(f"{entry.revokes} is taken back; what it left out counts again")
     else:
         click.echo(_line(entry, now_s))
+    if not isinstance(entry, Revocation) and entry.counted_until_s > entry.start_s:
+        click.echo(
+            "note: the windows of Prometheus' rules keep the raw history up to "
+            f"{format_time(entry.counted_until_s)}, for counters never go back; "
+            "burn rates, budgets and reports of the collector leave it out",
+            err=True,
+        )
 
 
 class _Faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netslo.estate import Estate
 from netslo.model import Path
@@ -150,9 +150,19 @@ class Observer:
                 alertname=Alert.PROBE_DOWN, severity=Severity.PAGE.value, src_site=site
             )
             last_s = around.last_ends_s.get(site, 0.0)
-            yield from _silence(
+            off = self._is_off(site, around)
+            for each in _silence(
                 labels, last_s, around, PROBE_SILENT_S / around.scale, PROBE_FOR_S / around.scale
-            )
+            ):
+                # Nobody is told of what is off, and who was is not told that it is over.
+                yield replace(each, seen=Observed.UNKNOWN) if off else each
+
+    def _is_off(self, site: str, around: Surroundings) -> bool:
+        """Whether a site as a whole is excluded now."""
+        return any(
+            x.start_s <= around.now_s < x.end_s and x.covers.has_site(site)
+            for x in around.exclusions
+        )
 
     def _collector(self, around: Surroundings) -> Iterator[Observation]:
         yield from _silence(

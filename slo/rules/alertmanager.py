@@ -6,13 +6,14 @@ a site's page silences those of its paths, and a silent collector those of every
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from slo.burn import Severity
-from slo.exclusion import Exclusion, ExclusionKind
+from slo.exclusion import Exclusion
 from slo.objective import Objective
+from slo.rules.mute_regions import Region, of_paths, of_sites, parted
 from slo.rules.mutes import mute_name, time_intervals
 from slo.rules.rules import BURN_ALERTS, Alert
 
@@ -23,6 +24,8 @@ ESCALATION: Final = "escalation"
 HEARTBEAT: Final = "heartbeat"
 
 _BURNS: Final = "|".join(BURN_ALERTS.values())
+_OF_PATHS: Final = f"{_BURNS}|{Alert.COVERAGE_LOW}"
+_OF_SITES: Final = f"{Alert.SITE_PAGE}|{Alert.PROBE_DOWN}"
 _GROUP: Final = ["alertname", "slo", "dst_site"]
 
 
@@ -64,18 +67,19 @@ def configuration(
         objectives: Their owners and escalations are receivers; their exclusions mute.
         receivers: Where to send to.
         waits: How long to wait.
-        exclusions: Those of the log. Only planned ones that are not over mute anything.
+        exclusions: Those of the log. Those that are not over mute.
         now_s: Unix time.
+
+    Raises:
+        ConfigurationError: exclusions overlap in too many ways.
     """
     receivers, waits = receivers or Receivers(), waits or Waits()
     every = {e.id: e for e in (*exclusions, *(e for o in objectives for e in o.exclusions))}
-    planned = sorted(
-        (e for e in every.values() if e.kind is ExclusionKind.PLANNED and e.end_s > now_s),
-        key=lambda e: (e.start_s, e.id),
-    )
+    muting = sorted((e for e in every.values() if e.end_s > now_s), key=lambda e: (e.start_s, e.id))
     routes = [
         _heartbeat(waits),
-        *(_muted(e, matchers, objectives, waits) for e in planned for matchers in _covers(e)),
+        *_muted(_OF_PATHS, of_paths, muting, objectives, waits),
+        *_muted(_OF_SITES, of_sites, muting, objectives, waits),
         *_routes(objectives, waits),
     ]
     config: dict[str, Any] = {
@@ -90,9 +94,9 @@ def configuration(
         "inhibit_rules": inhibitions(),
         "receivers": [_receiver(name, receivers) for name in _names(objectives, receivers)],
     }
-    if planned:
+    if muting:
         config["time_intervals"] = [
-            {"name": mute_name(e), "time_intervals": time_intervals(e)} for e in planned
+            {"name": mute_name(e), "time_intervals": time_intervals(e)} for e in muting
         ]
     return config
 
@@ -146,7 +150,7 @@ def _routes(objectives: Sequence[Objective], waits: Waits) -> list[Route]:
             "repeat_interval": waits.text(waits.repeat_page_s),
         },
         {
-            "matchers": [f'alertname=~"{Alert.SITE_PAGE}|{Alert.PROBE_DOWN}"'],
+            "matchers": [f'alertname=~"{_OF_SITES}"'],
             "receiver": DEFAULT,
             "group_by": ["alertname", "src_site"],
             "group_wait": waits.text(waits.site_s),
@@ -210,17 +214,22 @@ def _escalations(objectives: Sequence[Objective], waits: Waits) -> list[Route]:
 
 
 def _muted(
-    exclusion: Exclusion, matchers: list[str], objectives: Sequence[Objective], waits: Waits
-) -> Route:
-    """Return the usual routes for what an exclusion covers, silent while it is in force."""
-    burns = [f'alertname=~"{_BURNS}|{Alert.COVERAGE_LOW}"', *matchers]
-    mutes = [mute_name(exclusion)]
-    return {
-        "matchers": burns,
-        "receiver": DEFAULT,
-        "mute_time_intervals": mutes,
-        "routes": [_with_mutes(route, mutes) for route in _routes(objectives, waits)],
-    }
+    alerts: str,
+    regions_of: Callable[[Exclusion], Iterable[Region]],
+    exclusions: Iterable[Exclusion],
+    objectives: Sequence[Objective],
+    waits: Waits,
+) -> Iterator[Route]:
+    """Yield the usual routes for what exclusions cover, silent while one of them is in force."""
+    regions = parted((region, mute_name(e)) for e in exclusions for region in regions_of(e))
+    for region, names in regions.items():
+        mutes = list(names)
+        yield {
+            "matchers": [f'alertname=~"{alerts}"', *region.matchers],
+            "receiver": DEFAULT,
+            "mute_time_intervals": mutes,
+            "routes": [_with_mutes(route, mutes) for route in _routes(objectives, waits)],
+        }
 
 
 def _with_mutes(route: Route, mutes: list[str]) -> Route:
@@ -228,18 +237,6 @@ def _with_mutes(route: Route, mutes: list[str]) -> Route:
     below = [_with_mutes(child, mutes) for child in route.get("routes", ())]
     muted = {**route, "mute_time_intervals": mutes}
     return {**muted, "routes": below} if below else muted
-
-
-def _covers(exclusion: Exclusion) -> list[list[str]]:
-    """Return the matchers of each route that an exclusion needs: a site may be at either end."""
-    covers = exclusion.covers
-    common = [f'slo=~"{_any_of(covers.slos)}"'] if covers.slos else []
-    if covers.paths:
-        common.append(f'path=~"{_any_of(path.id for path in covers.paths)}"')
-    if not covers.sites:
-        return [common]
-    sites = _any_of(covers.sites)
-    return [[*common, f'{end}=~"{sites}"'] for end in ("src_site", "dst_site")]
 
 
 def _by_owner(objectives: Iterable[Objective]) -> dict[str, list[str]]:

@@ -212,6 +212,29 @@ async def test_what_is_excluded_alerts_nobody(tmp_path) -> None:
         assert low  # of the paths that are not excluded
 
 
+async def test_a_site_that_is_off_as_a_whole_does_not_page_that_its_probe_is_silent(
+    tmp_path,
+) -> None:
+    whole, part = Covers(sites=frozenset({PATH.src})), Covers(paths=frozenset({PATH}))
+    for covers, pages in ((whole, False), (part, True)):
+        off = Exclusion("x", T0 - 300, T0 + 900, "alice", "CHG-1", T0 - 600, covers)
+        folder = tmp_path / str(pages)
+        folder.mkdir()
+        async with house(folder, off=[off]) as it:
+            await it.deliver(T0 - 60, 0.0, windows=6)
+            it.look(T0)
+            it.look(T0 + 400)
+            assert pages == (PATH.src in silent_probes(it, T0 + 800))
+            it.look(T0 + 910)  # the work is over, and the probe is still away
+            assert PATH.src in silent_probes(it, T0 + 1300)
+
+
+def silent_probes(it, at_s: float) -> set[str]:
+    it.look(at_s)
+    found = [alert["labels"] for alert in it.engine.to_json()["alerts"]]
+    return {each["src_site"] for each in found if each["alertname"] == "SLOProbeDown"}
+
+
 async def test_a_restart_tells_of_the_same_alert(tmp_path) -> None:
     async with house(tmp_path) as it:
         await it.deliver(T0 - 3600, 0.0, windows=354)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from real_prometheus import run
+from real_prometheus import alertmanager as running_alertmanager
+from real_prometheus import run, wait_until
 
 from netslo.model import Path
 from slo.commands.prometheus import alertmanager
 from slo.exclusion import Covers, Exclusion
 from slo.policy import AlertPolicy
-from slo.rules.alertmanager import Receivers, configuration
+from slo.rules.alertmanager import Receivers, Waits, configuration
 from slo.rules.mutes import time_intervals
 from slo.rules.yaml_text import to_yaml
 
@@ -121,15 +129,102 @@ def test_a_planned_exclusion_mutes_its_burns_and_nothing_else(objectives, write)
     done = replace(work, id="x0", start_s=DAY - 7200, end_s=DAY - 3600, declared_s=DAY - 9000)
     late = replace(work, id="x2", declared_s=DAY + 8000)
     made = configuration(objectives, exclusions=[work, done, late], now_s=DAY)
-    assert [interval["name"] for interval in made["time_intervals"]] == ["exclusion-x1"]
+    assert [each["name"] for each in made["time_intervals"]] == ["exclusion-x1", "exclusion-x2"]
     file = write(made)
     muted = [r for r in made["route"]["routes"] if "mute_time_intervals" in r]
     assert len(muted) == 2  # leeds as source, leeds as destination
     leaves = [leaf for route in muted for leaf in route["routes"]]
-    assert all(leaf["mute_time_intervals"] == ["exclusion-x1"] for leaf in leaves)
+    both = ["exclusion-x1", "exclusion-x2"]  # also one that was declared when it had begun
+    assert all(leaf["mute_time_intervals"] == both for leaf in leaves)
     # Outside of its time who hears of it is who always does.
     of_leeds = {"alertname": "SLOBurnPage", "severity": "page", "slo": "loss", "dst_site": "leeds"}
     assert routed(file, **of_leeds) == ["director", "carrier-desk"]
+
+
+@contextmanager
+def web_hook() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Yield a web hook's address and the labels of all alerts that it was told of."""
+    told: list[dict[str, str]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            told.extend(alert["labels"] for alert in said["alerts"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", told
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+LEEDS, LEEDS_LOSS = Covers(sites=frozenset({"leeds"})), Covers(
+    slos=frozenset({"loss"}), sites=frozenset({"leeds", "london"})
+)  # fmt: skip
+EF = Covers(paths=frozenset({Path("leeds", "london", "ef")}))
+
+
+@pytest.mark.parametrize(
+    ("over", "in_force"),
+    [(LEEDS, LEEDS), (LEEDS_LOSS, LEEDS), (LEEDS, LEEDS_LOSS), (EF, LEEDS), (Covers(), EF)],
+    ids=["same", "wider", "narrower", "path", "everything"],
+)
+def test_an_exclusion_mutes_behind_one_that_is_over(objectives, tmp_path, over, in_force) -> None:
+    """In a real Alertmanager, which reads a file that was made when both were to come."""
+    now_s = int(time.time()) // 300 * 300
+    excluded = [
+        Exclusion("a", now_s - 7200, now_s - 3600, "alice", "CHG-1", now_s - 90_000, over),
+        Exclusion("b", now_s - 300, now_s + 7200, "alice", "CHG-2", now_s - 90_000, in_force),
+    ]
+    page = {"alertname": "SLOBurnPage", "severity": "page", "slo": "loss", "scope": "national"}
+    off = page | {"path": "leeds:london/ef", "src_site": "leeds", "dst_site": "london"}
+    on = page | {"path": "reading:bath/ef", "src_site": "reading", "dst_site": "bath"}
+    alerts = [off, {"alertname": "SLOProbeDown", "severity": "page", "src_site": "leeds"}, on]
+    if in_force is not LEEDS:  # then the probe is not off
+        del alerts[1]
+    with web_hook() as (url, told):
+        names = [r["name"] for r in configuration(objectives)["receivers"]]
+        config = configuration(
+            objectives,
+            Receivers(dict.fromkeys(names, url)),
+            Waits(scale=300),
+            excluded,
+            now_s=now_s - 86_400,
+        )
+        file = tmp_path / "alertmanager.yml"
+        file.write_text(to_yaml(config, "test"))
+        with running_alertmanager(tmp_path, file) as server:
+            for alert in alerts:  # the one to be told last: by then the others would have been
+                body = json.dumps([{"labels": alert}]).encode()
+                request = urllib.request.Request(
+                    server.url + "/api/v2/alerts", body, {"Content-Type": "application/json"}
+                )
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    assert answer.status == 200
+            wait_until(lambda: told.count(on) >= 2, "owner and escalation hear of the other path")
+    assert all(labels == on for labels in told)
+
+
+def test_a_site_that_is_off_as_a_whole_mutes_its_probe(objectives, write) -> None:
+    work = Exclusion("x1", DAY, DAY + 3600, "alice", "CHG-1", DAY - 60, LEEDS)
+    part = replace(work, id="x2", covers=LEEDS_LOSS)
+    made = configuration(objectives, exclusions=[work, part], now_s=DAY)
+    write(made)
+    of_probes = [
+        route for route in made["route"]["routes"]
+        if "mute_time_intervals" in route and "SLOProbeDown" in route["matchers"][0]
+    ]  # fmt: skip
+    assert [route["matchers"][1:] for route in of_probes] == [['src_site=~"leeds"']]
+    assert of_probes[0]["mute_time_intervals"] == ["exclusion-x1"]
 
 
 def test_times_are_cut_at_midnight() -> None:

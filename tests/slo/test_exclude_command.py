@@ -94,6 +94,16 @@ def test_one_declared_afterwards_is_said_to_be(run) -> None:
     )
 
 
+def test_one_declared_while_it_runs_says_which_part_stays_raw(run) -> None:
+    begun = datetime.now(UTC) - timedelta(minutes=20)
+    said = run("--from", begun.isoformat(timespec="seconds"), "--to", WHEN[3], *WHO)
+    (note,) = (line for line in said.splitlines() if line.startswith("note: "))
+    until = datetime.fromisoformat(note.split("raw history up to ")[1].split(",")[0])
+    assert -5 < (until - datetime.now(UTC)).total_seconds() <= 300
+    assert until.timestamp() % 300 == 0
+    assert "note" not in run(*WHEN, *WHO)
+
+
 def test_one_is_taken_back_and_stays_on_record(run, config) -> None:
     name = run(*WHEN, *WHO).split(":")[0]
     assert "counts again" in run("--revoke", name, "--reason", "put off", "--author", "bob")

@@ -92,13 +92,29 @@ def test_a_slice_that_a_late_window_makes_better_is_not_taken_back_even_by_a_res
     assert bench.read(T0 + 300).bad == 1
 
 
-def test_only_planned_exclusions_count(bench):
-    bench.keep(T0, 0, 5)
+@pytest.mark.parametrize(("declared_s", "bad"), [(T0 - 1000, 0), (T0 + 1, 1), (T0 + 1000, 2)])
+def test_exclusions_count_from_the_boundary_after_they_were_declared(bench, declared_s, bad):
+    for start_s in (T0, T0 + 300):
+        bench.keep(start_s, 0, 5)
     covers = Covers(paths=frozenset({NORTH}))
-    for declared_s, bad in ((T0 + 1000, 1), (T0 - 1000, 0)):
-        bench.exclusions = (Exclusion("x", T0, T0 + 300, "a", "r", declared_s, covers),)
-        bench.restart()
-        assert bench.read(T0 + 400).bad == bad
+    bench.exclusions = (Exclusion("x", T0, T0 + 600, "a", "r", declared_s, covers),)
+    bench.restart()
+    assert bench.read(T0 + 700).bad == bad
+
+
+def test_an_exclusion_that_a_restart_reads_late_neither_takes_back_nor_stands_still(bench):
+    for start_s in range(T0, T0 + 3600, 60):
+        bench.keep(start_s, 0, 5)
+    assert bench.read(T0 + 3600).bad == 60
+    covers = Covers(paths=frozenset({NORTH}))
+    bench.exclusions = (Exclusion("x", T0, T0 + 4200, "a", "r", T0 - 60, covers),)
+    bench.restart()
+    for start_s in range(T0 + 3600, T0 + 4800, 60):
+        bench.keep(start_s, 0, 5)
+    assert bench.read(T0 + 4800).bad == 70  # 60 as before, and 10 after the end
+    bench.exclusions = ()
+    bench.restart()
+    assert bench.read(T0 + 4800).bad == 70
 
 
 def test_an_exclusion_planned_while_it_runs_counts_from_then_on(bench):

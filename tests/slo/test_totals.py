@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -111,6 +112,117 @@ def test_a_file_that_cannot_be_read_is_said_and_not_fatal(
     store.add(T0 - 300, NORTH, latency, bad=1)
     assert PersistentTotals(store, file, clock=Clock()).read()[KEYS[0]].bad == 1
     assert "cannot be read" in caplog.text
+
+
+def test_an_exclusion_that_a_restart_reads_late_neither_takes_back_nor_stands_still(
+    store, latency, tmp_path
+) -> None:
+    clock, file, key = Clock(), tmp_path / "excluded.json", KEYS[0]
+
+    def lose(start_s: int, end_s: int) -> None:
+        for at_s in range(start_s, end_s, 300):
+            store.add(at_s, NORTH, latency, good=1000, bad=500)
+
+    lose(T0 - 7200, T0)
+    assert PersistentTotals(store, file, clock=clock).read()[key].bad == 12_000
+    off = planned(T0 - 3600, T0 + 3600)
+    assert PersistentTotals(store, file, [off], clock).read()[key].bad == 12_000
+    lose(T0, T0 + 3900)
+    clock.now_s = T0 + 3900
+    assert PersistentTotals(store, file, [off], clock).read()[key].bad == 12_500
+    # Nor does taking it back make what is over look as if it were now.
+    assert PersistentTotals(store, file, [], clock).read()[key].bad == 12_500
+
+
+def test_what_a_collector_missed_while_it_was_down_is_left_out(store, latency, tmp_path) -> None:
+    clock, file = Clock(), tmp_path / "excluded.json"
+    store.add(T0 - 10, NORTH, latency, bad=1)
+    assert PersistentTotals(store, file, clock=clock).read()[KEYS[0]].bad == 1
+    clock.now_s = T0 + 7200
+    again = PersistentTotals(store, file, [planned(T0, T0 + 3600)], clock)
+    store.add(T0 + 600, NORTH, latency, bad=1)  # a probe's spool
+    assert again.read()[KEYS[0]].bad == 1
+
+
+@pytest.mark.parametrize(("late_s", "bad"), [(-1, 0), (1, 1), (301, 2), (7200, 24)])
+def test_what_is_declared_when_it_has_begun_is_left_out_from_the_next_boundary(
+    store, latency, late_s, bad
+) -> None:
+    for at_s in range(T0, T0 + 7200, 300):
+        store.add(at_s, NORTH, latency, bad=1)
+    off = planned(T0, T0 + 7200, declared_s=T0 + late_s)
+    totals = PersistentTotals(store, exclusions=[off], clock=Clock(T0 + 7200))
+    assert totals.read()[KEYS[0]].bad == bad
+
+
+def test_a_file_without_times_is_taken_to_know_all_that_is_declared(
+    store, latency, tmp_path
+) -> None:
+    file = tmp_path / "excluded.json"
+    rows = [["national-latency", NORTH.id, 9, 4, 0, "9/1000", "0"]]
+    file.write_text(json.dumps([[T0 - 300, T0, rows]]))
+    store.add(T0 - 600, NORTH, latency, good=15, bad=5)
+    totals = PersistentTotals(store, file, [planned(T0 - 300, T0)], Clock())
+    assert totals.read()[KEYS[0]].bad == 1
+
+
+_SPANS = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8), st.booleans()), max_size=3)
+
+
+@settings(deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 400),
+            st.integers(0, 20),
+            st.sampled_from([NORTH, SOUTH]),
+            st.integers(0, 9),
+            st.one_of(st.none(), st.tuples(st.booleans(), _SPANS)),
+        ),
+        max_size=20,
+    ),
+)
+def test_a_counter_never_goes_back_whatever_is_declared_when(
+    steps, new_store, latency, tmp_path_factory
+) -> None:
+    """Time goes on, windows come late, exclusions come and go, read in time or by a restart."""
+    store, clock = new_store(), Clock()
+    file = tmp_path_factory.mktemp("totals") / "excluded.json"
+    totals, before, ever = PersistentTotals(store, file, clock=clock), {}, []
+    for passes_s, ago, path, bad, change in steps:
+        clock.now_s += passes_s
+        if change is not None:
+            restart, spans = change
+            off = [
+                planned(
+                    T0 + 300 * (at - 10),
+                    T0 + 300 * (at - 10 + length),
+                    name=f"x{n}",
+                    declared_s=T0 - 9000 if early else int(clock.now_s),
+                )
+                for n, (at, length, early) in enumerate(spans)
+            ]
+            ever += off
+            if restart:  # as after a kill: nothing is noted
+                totals = PersistentTotals(store, file, off, clock)
+            else:
+                totals.exclude(off)
+        at_s = int(clock.now_s) // 10 * 10 - 120 * ago
+        store.add(at_s, path, latency, good=5, bad=bad)
+        clock.now_s += 5
+        now = totals.read()
+        for key, spend in before.items():
+            assert now[key].at_least(spend) == now[key]
+        before = dict(now)
+    for _, path in KEYS:
+        all_of_it = [row for row in store.rows if row[1] == path]
+        if all_of_it:
+            never = [
+                row for row in all_of_it
+                if path != NORTH or not any(x.start_s <= row[0] < x.end_s for x in ever)
+            ]  # fmt: skip
+            found = before[latency.name, path].bad
+            assert sum(r[4].bad for r in never) <= found <= sum(r[4].bad for r in all_of_it)
 
 
 @settings(deadline=None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from netslo.model import (
     Direction,
@@ -18,6 +19,8 @@ from netslo.model import (
 )
 from netslo.route import TraceProtocol
 from netslo.service import Service
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Estate:
     bandwidth_ports: Mapping[str, int] = field(default_factory=dict)  # of sites that offer tests
     paths: tuple[Path, ...] = field(init=False)  # between sites
     service_paths: tuple[Path, ...] = field(init=False)  # from sites to services
+    _found: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(self._all_paths()))
@@ -91,6 +95,16 @@ class Estate:
     def measured_paths(self) -> tuple[Path, ...]:
         """Every path, between sites and to services."""
         return self.paths + self.service_paths
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return what `find` does, asking it once.
+
+        It must look at all of ten thousand paths, say, and depend on the estate and `key` alone.
+        """
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
 
     def _all_paths(self) -> Iterator[Path]:
         for src in self.sites:

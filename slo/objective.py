@@ -153,12 +153,21 @@ class Objective:
 
     def interval_s(self, estate: Estate) -> Fraction:
         """Return how long it is from one event to the next on a path; of several, the longest."""
-        found = (estate.interval_s(path) for path in self.paths(estate))
-        return Fraction(str(max(found, default=estate.plan.interval_s)))
+
+        def longest() -> Fraction:
+            found = (estate.interval_s(path) for path in self.paths(estate))
+            return Fraction(str(max(found, default=estate.plan.interval_s)))
+
+        return estate.once(("interval", self.selector), longest)
 
     def paths(self, estate: Estate) -> tuple[Path, ...]:
         """Return the paths covered, in the estate's order."""
-        return tuple(path for path in estate.measured_paths if self.selector.matches(path, estate))
+
+        def matching() -> tuple[Path, ...]:
+            matches = self.selector.matches
+            return tuple(path for path in estate.measured_paths if matches(path, estate))
+
+        return estate.once(("paths", self.selector), matching)
 
 
 def thresholds_by_path(

@@ -1,13 +1,19 @@
 """The collector: sketches per second from received bytes to commit, and through HTTP.
 
 Each measurement is a process of its own. `chain` is one core: decompress, validate, decode,
-refuse duplicates, commit (20 requests each, synchronous=FULL), 2 % of the requests sent twice.
+refuse duplicates, commit (20 requests each, synchronous=FULL), and merge each sketch into the
+total of its stream, as the collector does for native histograms; 2 % of the requests sent twice.
 The first window of all paths, when attributes are met for the first time, is timed apart (`new`).
 `plain` does the same to the same bytes in plain Python: protobuf objects, a numpy array per
-sketch, a merge and an SQLite row each. `http` is a collector process with compaction and a
-reader that asks for the last minutes all the time, fed by a connection of each site; its CPU time
-is counted apart by thread, and apart from the client's, which shares the cores.
+sketch, a merge and an SQLite row each. `http` is a collector process, all its horizons with it,
+with compaction and a reader that asks for the last minutes all the time, fed by a connection of
+each site; its clock follows the windows. Its CPU time is counted apart by thread, and apart from
+the client's, which shares the cores.
 `backlog` is ten minutes of a hundred probes at once, some of it sent twice.
+
+What is compared, `chain` and `plain` of round trips, takes turns for so many rounds; the ratios at
+the end are medians of those within a round. All else runs once. A goal wants `--rounds 5`, which
+takes some 20 minutes; one round, the default, keeps the whole under ten on a quiet machine.
 """
 
 from __future__ import annotations
@@ -21,11 +27,14 @@ import pathlib
 import re
 import resource
 import sqlite3
+import statistics
 import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,13 +47,19 @@ from support.traffic import T0, Mesh, Request
 from analytics import _kernels
 from analytics.collector import ingest
 from analytics.collector.limits import Limits
-from analytics.collector.server import create_app, serve
+from analytics.collector.server import Beside, create_app, serve
 from analytics.collector.state import HealthBoard, LastWindows
 from analytics.collector.telemetry import Telemetry
+from analytics.frame import Frame
+from analytics.horizons import HORIZONS
+from analytics.running_total import RunningTotal
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import Selector
 
 TOGETHER = 20
+WINDOWS = {1000: 60, 10_000: 16, 100_000: 3}  # by paths
+ROUNDS = 1
+GOAL_ROUNDS = 5
 THREADS = {
     "MainThread": "HTTP",
     "writer": "writer",
@@ -65,29 +80,35 @@ def chain(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "store.sqlite"
         with closing(SqliteStore.open(file)) as store:
-            take = ingester(store, paths)
             warm_up(paths, whole=whole)
-            return measured(requests, take, file, windows)
+            return measured(requests, Chain(store, paths), file, windows)
 
 
-def ingester(store: SqliteStore, paths: int) -> Any:
-    """Return what makes requests durable."""
-    whole = ingest.Ingest(
-        store,
-        Mesh(paths, whole=False).estate,
-        Limits(),
-        Telemetry(),
-        HealthBoard(1000),
-        lambda: T0 + 3600.0,
-        [LastWindows(store.streams).note_frame],
-    )
+class Chain:
+    """What makes requests durable, and merges what they bring."""
 
-    def take(requests: list[Request]) -> int:
-        results = whole.take_all([ingest.Request(r.body, "zstd") for r in requests])
+    def __init__(self, store: SqliteStore, paths: int) -> None:
+        self._now_s = float(T0)
+        self._total = RunningTotal()
+        self._ingest = ingest.Ingest(
+            store,
+            Mesh(paths, whole=False).estate,
+            Limits(),
+            Telemetry(),
+            HealthBoard(1000),
+            lambda: self._now_s,
+            [LastWindows(store.streams).note_frame, self._total.add],
+        )
+
+    def take(self, requests: list[Request]) -> None:
+        self._now_s = max(self._now_s, *(float(request.end_s) for request in requests))
+        results = self._ingest.take_all([ingest.Request(r.body, "zstd") for r in requests])
         assert all(isinstance(r, ingest.Receipt) and not r.refused_points for r in results), results
-        return len(results)
 
-    return take
+    def merged(self) -> int:
+        """Return how many values the sketches have that were merged, in all."""
+        table = self._total.settle()
+        return int(table.positive.counts.sum()) + int(table.statistics.zero_count.sum())
 
 
 def plain(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
@@ -103,7 +124,7 @@ def plain(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
                 "CREATE TABLE points(t INTEGER, stream INTEGER, n INTEGER, s REAL, lo REAL,"
                 " hi REAL, first INTEGER, scale INTEGER, counts BLOB, UNIQUE(t, stream))"
             )
-            return measured(requests, PlainPython(db).take, file, windows)
+            return measured(requests, PlainPython(db), file, windows)
 
 
 class PlainPython:
@@ -114,13 +135,16 @@ class PlainPython:
         self._numbers: dict[Any, int] = {}
         self._sums: dict[int, dict[int, int]] = {}
 
-    def take(self, requests: list[Request]) -> int:
+    def take(self, requests: list[Request]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         for request in requests:
             body = zstandard.ZstdDecompressor().decompress(request.body)
             self._one(ExportMetricsServiceRequest.FromString(body))
         self._db.execute("COMMIT")
-        return len(requests)
+
+    def merged(self) -> int:
+        """Return how many values the sketches have that were merged, in all."""
+        return sum(int(counts.sum()) for _, counts in self._sums.values())
 
     def _one(self, request: ExportMetricsServiceRequest) -> None:
         (resource_metrics,) = request.resource_metrics
@@ -170,20 +194,21 @@ class PlainPython:
 
 
 def measured(
-    requests: list[Request], take: Any, file: pathlib.Path, windows: int
+    requests: list[Request], way: Chain | PlainPython, file: pathlib.Path, windows: int
 ) -> dict[str, Any]:
     """Return the cost of taking requests, on one core; that of the first window apart."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    first = requests[: len(requests) // windows]
+    first, once = requests[: len(requests) // windows], requests
     new_s = time.perf_counter()
     for start in range(0, len(first), TOGETHER):
-        take(first[start : start + TOGETHER])
+        way.take(first[start : start + TOGETHER])
     new_s = time.perf_counter() - new_s
     requests = with_duplicates(requests[len(first) :])
     count = sum(r.sketches for r in requests)
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     for start in range(0, len(requests), TOGETHER):
-        take(requests[start : start + TOGETHER])
+        way.take(requests[start : start + TOGETHER])
+    merged = way.merged()  # the last of them now
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     count_all = count + sum(r.sketches for r in first)
     size = sum(f.stat().st_size for f in file.parent.iterdir() if "ballast" not in f.name)
@@ -194,6 +219,7 @@ def measured(
         "new_us": new_s / sum(r.sketches for r in first) * 1e6,
         "octets": size / count_all,
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "exact": merged == sum(r.values for r in once),
     }
 
 
@@ -204,7 +230,10 @@ def warm_up(paths: int, *, whole: bool) -> None:
         tempfile.TemporaryDirectory() as folder,
         closing(SqliteStore.open(pathlib.Path(folder) / "warm.sqlite")) as store,
     ):
-        ingester(store, paths)(list(Mesh(paths, whole=whole).requests(1))[:1])
+        chain, mesh = Chain(store, paths), Mesh(paths, whole=whole)
+        for number in range(2):
+            chain.take([next(mesh.at(T0 + 10 * number, number))])
+            chain.merged()
 
 
 def with_duplicates(requests: list[Request]) -> list[Request]:
@@ -212,26 +241,33 @@ def with_duplicates(requests: list[Request]) -> list[Request]:
     return requests + requests[::50]
 
 
-def http(paths: int, windows: int, *, whole: bool, classes: int = 5) -> dict[str, Any]:
-    """Measure through HTTP, with compaction and a reader at work."""
+def http(
+    paths: int, windows: int, *, whole: bool, classes: int = 5, spooled: bool = False
+) -> dict[str, Any]:
+    """Measure through HTTP, with compaction and a reader at work.
+
+    The collector's clock is at the end of the youngest window sent; of the last where all of them
+    were `spooled`.
+    """
     once = list(Mesh(paths, whole=whole, classes=classes).requests(windows))
     requests = with_duplicates(once)
     count, expected = sum(r.sketches for r in requests), sum(r.answered for r in once)
+    last = sum(r.answered for r in once if r.end_s > T0 + 10 * (windows - 6))
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "store.sqlite"
         here, there = multiprocessing.Pipe()
-        server = multiprocessing.get_context("spawn").Process(
-            target=run_collector, args=(there, file, paths, classes)
-        )
+        spawn = multiprocessing.get_context("spawn")
+        now_s = spawn.Value("d", T0 + 10.0 * windows if spooled else float(T0), lock=False)
+        server = spawn.Process(target=run_collector, args=(there, file, paths, classes, now_s))
         server.start()
         port = here.recv()
         first = len(once) // windows
-        asyncio.run(send(once[:first], port, first))
+        asyncio.run(send(once[:first], port, first, now_s))
         here.send("begin")
         here.recv()
         count -= sum(r.sketches for r in once[:first])
         began_s, client_s = time.perf_counter(), time.process_time()
-        asyncio.run(send(requests[first:], port, first))
+        asyncio.run(send(requests[first:], port, first, now_s))
         wall_s, client_s = time.perf_counter() - began_s, time.process_time() - client_s
         here.send("stop")
         threads_s = here.recv()
@@ -250,12 +286,14 @@ def http(paths: int, windows: int, *, whole: bool, classes: int = 5) -> dict[str
         "rss_mb": report["rss_mb"],
         "reads": report["reads"],
         "compactions": report["compactions"],
-        "exact": answered == expected,
+        "exact": answered == expected and report["minute"] == last,
     }
 
 
-async def send(requests: list[Request], port: int, probes: int) -> None:
+async def send(requests: list[Request], port: int, probes: int, now_s: Any) -> None:
     """Send requests in order by so many connections; each must be accepted whole.
+
+    `now_s` is the clock that the collector shares.
 
     By HTTP/1.1 written by hand: a client that costs more than the server would measure itself.
     """
@@ -264,6 +302,7 @@ async def send(requests: list[Request], port: int, probes: int) -> None:
     async def work() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for request in waiting:
+            now_s.value = max(now_s.value, float(request.end_s))
             status = await posted(request.body, reader, writer)
             assert status == 200, status  # there is room for so many at once
         writer.close()
@@ -282,11 +321,29 @@ async def posted(body: bytes, reader: asyncio.StreamReader, writer: asyncio.Stre
     return int(head.split(b" ", 2)[1])
 
 
-def run_collector(pipe: Any, file: pathlib.Path, paths: int, classes: int) -> None:
+class Minute:
+    """A companion that knows the collector's horizons: what the shortest one holds."""
+
+    def start(self, beside: Beside) -> None:
+        self._live = beside.live
+
+    def note(self, frame: Frame) -> None:
+        """Nothing is kept here."""
+
+    def stop(self) -> None:
+        """Nothing goes on here."""
+
+    def answered(self) -> int:
+        """Return how many packets were answered in the last minute, all that came counted."""
+        recent = self._live.read(HORIZONS[0], patience_s=60.0)
+        return 0 if recent is None else int(recent.ledger()[:, 0].sum())
+
+
+def run_collector(pipe: Any, file: pathlib.Path, paths: int, classes: int, now_s: Any) -> None:
     """Be a collector until told to stop; then say what it took since it was told to begin."""
     warm_up(paths, whole=True)
     done, before = threading.Event(), {}
-    counts = {"reads": 0, "compactions": 0}
+    counts = {"reads": 0, "compactions": 0, "minute": 0}
     with closing(SqliteStore.open(file)) as store:
         estate = Mesh(paths, whole=False, classes=classes).estate
         site = next(iter(estate.sites))
@@ -298,17 +355,19 @@ def run_collector(pipe: Any, file: pathlib.Path, paths: int, classes: int) -> No
 
         def compact() -> None:
             while not done.wait(2.0):
-                store.maintain(T0 + 7200.0)
+                store.maintain(now_s.value + 7200.0)  # when all that is there is old enough
                 counts["compactions"] += 1
 
         async def run() -> None:
-            app = create_app(store, estate, clock=lambda: T0 + 3600.0)
+            minute = Minute()
+            app = create_app(store, estate, clock=lambda: float(now_s.value), companions=[minute])
             async with serve(app, "127.0.0.1", 0) as (_, port):
                 pipe.send(port)
                 await asyncio.to_thread(pipe.recv)
                 before.update(by_thread())
                 pipe.send("begun")
                 await asyncio.to_thread(pipe.recv)
+                counts["minute"] = await asyncio.to_thread(minute.answered)
                 now = by_thread()
                 pipe.send({name: now[name] - before.get(name, 0.0) for name in now})
 
@@ -338,7 +397,7 @@ def by_thread() -> dict[str, float]:
 
 def backlog(paths: int, windows: int, *, whole: bool) -> dict[str, Any]:
     """Measure a hundred probes that come back with what they have spooled."""
-    return http(paths, windows, whole=whole, classes=1)
+    return http(paths, windows, whole=whole, classes=1, spooled=True)
 
 
 WAYS = {"backlog": backlog, "chain": chain, "plain": plain, "http": http}
@@ -361,9 +420,9 @@ def _child(pipe: Any, way: str, paths: int, windows: int, whole: bool) -> None: 
 
 def remarks(result: dict[str, Any]) -> str:
     """Return what else a run has shown."""
-    if "exact" not in result:
-        return ""
     said = "every window once" if result["exact"] else "COUNTS DIFFER"
+    if "threads_us" not in result:
+        return f"  {said}"
     parts: defaultdict[str, float] = defaultdict(float)
     for name, us in result["threads_us"].items():
         if name != "all":
@@ -375,34 +434,92 @@ def remarks(result: dict[str, Any]) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one process measures."""
+
+    way: str
+    paths: int
+    windows: int
+    whole: bool = False
+
+
+def compared(windows: dict[int, int]) -> list[Run]:
+    """Return what a round consists of; plain Python gets a third of the windows."""
+    return [
+        Run(way, paths, count if way == "chain" else max(2, count // 3))
+        for paths, count in windows.items()
+        for way in ("chain", "plain")
+    ]
+
+
+def once_each(windows: dict[int, int], *, quick: bool) -> list[Run]:
+    """Return what is measured once, beside."""
+    runs = [Run("chain", paths, count, whole=True) for paths, count in windows.items()]
+    runs += [
+        Run("http", paths, count if paths < max(WINDOWS) else 2) for paths, count in windows.items()
+    ]
+    return runs if quick else [*runs, Run("backlog", 9_900, 60)]
+
+
+def ratios(rounds: list[dict[tuple[str, int], float]]) -> Iterator[tuple[str, list[float]]]:
+    """Yield what a goal is of, and the ratio of CPU times a sketch in each round."""
+    sizes = sorted({paths for _, paths in rounds[0]})
+    for paths in sizes:
+        found = [us["plain", paths] / us["chain", paths] for us in rounds]
+        yield f"plain / chain, {paths:,} paths", found
+    few, many = sizes[0], sizes[-1]
+    found = [us["chain", many] / us["chain", few] for us in rounds]
+    yield f"chain, {many:,} paths / {few:,}", found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one run each, fewer windows")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="one round, fewer windows and paths")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        help="of what is compared; %(default)s takes under 10 min, the 5 that goals want 20",
+    )
     parser.add_argument("--json", type=pathlib.Path, help="write the figures to this file")
     options = parser.parse_args()
-    windows = {1000: 60, 10_000: 16, 100_000: 4}
-    if options.quick:
-        windows = {1000: 20, 10_000: 6}
-    runs = [("chain", p, w, whole) for p, w in windows.items() for whole in (False, True)]
-    runs += [("plain", p, max(2, w // 3), False) for p, w in windows.items() if p <= 10_000]
-    runs += [("http", p, w, False) for p, w in windows.items()]
-    if not options.quick:
-        runs += [("backlog", 9_900, 60, False)]
-    print("way    paths    windows  points   sketches/s  us CPU  us new  octets  RSS MB")
-    results = []
-    for way, paths, count, whole in runs:
-        result = in_a_process(way, paths, count, whole=whole)
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    windows = {1000: 20, 10_000: 6} if options.quick else WINDOWS
+    count = 1 if options.quick else options.rounds
+    results: list[dict[str, Any]] = []
+
+    def measure(run: Run) -> float:
+        result = in_a_process(run.way, run.paths, run.windows, whole=run.whole)
         results.append(result)
         print(
-            f"{way:6} {paths:7,} {count:7} {'whole' if whole else 'rtt':>9}"
+            f"{run.way:7} {run.paths:7,} {run.windows:7} {'whole' if run.whole else 'rtt':>9}"
             f" {result['per_second']:12,.0f} {result['us']:7.2f}"
             f" {result.get('new_us', float('nan')):7.1f} {result['octets']:7.0f}"
             f" {result['rss_mb']:7.0f}"
             f"{remarks(result)}",
             flush=True,
         )
+        return float(result["us"])
+
+    print("way       paths windows    points   sketches/s  us CPU  us new  octets  RSS MB")
+    rounds = [
+        {(run.way, run.paths): measure(run) for run in compared(windows)} for _ in range(count)
+    ]
+    for run in once_each(windows, quick=options.quick):
+        measure(run)
+    print(f"\nratios of us CPU, median of {count} round{'s' * (count > 1)} (least to largest)")
+    if count < GOAL_ROUNDS:
+        print(f"Goals want {GOAL_ROUNDS} rounds: these are provisional.")
+    said = {}
+    for what, found in ratios(rounds):
+        said[what] = {"median": statistics.median(found), "rounds": found}
+        print(f"{what:36} {statistics.median(found):6.2f} ({min(found):.2f} to {max(found):.2f})")
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+        options.json.write_text(json.dumps({"runs": results, "ratios": said}, indent=1))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ class Request:
     plain_size: int
     sketches: int
     answered: int
+    values: int  # of all sketches
+    end_s: int  # when its window is over, and so when it is sent
 
 
 class Mesh:
@@ -82,7 +84,9 @@ class Mesh:
             self._templates = [self._template(n, site) for n, site in enumerate(self.estate.sites)]
         for plain, count, answered in self._templates:
             body = _patched(plain, start_s, _SEQUENCE + number)
-            yield Request(self._zstd.compress(body), len(body), count, answered)
+            values = answered * (2 if self._whole else 1)
+            compressed = self._zstd.compress(body)
+            yield Request(compressed, len(body), count, answered, values, start_s + 10)
 
     def _template(self, number: int, site: str) -> tuple[bytes, int, int]:
         contents, answered = [], 0

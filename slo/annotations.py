@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -23,6 +22,8 @@ from slo.exclusion import Exclusion
 from slo.exclusion_log import read_exclusion
 from slo.number import format_share, parse_share
 from slo.place import Place
+from slo.policy import HEARTBEAT
+from slo.web_address import is_url
 
 PREFIX: Final = "netslo.dev/"
 
@@ -252,18 +253,24 @@ def _line(text: str) -> str:
     return text
 
 
+def _owner(text: str) -> str:
+    return _person(_line(text))
+
+
 def _receiver(text: str) -> str:
     if not is_name(text):
         raise ValueError("must be the name of a receiver: a-z, 0-9 and -, a letter first")
-    return text
+    return _person(text)
+
+
+def _person(name: str) -> str:
+    if name == HEARTBEAT:
+        raise ValueError(f"must be another name: the receiver {HEARTBEAT} hears SLOWatchdog alone")
+    return name
 
 
 def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.netloc or re.search(r"\s", text):
+    if not is_url(text):
         raise ValueError("must be a link: https://...")
     return text
 
@@ -288,7 +295,7 @@ def _confidence(text: str) -> float:
 
 
 _READERS: Final[dict[str, tuple[str, Callable[[str], object]]]] = {
-    OWNER: ("owner", _line),
+    OWNER: ("owner", _owner),
     RUNBOOK: ("runbook", _url),
     ESCALATION: ("escalation", _receiver),
     ALERT_PAIRS: ("pairs", parse_pairs),

@@ -24,9 +24,18 @@ def period_at(window: CalendarWindow, at_s: float) -> Interval:
     Periods before the window's start time are counted back from it.
 
     Raises:
-        NetsloError: this host does not know the time zone.
+        NetsloError: this host does not know the time zone, or there are no years so far off.
     """
     zone = _zone(window.time_zone)
+    try:
+        return _period_at(window, zone, at_s)
+    except (ValueError, OverflowError) as error:
+        raise NetsloError(
+            f"no period of {window.duration} from {window.start_time} on holds the present: {error}"
+        ) from error
+
+
+def _period_at(window: CalendarWindow, zone: zoneinfo.ZoneInfo, at_s: float) -> Interval:
     first = datetime.fromisoformat(window.start_time)
     local = datetime.fromtimestamp(at_s, zone).replace(tzinfo=None)
     number = _guess(window, first, local)

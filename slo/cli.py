@@ -16,10 +16,10 @@ from slo.commands.exclusions import exclude
 from slo.commands.prometheus import prometheus_commands
 from slo.commands.shared import (
     PIPE_WIDTH,
-    STORE,
     check_paths,
     load,
     load_log,
+    open_store,
     path_option,
     print_json,
     select,
@@ -57,7 +57,8 @@ def status(
 ) -> None:
     """Show every objective's error budget and burn rates, the worst first.
 
-    Exit status: 0 all well, 1 an alert fires or a budget is overspent, 2 configuration.
+    Exit status: 0 all well, 1 an alert fires or a budget is overspent, 2 configuration, or no
+    store that can be read.
     """
     from rich.console import Console
 
@@ -68,7 +69,7 @@ def status(
     check_paths(paths, estate)
     statuses = [
         status
-        for status in _evaluate(config_dir, store_file or config_dir / STORE, objectives, estate)
+        for status in _evaluate(config_dir, store_file, objectives, estate)
         if not paths or status.path.id in paths
     ]
     if as_json:
@@ -86,15 +87,12 @@ def status(
 
 def _evaluate(
     config_dir: pathlib.Path,
-    store_file: pathlib.Path,
+    store_file: pathlib.Path | None,
     objectives: Sequence[Objective],
     estate: Estate,
 ) -> list[SloStatus]:
     import time
-    from contextlib import closing
 
-    from analytics.store.sqlite import SqliteStore
-    from netslo.errors import NetsloError
     from slo.burn import WINDOWS_S
     from slo.forecast.days import DailySpends
     from slo.forecast.exhaustion import forecast
@@ -102,7 +100,7 @@ def _evaluate(
     from slo.status import evaluate
 
     exclusions = (*load_log(config_dir, store_file), *(x for o in objectives for x in o.exclusions))
-    with closing(SqliteStore.open(store_file, readonly=True)) as store:
+    with open_store(config_dir, store_file) as store:
         now_s = time.time()
         lengths_s = {
             *WINDOWS_S,
@@ -110,12 +108,12 @@ def _evaluate(
         }
         ranges = Ranges(store, exclusions, objectives, cuts_at(now_s, lengths_s))
         days = DailySpends(ranges, objectives, estate)
-        try:
-            exhaustions = forecast(days, objectives, now_s)
-        except NetsloError as error:  # all else is known without it
-            click.echo(f"note: no date can be said at which a budget is used up: {error}", err=True)
-            exhaustions = {}
+        exhaustions = forecast(days, objectives, now_s, _note_no_date)
         return evaluate(ranges, objectives, estate, now_s, exhaustions=exhaustions)
+
+
+def _note_no_date(reason: str) -> None:
+    click.echo(f"note: no date can be said at which a budget is used up: {reason}", err=True)
 
 
 for _command in (*specification_commands(), *prometheus_commands(), exclude, backtest, attribute):

@@ -9,8 +9,10 @@ from typing import Final
 
 from slo.place import Place
 
-DIGITS_MAX: Final = 18  # far beyond any target, and exact in a decimal context of 28
-
+DIGITS_MAX: Final = 18  # of shares; exact in a decimal context of 28
+# Of targets, so that the ledger's whole numbers hold the budget of any period: at most 5e10
+# events (35 d of RatioTimeslices of a minute, in millionths) of less than 1e8 units each.
+TARGET_DIGITS_MAX: Final = 8
 
 _SHARE: Final = re.compile(
     r"(?P<number>\d{1,18}(\.\d{1,18})?)((?P<percent>%)|/(?P<below>[1-9]\d{0,17}))?"
@@ -41,11 +43,18 @@ def read_ratio(value: float, place: Place, *, percent: bool = False, one: bool =
         most = f"at most {limit}" if one else f"less than {limit}"
         place.report(place.text or value, f"must be greater than 0 and {most}")
         return ""
-    _, digits, exponent = exact.as_tuple()
-    if len(digits) > DIGITS_MAX or int(exponent) < -DIGITS_MAX:
-        place.report(place.text or value, f"must have at most {DIGITS_MAX} decimal places")
+    places = TARGET_DIGITS_MAX - 2 if percent else TARGET_DIGITS_MAX
+    if decimal_places(exact) > places:
+        place.report(place.text or value, f"must have at most {places} decimal places")
         return ""
     return f"{(exact / limit).normalize():f}"
+
+
+def decimal_places(exact: Decimal) -> int:
+    """Return how many decimal places a finite number has, without noughts at its end."""
+    digits = "".join(map(str, exact.as_tuple().digits))
+    noughts = len(digits) - len(digits.rstrip("0"))
+    return max(0, -int(exact.as_tuple().exponent) - noughts)
 
 
 def parse_share(text: str) -> Fraction:

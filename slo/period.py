@@ -16,6 +16,8 @@ PERIOD_S_MIN: Final = 7 * 86400
 PERIOD_S_MAX: Final = 35 * 86400
 
 _SHORTHAND = re.compile(r"([1-9]\d{0,5})([mhdwMQY])\Z")  # OpenSLO's duration-shorthand
+# Of calendar periods, ten years: what is reviewed more seldom, nobody reviews.
+_CALENDAR_MAX: Final = {"d": 3660, "w": 522, "M": 120, "Q": 40, "Y": 10}
 _ROLLING_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -60,9 +62,13 @@ def _read_calendar(
     if window.is_rolling:
         place.at("isRolling").report("true", "must be false with a calendar")
     match = _SHORTHAND.match(window.duration)
-    if match is None or match[2] not in "dwMQY":
+    if match is None or match[2] not in _CALENDAR_MAX:
         place.at("duration").report(
             window.duration, "must be a number above 0 followed by d, w, M, Q or Y, such as 1Q"
+        )
+    elif int(match[1]) > _CALENDAR_MAX[match[2]]:
+        place.at("duration").report(
+            window.duration, f"must be at most ten years: {_CALENDAR_MAX[match[2]]}{match[2]}"
         )
     start = place.at("calendar", "startTime")
     if not _is_local_time(calendar.start_time):

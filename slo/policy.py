@@ -9,6 +9,8 @@ from typing import Final
 from netslo.model import WINDOW_S
 from slo.burn import GUARD, PAIRS, BurnPair, Guard
 
+HEARTBEAT: Final = "heartbeat"  # the receiver that hears the watchdog, and nothing else
+
 
 @dataclass(frozen=True, slots=True)
 class NotificationTarget:

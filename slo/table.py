@@ -126,7 +126,7 @@ _COLUMNS: Final = (
     _Column("state", _state, "left"),
     _Column("SLO", lambda status: status.slo, "left"),
     _Column("path", lambda status: status.path.id, "left"),
-    _Column("target %", lambda status: f"{status.objective * 100:.6g}", width_min=_WIDER),
+    _Column("target %", lambda status: f"{status.objective * 100:.10g}", width_min=_WIDER),
     _Column("limit", _limit, width_min=_WIDER),
     _Column("bad", lambda status: f"{status.bad_events:,}", width_min=_WIDE),
     _Column("events", lambda status: f"{status.events:,}", width_min=_WIDER),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -17,6 +18,18 @@ DATA_DIR: Final = "netslo-data"  # in the configuration's folder, unless the use
 STORE_FILE: Final = "store.sqlite"
 SPOOL_DIR: Final = "spool"
 STATE_DIR: Final = "state"
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers; nan, which is neither below nor above anything, is none of them."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 def config_option(function: F) -> F:

@@ -22,7 +22,7 @@ from slo.annotations import (
 from slo.backtest.thresholds import metric_of
 from slo.budget import MissingData
 from slo.burn import BurnPair, Severity
-from slo.number import DIGITS_MAX
+from slo.number import TARGET_DIGITS_MAX, decimal_places
 from slo.objective import Indicator, Objective
 
 _PAIR: Final = re.compile(
@@ -92,8 +92,8 @@ def read_target(text: str) -> str:
         exact = exact.scaleb(-2)
     if not (exact.is_finite() and 0 < exact < 1):
         raise ValueError("must be a ratio such as 99.95% or 0.9995: above 0 and below 1")
-    if -int(exact.as_tuple().exponent) > DIGITS_MAX:
-        raise ValueError(f"must have at most {DIGITS_MAX} decimal places")
+    if decimal_places(exact) > TARGET_DIGITS_MAX:
+        raise ValueError(f"must have at most {TARGET_DIGITS_MAX} decimal places, as a ratio")
     return f"{exact.normalize():f}"
 
 

@@ -10,10 +10,10 @@ import click
 from netslo.config.options import config_option, json_option
 from slo.commands.shared import (
     PIPE_WIDTH,
-    STORE,
     check_paths,
     load,
     load_log,
+    open_store,
     path_option,
     print_json,
     read_span,
@@ -51,11 +51,9 @@ def attribute(
     Exit status: 0 said, 2 configuration.
     """
     import time
-    from contextlib import closing
 
     from rich.console import Console
 
-    from analytics.store.sqlite import SqliteStore
     from slo.attribution.attribution import attribute as attribute_to
     from slo.attribution.report import report, to_json
 
@@ -64,7 +62,7 @@ def attribute(
     check_paths(paths, estate)
     logged = load_log(config_dir, store_file)
     found = []
-    with closing(SqliteStore.open(store_file or config_dir / STORE, readonly=True)) as store:
+    with open_store(config_dir, store_file) as store:
         targets, now_s = store.targets(), time.time()
         for objective in objectives:
             covered = [path for path in objective.paths(estate) if not paths or path.id in paths]

@@ -13,10 +13,10 @@ import click
 from netslo.config.options import config_option, file_option, json_option
 from slo.commands.shared import (
     PIPE_WIDTH,
-    STORE,
     check_paths,
     load,
     load_log,
+    open_store,
     path_option,
     print_json,
     read_span,
@@ -77,11 +77,9 @@ def backtest(
     Exit status: 0 said, 2 configuration.
     """
     import time
-    from contextlib import closing
 
     from rich.console import Console
 
-    from analytics.store.sqlite import SqliteStore
     from slo.backtest.backtest import Question, run
     from slo.backtest.changes import Change
     from slo.backtest.report import report, to_json
@@ -97,7 +95,7 @@ def backtest(
         click.echo("No objective covers these paths.")
         return
     exclusions = () if with_excluded else (*load_log(config_dir, store_file), *objective.exclusions)
-    with closing(SqliteStore.open(store_file or config_dir / STORE, readonly=True)) as store:
+    with open_store(config_dir, store_file) as store:
         question = Question(
             objective,
             changed,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shlex
 from collections.abc import Sequence
 
 import click
 
-from netslo.config.options import config_option, directory_option, file_option
-from slo.commands.shared import load, load_log
+from netslo.config.options import NumberRange, config_option, directory_option, file_option
+from slo.commands.shared import load, load_log, slo_count
+from slo.web_address import is_url
 
 _RULE_FILE = "netslo-rules.yml"
 _HEAD = "Made by `netslo slo {}`: do not edit, make it anew when objectives change."
-_BINDING = re.compile(r"(?:((?!https?://)[^=\s]+)=)?(https?://\S+)\Z")
+_BINDING = re.compile(r"(?:((?!https?://).+?)=)?(https?://\S+)\Z")  # a name may have spaces
 _OTHERS = ""  # the name of receivers that are not named
 
 
@@ -37,7 +39,7 @@ def prometheus_commands() -> Sequence[click.Command]:
 @click.option(
     "--interval",
     "fast_s",
-    type=click.FloatRange(min=1.0, max=240.0),
+    type=NumberRange(min=1.0, max=240.0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -80,8 +82,7 @@ def rules(
     for name, text in files.items():
         _write(output_dir / name, text)
     count = sum(len(group["rules"]) for group in made["groups"])
-    slos = "SLO" if len(objectives) == 1 else "SLOs"
-    click.echo(f"{count} rules for {len(objectives)} {slos}: {output_dir / _RULE_FILE}")
+    click.echo(f"{count} rules for {slo_count(objectives)}: {output_dir / _RULE_FILE}")
 
 
 @click.command()
@@ -126,18 +127,21 @@ def alertmanager(
         click.echo(text, nl=False)
     else:
         _write(output_file, text)
-        click.echo(f"{len(names)} receivers, {len(objectives)} SLOs: {output_file}")
+        click.echo(f"{len(names)} receivers, {slo_count(objectives)}: {output_file}")
     for name in names:
         if name not in bound:
-            click.echo(f"note: receiver {name} has no address: --webhook {name}=URL", err=True)
+            how = shlex.quote(f"{name}=URL")
+            click.echo(f"note: receiver {name} has no address: --webhook {how}", err=True)
 
 
 def _bindings(texts: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         match = _BINDING.match(text)
-        if match is None:
-            raise click.BadParameter(f"--webhook {text!r} is not of the form [RECEIVER=]URL")
+        if match is None or not is_url(match[2]):
+            raise click.BadParameter(
+                f"--webhook {text!r} is not of the form [RECEIVER=]http://HOST"
+            )
         name = match[1] or _OTHERS
         if name in found:
             raise click.BadParameter(f"--webhook names {name or 'the others'} twice")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +12,7 @@ import click
 from netslo.config.options import DATA_DIR, STORE_FILE, file_option
 
 if TYPE_CHECKING:  # the commands import what they need, so that --help needs none of it
+    from analytics.store.sqlite import SqliteStore
     from netslo.estate import Estate
     from slo.exclusion import Exclusion
     from slo.objective import Objective
@@ -56,10 +58,15 @@ def select(
     from netslo.errors import ConfigurationError
 
     known = {objective.name: objective for objective in specification.objectives}
-    expected = f"must be one of {', '.join(known) or 'none'}"
+    expected = f"must be one of {', '.join(known)}" if known else "there is no SLO at all"
     if strange := [f"{option} {name}: {expected}" for name in names if name not in known]:
         raise ConfigurationError("\n".join(strange))
     return tuple(o for o in known.values() if not names or o.name in names)
+
+
+def slo_count(objectives: Sequence[Objective]) -> str:
+    """Say how many they are."""
+    return f"{len(objectives)} {'SLO' if len(objectives) == 1 else 'SLOs'}"
 
 
 def check_paths(paths: Sequence[str], estate: Estate) -> None:
@@ -86,6 +93,28 @@ def load_log(
     from slo.exclusion_log import load_exclusions
 
     return load_exclusions(log_of(config_dir, store_file))
+
+
+@contextmanager
+def open_store(
+    config_dir: pathlib.Path, store_file: pathlib.Path | None = None
+) -> Iterator[SqliteStore]:
+    """Open the store to read from it.
+
+    Raises:
+        ConfigurationError: it cannot be opened or read; whatever the cause, nothing is said of
+            objectives then, and status 1 would say that an alert fires.
+    """
+    from analytics.store.sqlite import SqliteStore
+    from netslo.errors import ConfigurationError, NetsloError
+
+    try:
+        with closing(SqliteStore.open(store_file or config_dir / STORE, readonly=True)) as store:
+            yield store
+    except ConfigurationError:
+        raise
+    except NetsloError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def print_json(value: object) -> None:

@@ -12,12 +12,13 @@ import click
 from netslo.config.options import config_option, file_option, json_option
 from slo.commands.shared import (
     PIPE_WIDTH,
-    STORE,
     check_paths,
     load,
     load_log,
+    open_store,
     print_json,
     select,
+    slo_count,
     store_option,
 )
 
@@ -62,7 +63,7 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
         click.echo(f"{objective.name}: {promise(objective, estate)}")
     for note in notes:
         click.echo(f"note: {note}")
-    click.echo(f"{len(objectives)} {'SLO' if len(objectives) == 1 else 'SLOs'} ok")
+    click.echo(f"{slo_count(objectives)} ok")
 
 
 def _check(config_dir: pathlib.Path) -> tuple[Estate, tuple[Objective, ...], list[str]]:
@@ -70,6 +71,7 @@ def _check(config_dir: pathlib.Path) -> tuple[Estate, tuple[Objective, ...], lis
     from analytics.store.interface import WARM_RETENTION_S
     from netslo.errors import ConfigurationError
     from slo.feasibility import check_feasible, warn
+    from slo.rules.layout import too_many_pairs
 
     estate, specification = load(config_dir)
     objectives = specification.objectives
@@ -83,6 +85,10 @@ def _check(config_dir: pathlib.Path) -> tuple[Estate, tuple[Objective, ...], lis
         raise ConfigurationError(problems)
     load_log(config_dir)
     notes = [note for objective in objectives for note in warn(objective, estate)]
+    if too_many := too_many_pairs(objectives):
+        notes.append(
+            f"{too_many}; `slo rules` refuses them until then, the collector judges them all"
+        )
     return estate, objectives, [*specification.notes, *notes]
 
 
@@ -142,9 +148,7 @@ def _explain_path(
     as_json: bool,
 ) -> None:
     import time
-    from contextlib import closing
 
-    from analytics.store.sqlite import SqliteStore
     from netslo.model import Path
     from slo.account import account, account_json, account_lines
 
@@ -152,7 +156,7 @@ def _explain_path(
     path = Path.parse(path_id)
     covering = [objective for objective in objectives if objective.covers(path, estate)]
     logged = load_log(config_dir, store_file)
-    with closing(SqliteStore.open(store_file or config_dir / STORE, readonly=True)) as store:
+    with open_store(config_dir, store_file) as store:
         now_s = time.time()
         found = [
             (o, account(store, o, path, estate, now_s, (*o.exclusions, *logged))) for o in covering
@@ -244,7 +248,7 @@ def import_(
             imported, notes = import_sloth(file, *read_windows(windows_file))
     click.echo(to_yaml([each.document(indicator) for each in imported]), nl=False)
     lines = list(notes.lines)
-    if indicator is None:
+    if imported and indicator is None:
         lines.append(
             f"{file}: indicators are PromQL, which netslo keeps and does not measure: "
             "name an SLI of yours with --indicator, or replace spec.indicator"

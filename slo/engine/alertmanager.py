@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from netslo.errors import ConfigurationError
 from slo.engine.book import Alert
+from slo.web_address import is_url
 
 INTERVAL_S: Final = 30.0
 PROMISED: Final = 6  # intervals, so that a short trouble resolves nothing
@@ -37,12 +37,7 @@ def alerts_url(url: str) -> str:
     Raises:
         ConfigurationError: the URL is not of http or https, or names no host.
     """
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if not is_url(url):
         raise ConfigurationError(f"{url}: must be a URL, such as http://alertmanager:9093")
     return f"{url.rstrip('/')}/api/v2/alerts"
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from analytics.store.interface import DAY_S, WARM_RETENTION_S
+from netslo.errors import NetsloError
 from slo._kernels.exhausting import use_up_by_end, use_up_rolling
 from slo.calendar_period import period_at
+from slo.exclusion import Interval
 from slo.forecast.days import Amounts, Course, DailySpends
 from slo.objective import CalendarWindow, Objective
 from slo.ranges import SpendKey
@@ -69,7 +71,10 @@ class Exhaustion:
 
 
 def forecast(
-    days: DailySpends, objectives: Sequence[Objective], now_s: float
+    days: DailySpends,
+    objectives: Sequence[Objective],
+    now_s: float,
+    on_trouble: Callable[[str], None],
 ) -> Mapping[SpendKey, Exhaustion]:
     """Return the dates of every row of which enough days are known.
 
@@ -77,14 +82,19 @@ def forecast(
         days: What was spent; of these objectives.
         objectives: Those of `days`.
         now_s: Unix seconds.
-
-    Raises:
-        NetsloError: this host does not know the time zone of a calendar.
+        on_trouble: Hears which calendar's period is not known, and why; what it says of has only
+            the date of its rolling budget.
     """
     present_s = int(now_s)
     kept_s = present_s - WARM_RETENTION_S + DAY_S  # the last day of the store is not whole
     starts_s = [present_s - max((o.window_s for o in objectives), default=DAY_S)]
-    calendars = {o.calendar: period_at(o.calendar, now_s) for o in objectives if o.calendar}
+    calendars: dict[CalendarWindow, Interval] = {}
+    for objective in objectives:
+        if objective.calendar is not None and objective.calendar not in calendars:
+            try:
+                calendars[objective.calendar] = period_at(objective.calendar, now_s)
+            except NetsloError as error:
+                on_trouble(f"{objective.name}: {error}")
     starts_s += [max(kept_s, start_s) for start_s, _ in calendars.values()]
     course = days.read(min(starts_s), present_s)
     found: dict[SpendKey, Exhaustion] = {}
@@ -103,7 +113,7 @@ def _of_objective(
     course: Course,
     objective: Objective,
     kept_s: int,
-    calendars: Mapping[CalendarWindow, tuple[int, int]],
+    calendars: Mapping[CalendarWindow, Interval],
 ) -> dict[SpendKey, Exhaustion]:
     now_s = int(course.edges_s[-1])
     steps = math.ceil(objective.window_s / DAY_S)
@@ -116,7 +126,7 @@ def _of_objective(
     after = np.empty((len(keys), FUTURES))
     use_up_rolling(bad, budget, _seeds(keys, "rolling"), after)
     rolling = _dates(after, now_s, step_s, now_s + objective.window_s)
-    if objective.calendar is None:
+    if objective.calendar is None or objective.calendar not in calendars:
         return {key: Exhaustion(dates) for key, dates in zip(keys, rolling, strict=True)}
     start_s, end_s = calendars[objective.calendar]
     known_s = max(start_s, kept_s)

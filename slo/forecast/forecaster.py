@@ -25,6 +25,10 @@ EVERY_S: Final = 900.0
 _log = logging.getLogger(__name__)
 
 
+def _warn(reason: str) -> None:
+    _log.warning("no date can be said at which a budget is used up: %s", reason)
+
+
 class Forecaster:
     """Keeps the dates at which budgets will be used up. A companion of the collector's.
 
@@ -74,7 +78,7 @@ class Forecaster:
 
     def work_out(self) -> None:
         """Work the dates out anew."""
-        self._found = forecast(self._days, self._objectives, self._clock())
+        self._found = forecast(self._days, self._objectives, self._clock(), _warn)
 
     def _read_anew(self, exclusions: Sequence[Exclusion]) -> DailySpends:
         ranges = Ranges(self._store, tuple(exclusions), self._objectives)
@@ -86,9 +90,9 @@ class Forecaster:
             self._wake.clear()
             try:
                 self.work_out()
-            except NetsloError as error:
+            except NetsloError as error:  # the store could not be read
                 self._found = {}
-                _log.warning("no date can be said at which a budget is used up: %s", error)
+                _warn(str(error))
             except Exception:  # noqa: BLE001 - commits go on without these figures
                 self._found = {}
                 _log.exception("no date can be said at which a budget is used up")

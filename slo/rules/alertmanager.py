@@ -13,6 +13,7 @@ from typing import Any, Final
 from slo.burn import Severity
 from slo.exclusion import Exclusion
 from slo.objective import Objective
+from slo.policy import HEARTBEAT
 from slo.rules.mute_regions import Region, of_paths, of_sites, parted
 from slo.rules.mutes import mute_name, time_intervals
 from slo.rules.rules import BURN_ALERTS, Alert
@@ -21,7 +22,6 @@ Route = dict[str, Any]
 
 DEFAULT: Final = "operations"
 ESCALATION: Final = "escalation"
-HEARTBEAT: Final = "heartbeat"
 
 _BURNS: Final = "|".join(BURN_ALERTS.values())
 _OF_PATHS: Final = f"{_BURNS}|{Alert.COVERAGE_LOW}"

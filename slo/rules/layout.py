@@ -118,6 +118,9 @@ def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, 
     Raises:
         ConfigurationError: the objectives have more than `SPANS_MAX` different pairs.
     """
+    objectives = tuple(objectives)
+    if problem := too_many_pairs(objectives):
+        raise ConfigurationError(problem)
     pairs = [pair for o in objectives for pair in o.alerts.pairs] or list(PAIRS)
     found = []
     for name in CadenceName:
@@ -127,14 +130,19 @@ def cadences(objectives: Iterable[Objective], timing: Timing) -> tuple[Cadence, 
             severities = {pair.severity for pair in of_this}
             ordered = tuple(severity for severity in Severity if severity in severities)
             found.append(Cadence(name, timing.interval_s(name), spans, ordered))
-    every = [span for cadence in found for span in cadence.spans]
-    if len(every) > SPANS_MAX:
-        raise ConfigurationError(
-            f"the objectives have {len(every)} different pairs of windows "
-            f"({', '.join(span.id for span in every)}), each of which Prometheus would read all "
-            f"paths for; at most {SPANS_MAX} can be, so let objectives share their windows"
-        )
     return tuple(found)
+
+
+def too_many_pairs(objectives: Iterable[Objective]) -> str | None:
+    """Say that objectives have more than `SPANS_MAX` different pairs; None: they have not."""
+    every = sorted({span_of(pair) for o in objectives for pair in o.alerts.pairs})
+    if len(every) <= SPANS_MAX:
+        return None
+    return (
+        f"the objectives have {len(every)} different pairs of windows "
+        f"({', '.join(span.id for span in every)}), each of which Prometheus would read all "
+        f"paths for; at most {SPANS_MAX} can be, so let objectives share their windows"
+    )
 
 
 def told_by(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shlex
+import shutil
 import threading
 import time
 import urllib.request
@@ -113,6 +115,27 @@ def test_an_address_without_a_name_is_for_all_others() -> None:
     twice = CliRunner().invoke(alertmanager, [*everywhere[:2] * 2, "-c", str(UK)])
     assert twice.exit_code == 2
     assert "names the others twice" in twice.stderr
+
+
+def test_an_owner_of_several_words_has_an_address(tmp_path) -> None:
+    shutil.copytree(UK, tmp_path / "uk")
+    for file in (tmp_path / "uk" / "slos").glob("*.yaml"):
+        file.write_text(file.read_text().replace("network-operations", "Network Operations"))
+    config = ["-c", str(tmp_path / "uk")]
+    told = CliRunner().invoke(alertmanager, config).stderr
+    (note,) = [line for line in told.splitlines() if "Network" in line]
+    *_, option, value = shlex.split(note)
+    given = value.replace("URL", "https://pager/?a=http://b")
+    made = yaml.safe_load(CliRunner().invoke(alertmanager, [*config, option, given]).stdout)
+    hooks = {each["name"]: each.get("webhook_configs") for each in made["receivers"]}
+    assert hooks["Network Operations"][0]["url"] == "https://pager/?a=http://b"
+
+
+@pytest.mark.parametrize("url", ["http://:99999999/", "http://host:99999/", "http:///x"])
+def test_an_address_that_nobody_can_reach_is_refused(url) -> None:
+    done = CliRunner().invoke(alertmanager, ["--webhook", f"operations={url}", "-c", str(UK)])
+    assert done.exit_code == 2
+    assert "is not of the form" in done.stderr
 
 
 def test_an_address_of_no_receiver_is_refused() -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from netslo.errors import NetsloError
 from netslo.model import Path
 from slo.calendar_period import period_at
 from slo.exclusion import Exclusion
@@ -43,7 +42,11 @@ class SomeDays:
 
 
 def of(objective, bad, budget=None, now_s: int = NOW_S):
-    return list(forecast(SomeDays(objective.name, bad, budget, now_s), [objective], now_s).values())
+    return list(
+        forecast(
+            SomeDays(objective.name, bad, budget, now_s), [objective], now_s, pytest.fail
+        ).values()
+    )
 
 
 def days_from_now(unix_s, now_s: int = NOW_S):
@@ -205,7 +208,22 @@ def test_a_collector_works_the_dates_out_beside_it(latency, estate, store) -> No
     assert kept.current() == {}
 
 
-def test_an_unknown_time_zone_takes_the_forecast_and_nothing_else(latency, estate, store) -> None:
-    nowhere = replace(latency, calendar=CalendarWindow("1Q", "2026-01-01 00:00:00", "Nowhere/X"))
-    with pytest.raises(NetsloError, match="Nowhere/X"):
-        Forecaster(store, [nowhere], estate, clock=lambda: NOW_S).work_out()
+@pytest.mark.parametrize(
+    ("duration", "zone", "said"),
+    [("1Q", "Nowhere/X", "Nowhere/X"), ("8000Y", "UTC", "no period of 8000Y")],
+)
+def test_a_calendar_that_cannot_be_costs_its_own_date_and_nothing_else(
+    latency, loss, estate, store, caplog, duration, zone, said
+) -> None:
+    path = Path("london", "leeds", "ef")
+    calendar = CalendarWindow(duration, "2026-01-01 00:00:00", zone)
+    nowhere = replace(latency, calendar=calendar)
+    for day in range(1, 9):
+        for objective in (nowhere, loss):
+            store.add(NOW_S - day * DAY_S, path, objective, good=980, bad=20)
+    kept = Forecaster(store, [nowhere, loss], estate, clock=lambda: NOW_S)
+    kept.work_out()
+    assert {slo for slo, _ in kept.current()} == {latency.name, "loss"}
+    assert kept.current()[latency.name, path].calendar is None
+    assert f"{latency.name}: " in caplog.text
+    assert said in caplog.text

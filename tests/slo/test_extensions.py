@@ -238,6 +238,13 @@ BAD = {
     "confidence": (annotated(confidence="'1'"), ("confidence", "less than 1")),
     "runbook": (annotated(runbook="see wiki"), ("runbook", "https://")),
     "owner": (annotated(owner="'  '"), ("owner", "one line")),
+    "owner that hears the watchdog": (
+        annotated(owner="heartbeat"), ("owner", "hears SLOWatchdog alone"),
+    ),
+    "escalation to who hears the watchdog": (
+        annotated(escalation="heartbeat"), ("escalation", "hears SLOWatchdog alone"),
+    ),
+    "runbook of no host": (annotated(runbook="http://:99999999/"), ("runbook", "https://")),
     "escalation": (annotated(escalation="The Boss"), ("escalation", "name of a receiver")),
     "packets of slices without slices": (
         annotated(min_slice_packets="'5'"), ("min-slice-packets", "only for Timeslices"),

@@ -241,6 +241,13 @@ def test_what_cannot_be_done_is_a_usage_error(arguments):
     assert isinstance(run(*arguments).exception, ConfigurationError)
 
 
+def test_nothing_imported_leaves_nothing_to_say_of_queries(tmp_path):
+    file = tmp_path / "none.yaml"
+    file.write_text("version: prometheus/v1\nservice: s\nslos: []\n")
+    assert "PromQL" not in run("sloth", file).stderr
+    assert "PromQL" in run("sloth", DATA / "sloth.yaml").stderr
+
+
 def test_kubernetes_sloth_is_sloth_too(tmp_path):
     file = tmp_path / "k8s.yaml"
     spec = "\n".join(f"  {line}" for line in (DATA / "sloth.yaml").read_text().splitlines()[1:])

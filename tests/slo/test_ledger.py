@@ -18,9 +18,14 @@ from analytics.store.sqlite import SqliteStore
 from analytics.streams import Streams
 from analytics.windows import Batch, PathWindow, SeriesKey, SloCounts
 from netslo.model import Path, ProbeKind, Window
+from slo.backtest.changes import read_target
 from slo.budget import Spend
 from slo.exclusion import Covers, Exclusion
-from slo.ledger import Ledger, Standing, horizon_of
+from slo.ledger import Ledger, Standing, _weights, horizon_of
+from slo.number import TARGET_DIGITS_MAX
+from slo.period import PERIOD_S_MAX
+from slo.slices import LENGTHS_S as LENGTHS_S_OF_SLICES
+from slo.slices import PARTS
 
 NOW_S = 1_790_000_000 // 86_400 * 86_400 + 40_000  # within a day
 LENGTHS_S = (300, 1800, 3600, 7200, 6 * 3600, 86_400, 3 * 86_400, 28 * 86_400)
@@ -190,3 +195,26 @@ def test_rows_that_are_known_in_another_way_stand_beside() -> None:
     ]
     nothing = Standing.of_spends({300: {}, 3600: {}}, (300, 3600))
     assert ledger.standing().beside(nothing).keys == (KEYS[0],)
+
+
+@given(
+    st.lists(st.integers(1, 10**TARGET_DIGITS_MAX - 1), min_size=1, max_size=4),
+    st.sampled_from([PERIOD_S_MAX * 1000, PERIOD_S_MAX // min(LENGTHS_S_OF_SLICES) * PARTS]),
+)
+def test_no_budget_of_a_period_is_more_than_whole_numbers_hold(numbers, events):
+    """Of the quickest probing, and of the shares of slices; whatever targets there were."""
+    targets = [f"0.{number:0{TARGET_DIGITS_MAX}d}" for number in numbers]
+    assert [Fraction(read_target(target)) for target in targets] == list(map(Fraction, targets))
+    eras = {"loss": [(when * 1000, target) for when, target in enumerate(targets)]}
+    _, weights, unit = _weights([("loss", PATHS[0])], eras)
+    budgets = np.array([[events]], dtype=np.int64) * weights
+    for budget, target in zip(budgets[:, 0].tolist(), targets, strict=True):
+        assert Fraction(budget, int(unit[0])) == events * (1 - Fraction(target))
+
+
+def test_a_target_of_more_places_is_refused():
+    assert read_target("99.9999 %") == "0.999999"
+    assert read_target("0.9990000000000") == "0.999"
+    for text in ("0.9990000000000001", "99.9999999%"):
+        with pytest.raises(ValueError, match="at most 8 decimal places"):
+            read_target(text)

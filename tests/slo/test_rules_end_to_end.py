@@ -27,9 +27,9 @@ from netslo.estate import Estate
 from netslo.model import Path
 from slo.burn import PAIRS
 from slo.objective import Objective
-from slo.policy import AlertPolicy
+from slo.policy import HEARTBEAT, AlertPolicy
 from slo.rules import expressions
-from slo.rules.alertmanager import DEFAULT, ESCALATION, HEARTBEAT, Receivers, Waits, configuration
+from slo.rules.alertmanager import DEFAULT, ESCALATION, Receivers, Waits, configuration
 from slo.rules.exposition import ThresholdCollector
 from slo.rules.layout import Timing
 from slo.rules.rules import rule_file

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import sqlite3
 import time
 from contextlib import closing
 
@@ -345,6 +346,68 @@ def test_a_store_elsewhere_can_be_named(run, keep, config, tmp_path):
     keep((FAST, 60, 999, 0))
     (config / "netslo-data").rename(tmp_path / "data")
     assert run("status", "--store", str(tmp_path / "data" / "store.sqlite")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["explain", "--path", FAST.id],
+        ["backtest", "--slo", "national-latency"],
+        ["attribute"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_cannot_be_read_is_not_taken_for_an_alert(run, tmp_path, command):
+    """Status 1 of `slo status` says that an alert fires."""
+    letter, theirs, newer = (tmp_path / name for name in ("letter", "theirs", "newer"))
+    letter.write_text("root:x:0:0:root:/root:/bin/bash\n" * 99)
+    with closing(sqlite3.connect(theirs)) as other:
+        other.execute("CREATE TABLE t(x)")
+    SqliteStore.open(newer).close()
+    with closing(sqlite3.connect(newer)) as other:
+        other.execute("PRAGMA user_version = 99")
+    for store, said in (
+        (letter, "not a netslo store"),
+        (theirs, "not a netslo store"),
+        (newer, "version 99"),
+        (letter / "store", "Not a directory"),
+        (tmp_path / "none", "no such store"),
+    ):
+        found = run(*command, "--store", str(store)).exception
+        assert isinstance(found, ConfigurationError), (store, found)
+        assert said in str(found)
+
+
+def test_an_interval_that_is_no_number_is_refused(run):
+    for interval in ("nan", "-nan", "inf", "0.5"):
+        assert run("rules", "--interval", interval).exit_code == 2
+
+
+def test_check_says_that_there_are_more_pairs_than_rules_look_at(run, config):
+    file = config / "slos" / "national-latency.yaml"
+    pairs = ", ".join(f"page 5% {hours}h {minutes}m"
+                      for hours in (1, 2, 3, 4) for minutes in (5, 10))  # fmt: skip
+    file.write_text(
+        file.read_text().replace(
+            "netslo.dev/owner:", f"netslo.dev/alert-pairs: {pairs}\n    netslo.dev/owner:", 1
+        )
+    )
+    done = run("check")
+    assert done.exit_code == 0, done.exception
+    assert "note: the objectives have 11 different pairs of windows (1h/5m, 1h/10m," in done.output
+    assert "so let objectives share their windows; `slo rules` refuses them" in done.output
+    assert "11 different pairs" in str(run("rules").exception)
+
+
+def test_counts_of_one_are_singular_and_none_is_said(run, config):
+    for file in (config / "slos").glob("*.yaml"):
+        if file.name != "national-latency.yaml":
+            file.unlink()
+    assert "for 1 SLO:" in run("rules", "-o", str(config / "out")).output
+    assert ", 1 SLO:" in run("alertmanager", "-o", str(config / "out" / "am.yml")).output
+    (config / "slos" / "national-latency.yaml").unlink()
+    assert "there is no SLO at all" in str(run("explain", "loss").exception)
 
 
 @pytest.mark.parametrize(

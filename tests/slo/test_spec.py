@@ -147,7 +147,7 @@ def test_the_example_promises_what_its_readme_says(new_estate):
         ("target: 0.999", "0.999"),
         ("target: 0.9990", "0.999"),
         ("target: 1.0e-3", "0.001"),
-        ("target: 0.1234567890123456", "0.1234567890123456"),
+        ("target: 0.12345678", "0.12345678"),
         ("targetPercent: 99.9", "0.999"),
         ("targetPercent: 99", "0.99"),
         ("targetPercent: 0.1", "0.001"),
@@ -160,14 +160,14 @@ def test_a_target_is_exactly_what_is_written(write, estate, line, text):
 
 
 @settings(deadline=None)
-@given(digits=st.integers(1, 10**9 - 1))
+@given(digits=st.integers(1, 10**8 - 1))
 def test_any_target_survives_as_a_fraction(digits, estate, tmp_path_factory):
     directory = tmp_path_factory.getbasetemp() / "one"
     (directory / "slos").mkdir(parents=True, exist_ok=True)
-    text = f"0.{digits:09d}"
+    text = f"0.{digits:08d}"
     (directory / "slos" / "a.yaml").write_text(QUIET.replace("0.999", text))
     (found,) = load_objectives(directory, estate)
-    assert found.target == Fraction(digits, 10**9)
+    assert found.target == Fraction(digits, 10**8)
 
 
 @pytest.mark.parametrize(
@@ -380,6 +380,14 @@ def test_a_fault_in_a_calendar_is_named(problems, calendar, field, text):
     (found,) = problems(text_of)
     assert found.field.endswith(field)
     assert text in found.expected
+
+
+@pytest.mark.parametrize("duration", ["11Y", "8000Y", "41Q", "121M", "523w", "999999d"])
+def test_a_calendar_period_of_more_than_ten_years_is_refused(problems, duration):
+    calendar = "calendar: {startTime: 2026-01-01, timeZone: UTC}"
+    (found,) = problems(GOOD.replace("4w", duration).replace("isRolling: true", calendar))
+    assert found.field == "spec.timeWindow.0.duration"
+    assert "at most ten years" in found.expected
 
 
 def test_a_calendar_excludes_rolling_and_minutes(problems):

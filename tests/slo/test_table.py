@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -42,6 +43,13 @@ def test_a_row_says_in_words_what_its_colour_says(statuses):
         "PAGE", "national-latency", "london:leeds/ef", "99.9", "100.0", "ms", "100", "1,000",
         "░░░░░░░░░░", "-9900.0", "%", "100.00", "100.00", "100.00", "100.00",
     ]  # fmt: skip
+
+
+def test_a_target_is_never_shown_as_all(store, estate, loss):
+    store.add(NOW_S - 60, NORTH, loss, good=1000)
+    strict = replace(loss, target_text="0.99999999")
+    row = draw(evaluate(Ranges(store), [strict], estate, NOW_S))[1].split()
+    assert row[3] == "99.999999"
 
 
 @pytest.mark.parametrize("width", [80, 100, 150])

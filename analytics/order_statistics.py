@@ -43,6 +43,28 @@ def interval_ranks(count: int, q: float, level: float) -> tuple[int | None, int 
     return (low if low >= 0 else None, high if high < count else None)
 
 
+def rank_of(count: int, q: float) -> int:
+    """Return the zero-based rank floor(q (count - 1)) that stands for the q-quantile."""
+    # In doubles a rank above 2**53 may round up to the one behind the last.
+    return min(math.floor(q * (count - 1)), count - 1)
+
+
+def enclosing_ranks(count: int, q: float, level: float) -> tuple[int | None, int | None]:
+    """Return `interval_ranks`, widened to hold the rank that stands for the quantile.
+
+    That rank is the lower one of two, and of few values in the tail the interval may begin at
+    the upper one. Wider it covers the population's quantile no less often.
+
+    Raises:
+        ValueError: see `interval_ranks`.
+    """
+    low, high = interval_ranks(count, q, level)
+    if count <= 0:
+        return (low, high)
+    rank = rank_of(count, q)
+    return (None if low is None else min(low, rank), None if high is None else max(high, rank))
+
+
 def _expanded_ranks(count: int, q: float, tail: float) -> tuple[int, int]:
     """Return the ranks by the Cornish-Fisher expansion, one rank wider than it says.
 

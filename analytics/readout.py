@@ -16,7 +16,7 @@ from analytics import _kernels
 from analytics.buckets import Buckets
 from analytics.layouts import Pairs, Statistics
 from analytics.mapping import SMALLEST_NORMAL, bucket_index, enclosing, representative
-from analytics.order_statistics import interval_ranks
+from analytics.order_statistics import enclosing_ranks
 from analytics.pairs import buckets_of
 from analytics.row_sketch import sketch_of
 from analytics.sketch import BUCKET_LIMIT, Sketch
@@ -120,7 +120,7 @@ def intervals(
     """
     totals = rows.counts()
     distinct, which = np.unique(totals, return_inverse=True)
-    ends = [interval_ranks(count, q, level) for count in distinct.tolist()] or [(None, None)]
+    ends = [enclosing_ranks(count, q, level) for count in distinct.tolist()] or [(None, None)]
     said = [(-1 if low is None else low, _NO_RANK if high is None else high) for low, high in ends]
     ranks = np.array(said, dtype=np.int64)[which]
     found = at_ranks(rows, ranks, totals)

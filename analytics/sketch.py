@@ -27,7 +27,7 @@ from analytics.mapping import (
     index_range,
     relative_error,
 )
-from analytics.order_statistics import interval_ranks
+from analytics.order_statistics import enclosing_ranks
 from analytics.reading import Reading, count_up_to, outer_bounds
 
 SCALE_DEFAULT: Final = 7
@@ -242,12 +242,13 @@ class Sketch:
 
         It holds for any distribution of independent values, and the sketch's own error is in
         it: each end is moved outwards by `relative_error`, up to the smallest and the largest
-        value. An end is None where the sample is too small to bound it.
+        value. `quantile(q)` is never outside. An end is None where the sample is too small to
+        bound it.
 
         Raises:
             ValueError: `q` or `level` is not strictly between 0 and 1.
         """
-        low, high = interval_ranks(self.count, q, level)
+        low, high = enclosing_ranks(self.count, q, level)
         ends = np.array([self._at_rank(low), self._at_rank(high)])
         below, above = enclosing(ends[:1], ends[1:], self.scale)
         return (

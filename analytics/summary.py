@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.order_statistics import interval_ranks
+from analytics.order_statistics import enclosing_ranks, rank_of
 from analytics.sketch import Sketch
 
 if TYPE_CHECKING:  # a probe does without tables
@@ -73,8 +73,8 @@ def exact_distribution(
     ordered = np.sort(values)
     quantiles = {}
     for q in qs:
-        low, high = interval_ranks(count, q, level) if 0 < q < 1 else (None, None)
-        ranks = (math.floor(q * (count - 1)), low, high)
+        low, high = enclosing_ranks(count, q, level) if 0 < q < 1 else (None, None)
+        ranks = (rank_of(count, q), low, high)
         quantiles[_name(q)] = _figures(
             *(None if rank is None else float(ordered[rank]) for rank in ranks)
         )

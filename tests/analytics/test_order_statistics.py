@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analytics import order_statistics
-from analytics.order_statistics import interval_ranks
+from analytics.order_statistics import enclosing_ranks, interval_ranks
 
 
 def binomial_cdf(k: int, n: int, q: float) -> float:
@@ -27,6 +27,19 @@ def test_each_tail_is_the_largest_that_is_allowed(n: int, q: float) -> None:
     else:
         assert 1 - binomial_cdf(high, n, q) <= 0.025
         assert 1 - binomial_cdf(high - 1, n, q) > 0.025 or high == 0
+
+
+@pytest.mark.parametrize("q", [1e-4, 0.001, 0.05, 0.5, 0.95, 0.99, 0.999, 0.9999])
+@pytest.mark.parametrize("level", [0.1, 0.95])
+def test_the_rank_of_the_quantile_is_never_outside(q: float, level: float) -> None:
+    for count in (*range(1, 400), 10**6, 10**12, 2**53):
+        ranks = zip(interval_ranks(count, q, level), enclosing_ranks(count, q, level), strict=True)
+        (low, lower), (high, higher) = ranks
+        rank = min(math.floor(q * (count - 1)), count - 1)
+        assert (lower is None) == (low is None)
+        assert (higher is None) == (high is None)
+        assert lower is None or lower <= min(rank, low)
+        assert higher is None or higher >= max(rank, high)
 
 
 def test_too_few_samples_bound_nothing() -> None:

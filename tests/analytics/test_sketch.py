@@ -10,8 +10,9 @@ from hypothesis.extra.numpy import arrays
 
 from analytics.buckets import Buckets
 from analytics.mapping import bucket_index
-from analytics.order_statistics import interval_ranks
+from analytics.order_statistics import enclosing_ranks
 from analytics.sketch import Sketch
+from analytics.summary import exact_distribution
 
 RNG = np.random.default_rng(20261123)
 SHAPES = {
@@ -27,6 +28,7 @@ SHAPES = {
     "twenty decades": 10.0 ** RNG.uniform(-10, 10, 10_000),
 }
 QS = [0.0, 0.001, 0.1, 0.5, 0.9, 0.99, 0.999, 1.0]
+TAILS = [0.001, 0.05, 0.5, 0.9, 0.99, 0.999]
 
 ANY = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True)
 ANY_ARRAY = arrays(np.float64, st.integers(0, 60), elements=ANY)
@@ -287,7 +289,7 @@ def test_due_quantiles_are_those_of_the_data_with_infinities(values, lost) -> No
 @pytest.mark.parametrize("q", [0.5, 0.99])
 def test_an_interval_is_that_of_the_exact_order_statistics(values, q) -> None:
     sketch, ordered = sketch_of(values), np.sort(values)
-    ranks = interval_ranks(len(values), q, 0.95)
+    ranks = enclosing_ranks(len(values), q, 0.95)
     for found, rank in zip(sketch.interval(q), ranks, strict=True):
         if rank is None:
             assert found is None
@@ -300,9 +302,27 @@ def test_an_interval_encloses_the_exact_one(values, scale) -> None:
     sketch, ordered = Sketch(scale), np.sort(values)
     sketch.add(values)
     low, high = sketch.interval(0.5)
-    exact_low, exact_high = (ordered[rank] for rank in interval_ranks(len(values), 0.5, 0.95))
+    exact_low, exact_high = (ordered[rank] for rank in enclosing_ranks(len(values), 0.5, 0.95))
     assert ordered[0] <= low <= exact_low <= sketch.interval(0.5)[1]
     assert exact_high <= high <= ordered[-1]
+
+
+@given(arrays(np.float64, st.integers(1, 90), elements=MEASURABLE), st.sampled_from(TAILS))
+def test_no_quantile_is_outside_its_interval(values, q) -> None:
+    sketch = Sketch()
+    sketch.add(values)
+    low, high = sketch.interval(q)
+    assert low is None or low <= sketch.quantile(q)
+    assert high is None or high >= sketch.quantile(q)
+    exact = exact_distribution(values, [q])["quantiles"][f"{q:g}"]
+    assert exact["low"] is None or exact["low"] <= exact["value"]
+
+
+def test_the_tail_of_few_values_begins_at_the_value_that_is_given_for_it() -> None:
+    sketch = sketch_of(np.arange(1.0, 21.0))
+    low, high = sketch.interval(0.999)
+    assert (low, high) == (pytest.approx(19, rel=0.006), None)
+    assert low <= 19 <= sketch.quantile(0.999) * (1 + sketch.relative_error)
 
 
 def test_an_empty_sketch_says_nothing() -> None:

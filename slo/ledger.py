@@ -245,27 +245,34 @@ class Ledger:
         `with_exclusions`: as if no time had been excluded.
         """
         eras, rows = self._weights.shape
-        shape = (len(self._horizons), eras, 2, len(_FIELDS), rows)
-        counts = np.zeros(shape, dtype=np.int64)
-        flat = counts.reshape(len(self._horizons), -1)
-        for line, horizon in zip(flat, self._horizons, strict=True):
+        totals = np.zeros((5, len(self._horizons), rows), dtype=np.int64)
+        events, bad, unmeasured, budget, unmeasured_budget = totals
+        # A window at a time, so that it stays in cache.
+        counts = np.zeros((eras, 2, len(_FIELDS), rows), dtype=np.int64)
+        flat = counts.reshape(-1)
+        for at, horizon in enumerate(self._horizons):
             found = self._sliding.counters(horizon)
-            line[: len(found)] = found
-        kept = counts.sum(axis=2) if with_exclusions else counts[:, :, _COUNTED]
-        good, bad, unmeasured = (kept[:, :, field] for field in range(len(_FIELDS)))
-        events = good + bad
+            flat[: len(found)], flat[len(found) :] = found, 0
+            kept = counts.sum(axis=1) if with_exclusions else counts[:, _COUNTED]
+            for (good, missed, unknown), weights in zip(kept, self._weights, strict=True):
+                measured = good + missed
+                events[at] += measured
+                bad[at] += missed
+                unmeasured[at] += unknown
+                budget[at] += measured * weights
+                unmeasured_budget[at] += unknown * weights
         return Standing(
             self.now_s,
             self.keys,
             self._rows,
             self._lengths_s,
             tuple(self._sliding.span(horizon)[0] for horizon in self._horizons),
-            events.sum(axis=1),
-            bad.sum(axis=1),
-            unmeasured.sum(axis=1),
-            (events * self._weights).sum(axis=1),
+            events,
+            bad,
+            unmeasured,
+            budget,
             self._unit,
-            (unmeasured * self._weights).sum(axis=1),
+            unmeasured_budget,
         )
 
     @property

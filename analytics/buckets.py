@@ -11,6 +11,8 @@ from analytics import _kernels
 from analytics.mapping import bucket_index, window_table
 
 _WINDOW_MAX = 4096  # buckets: a number of twelve bits
+_FIRST_BLOCK = 1 << 11  # values: the first look at what has no counter yet
+_WIDE_BLOCK = 1 << 16  # values that have no window: every pass finds them in the L2 cache
 _EMPTY = np.zeros(0, dtype=np.uint64)
 
 
@@ -126,19 +128,28 @@ class SignedBuckets:
         fell = self._make_room(side, first, last)
         side.count(index >> fell, first >> fell)
 
-    def count_run(self, values: NDArray[np.float64]) -> tuple[int, float, float, float]:
-        """Count positive values up to the first that has no counter; how many, sum, min, max.
+    def count_run(self, values: NDArray[np.float64], total: NDArray[np.float64]) -> _kernels.Run:
+        """Count values of any kind that have a counter, by kernel; return what was seen of others.
 
-        Values of any kind, shape (n,), n below 2**32; by kernel.
+        Shape (n,), n below 2**32. Finite ones are added to `total`, shape (1,).
         """
-        side = self.positive
-        if self.scale <= 0 or not 0 < len(side.counts) <= _WINDOW_MAX:
-            return 0, 0.0, np.inf, -np.inf
-        table = window_table(self.scale, side.offset, len(side.counts))
-        counts = np.zeros(len(side.counts), dtype=np.uint32)
-        found = _kernels.count_run(values, table, counts)
-        side.counts += counts
-        return found
+        offset, size = self._window()
+        if not size:
+            filled = len(self.positive.counts) or len(self.negative.counts)
+            room = _WIDE_BLOCK if filled else _FIRST_BLOCK
+            return _kernels.count_run(values, None, np.zeros(3, dtype=np.uint32), total, room)
+        scale = self.scale
+        counts = np.zeros(2 * size + 1, dtype=np.uint32)
+        run = _kernels.count_run(values, window_table(scale, offset, size), counts, total)
+        sides = [(self.positive, counts[:size])] if run.positive else []
+        if run.negative:
+            sides.append((self.negative, counts[size + 1 :]))
+        for side, more in sides:
+            if scale == self.scale and side.offset == offset and len(side.counts) == size:
+                side.counts += more
+            else:
+                self._absorb_side(side, Buckets(offset, more.astype(np.uint64)).core(), scale)
+        return run
 
     def absorb(self, other: SignedBuckets) -> None:
         """Add the counts of `other`, at the coarser scale of the two or a coarser one still."""
@@ -157,6 +168,16 @@ class SignedBuckets:
         self.positive.halve_scale()
         self.negative.halve_scale()
         self.scale -= 1
+
+    def _window(self) -> tuple[int, int]:
+        """Return offset and size of the buckets that are counted by their table; 0: none are."""
+        sides = [side for side in (self.positive, self.negative) if len(side.counts)]
+        if self.scale <= 0 or not sides:
+            return 0, 0
+        low, high = min(side.offset for side in sides), max(side.end for side in sides)
+        if high - low > _WINDOW_MAX:
+            low, high = sides[0].offset, sides[0].end
+        return (low, high - low) if high - low <= _WINDOW_MAX else (0, 0)
 
     def _absorb_side(self, ours: Buckets, incoming: Buckets, scale: int) -> None:
         if not len(incoming.counts):

@@ -97,6 +97,11 @@ class WindowTable:
     low: int
     high: int
 
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        """Return the bits of the first and the last value, shape (2,)."""
+        return np.array([self.low, self.high])
+
 
 @lru_cache(maxsize=64)
 def window_table(scale: int, offset: int, buckets: int) -> WindowTable:

@@ -36,9 +36,7 @@ COUNT_MAX: Final = 2**53  # what one sketch may bring in; a thousand of them sti
 _LARGEST: Final = float(np.finfo(np.float64).max)
 _SUM_ERROR: Final = 1e-9  # of count times the largest value: ample for any order of summation
 _CHUNK: Final = 1 << 20  # values with a sum of their own, whoever counts them
-_FIRST_BLOCK: Final = 1 << 11  # values: the first look at what has no counter yet
-_KERNEL_BLOCK: Final = 1 << 16  # values at a time: every pass finds them in the L2 cache,
-_NUMPY_BLOCK: Final = 1 << 13  # and malloc keeps temporaries below 128 KiB instead of unmapping
+_NUMPY_BLOCK: Final = 1 << 13  # values: malloc keeps temporaries below 128 KiB, and unmaps none
 
 
 class Sketch:
@@ -183,7 +181,7 @@ class Sketch:
         if not _kernels.take_on(len(array)):
             for start in range(0, len(array), _NUMPY_BLOCK):
                 block = array[start : start + _NUMPY_BLOCK]
-                self.sum = _saturated(self.sum + self._add_block(block, by_kernel=False))
+                self.sum = _saturated(self.sum + self._add_block(block))
             return
         chunks = [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]
         threads = min(threads or len(os.sched_getaffinity(0)), len(chunks))
@@ -308,27 +306,34 @@ class Sketch:
         return [self._add_chunk(chunk) for chunk in chunks]
 
     def _add_chunk(self, values: NDArray[np.float64]) -> float:
-        """Count values, most of which are expected to be positive and in the window."""
-        at, total, block = 0, 0.0, _FIRST_BLOCK
+        """Count values, most of which are expected to have a counter; return their sum."""
+        at, total = 0, np.zeros(1)
         while at < len(values):
-            done, subtotal, low, high = self._buckets.count_run(values[at:])
-            if done:
-                total, block = _saturated(total + subtotal), _FIRST_BLOCK
-                self._min, self._max = min(self._min, low), max(self._max, high)
-            at += done
-            if at < len(values):
-                total = _saturated(total + self._add_block(values[at : at + block], by_kernel=True))
-                at += block
-                block = min(2 * block, _KERNEL_BLOCK)  # where few are, few will be
-        return total
+            run = self._buckets.count_run(values[at:], total)
+            self._min, self._max = min(self._min, run.low), max(self._max, run.high)
+            self.zero_count += run.zeros
+            self.nan_count += run.nans
+            if len(run.apart):
+                self._count_block(run.apart, by_kernel=True)
+            at += run.done
+        return float(total[0])
 
-    def _add_block(self, values: NDArray[np.float64], *, by_kernel: bool) -> float:
-        """Count values of any kind, one kind after the other; return the sum of the finite ones."""
+    def _add_block(self, values: NDArray[np.float64]) -> float:
+        """Count values of any kind by numpy; return the sum of the finite ones."""
+        return _saturated_sum(
+            _plain_sum(part) for part in self._count_block(values, by_kernel=False)
+        )
+
+    def _count_block(
+        self, values: NDArray[np.float64], *, by_kernel: bool
+    ) -> list[NDArray[np.float64]]:
+        """Count values of any kind, one kind after the other; return the finite ones by kind."""
         positive, negative = self._buckets.positive, self._buckets.negative
         # NaN fails both comparisons.
         if values.min() >= SMALLEST_NORMAL and values.max() < np.inf:
             self._buckets.count(positive, values, by_kernel=by_kernel)
-            return self._note(values)
+            self._note(values)
+            return [values]
         self.nan_count += int(np.isnan(values).sum())
         self.positive_infinity_count += int((values == np.inf).sum())
         self.negative_infinity_count += int((values == -np.inf).sum())
@@ -339,14 +344,15 @@ class Sketch:
         for side, part in ((positive, above), (negative, below)):
             if len(part):
                 self._buckets.count(side, np.abs(part), by_kernel=by_kernel)
-        return _saturated_sum(self._note(part) for part in (above, below, zero) if len(part))
+        parts = [part for part in (above, below, zero) if len(part)]
+        for part in parts:
+            self._note(part)
+        return parts
 
-    def _note(self, values: NDArray[np.float64]) -> float:
-        """Keep the extremes of finite values of one sign; return their sum."""
+    def _note(self, values: NDArray[np.float64]) -> None:
+        """Keep the extremes of finite values."""
         self._min = min(self._min, float(values.min()))
         self._max = max(self._max, float(values.max()))
-        with np.errstate(over="ignore"):
-            return _saturated(float(values.sum()))
 
     def _read(self) -> Reading:
         if self._reading is None:
@@ -384,6 +390,11 @@ def _saturated_sum(sums: Iterable[float]) -> float:
         return math.fsum(parts)
     except OverflowError:
         return math.copysign(_LARGEST, math.fsum(math.ldexp(part, -64) for part in parts))
+
+
+def _plain_sum(values: NDArray[np.float64]) -> float:
+    with np.errstate(over="ignore"):
+        return _saturated(float(values.sum()))
 
 
 def _saturated(total: float) -> float:

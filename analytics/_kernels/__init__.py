@@ -8,11 +8,12 @@ then, as a probe does, never pays for it. Without it numpy does the same with th
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ from analytics.mapping import WindowTable, slice_table
 
 LARGE: Final = 2_000  # values in an array from which a loaded kernel beats numpy
 WORTHWHILE: Final = 50_000_000  # values which numpy counts in the time that numba takes to load
+
+_NO_WINDOW: Final = (np.uint64(63), np.uint64(0), np.zeros(1, dtype=np.uint64))
+_NO_BOUNDS: Final = np.array([1, 0])  # which nothing lies between
+_NO_EXTREMES: Final = np.array([np.iinfo(np.int64).max, 0] * 2)
 
 _enabled = os.environ.get("NETSLO_NUMBA", "1") != "0" and find_spec("numba") is not None
 _loaded = False
@@ -97,26 +102,52 @@ def count_values(
         _run(kernel.count_coarse, values, -scale, offset, counts)
 
 
+class Run(NamedTuple):
+    """What was counted of a run of values, beside the counters."""
+
+    done: int  # values that were looked at
+    positive: bool  # whether any such value was counted
+    negative: bool
+    low: float  # of all that is not apart; +inf and -inf where there is none
+    high: float
+    zeros: int
+    nans: int
+    apart: NDArray[np.float64]  # those that are neither, and outside the window
+
+
 def count_run(
     values: NDArray[np.float64],
-    table: WindowTable,
+    table: WindowTable | None,
     counts: NDArray[np.uint32],
-) -> tuple[int, float, float, float]:
-    """Count values into a window, up to the first that is outside; how many, sum, min and max.
+    total: NDArray[np.float64],
+    room: int = 1 << 12,
+) -> Run:
+    """Count values of any kind, until about `room` of them lie outside the window.
 
-    Minimum and maximum are +inf and -inf where nothing was counted.
+    Args:
+        values: Any n doubles.
+        table: The window; without one all lies outside.
+        counts: Of as many buckets as the window has: positive values; anything; negative ones by
+            magnitude. Shape (2 buckets + 1,).
+        total: Shape (1,); the finite values that were looked at are added, in the window or not.
+        room: For values apart.
     """
     from analytics._kernels import sketch as kernel
 
-    bounds = np.array([table.low, table.high])
-    extremes = np.array([np.iinfo(np.int64).max, 0])
-    total = np.zeros(1)
-    window = (table.shift, table.first_slice, table.table)
-    done = kernel.count_run(values, *window, bounds, counts, extremes, total)
-    if not done:
-        return 0, 0.0, np.inf, -np.inf
-    low, high = extremes.view(np.float64).tolist()
-    return done, float(total[0]), low, high
+    extremes, specials = _NO_EXTREMES.copy(), np.zeros(2, dtype=np.int64)
+    apart = np.empty(min(len(values), room) + kernel.BLOCK)
+    window, bounds = _NO_WINDOW, _NO_BOUNDS
+    if table is not None:
+        window, bounds = (table.shift, table.first_slice, table.table), table.bounds
+    done, odd = kernel.count_run(values, *window, bounds, counts, extremes, total, specials, apart)
+    (least, most, negative_least, negative_most) = extremes.view(np.float64).tolist()
+    positive, negative, (zeros, nans) = most > 0, negative_most > 0, specials.tolist()
+    low, high = (least, most) if positive else (math.inf, -math.inf)
+    if negative:
+        low, high = -negative_most, max(high, -negative_least)
+    if zeros:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Run(done, positive, negative, low, high, zeros, nans, apart[:odd])
 
 
 def _run(kernel: Callable[..., None], *arguments: object) -> None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics._kernels.compilation import compiled, compiled_for_sums, inlined
+from analytics._kernels.compilation import called, compiled, compiled_for_sums, inlined
 
 _MANTISSA_MASK = np.int64((1 << 52) - 1)
 _BIAS = np.int64(1023)
 
 
-_BLOCK = 128  # values: few enough to find them in the L1 cache on the second pass
+BLOCK = 128  # values: few enough to find them in the L1 cache on the second pass
 _STEP = 8  # values whose places are looked up before any is counted
+_SIGN = np.int64(-0x8000000000000000)
 _LARGEST = np.int64(0x7FFFFFFFFFFFFFFF)
+_MAGNITUDE = np.uint64(0x7FFFFFFFFFFFFFFF)
+_INFINITY = np.uint64(0x7FF0000000000000)
 _MANTISSA_BITS = np.uint64(52)
+_SIGN_BIT = np.uint64(63)
+_NOTHING, _ONE = np.uint64(0), np.uint64(1)
+_LARGEST_VALUE = float(np.finfo(np.float64).max)
+_SMALLER, _LARGER = 2.0**-64, 2.0**64
 
 
 @inlined
@@ -33,15 +40,24 @@ def count_run(
     first_slice: np.uint64,
     table: NDArray[np.uint64],
     bounds: NDArray[np.int64],  # (2,) the bits of the first and the last value of the window
-    counts: NDArray[np.uint32],  # (buckets,) changed in place
-    extremes: NDArray[np.int64],  # (2,) bits of the smallest and the largest value; changed
-    total: NDArray[np.float64],  # (1,) changed
-) -> int:
-    """Count values up to the first block that holds one outside; return how many."""
+    counts: NDArray[np.uint32],  # (2 w + 1,) positive; anything; negative; changed in place
+    extremes: NDArray[np.int64],  # (4,) least and most bits of positive ones, and of negative
+    # ones by magnitude; changed
+    total: NDArray[np.float64],  # (1,) the sum of finite ones, wherever they are; changed
+    specials: NDArray[np.int64],  # (2,) zeros and NaN; changed
+    apart: NDArray[np.float64],  # (more than 128,) whatever else is outside the window; written
+) -> tuple[int, int]:
+    """Count values up to the block that `apart` may be too small for; how many, how many apart.
+
+    The sum depends on the values alone, not on what was counted before.
+    """
     signed, unsigned = values.view(np.int64), values.view(np.uint64)
-    size = values.shape[0]
-    for begin in range(0, size, _BLOCK):
-        end = min(begin + _BLOCK, size)
+    size, odd = values.shape[0], 0
+    cells = np.empty(BLOCK, dtype=np.uint32)
+    for begin in range(0, size, BLOCK):
+        if odd + BLOCK > apart.shape[0]:
+            return begin, odd
+        end = min(begin + BLOCK, size)
         # NaN, infinities, zeros and negative values lie outside every window, as integers do.
         least, most, subtotal = _LARGEST, -_LARGEST, 0.0
         as_signed, as_values = signed[begin:end], values[begin:end]
@@ -49,13 +65,18 @@ def count_run(
             least = min(least, as_signed[i])
             most = max(most, as_signed[i])
             subtotal += as_values[i]
+        if not abs(subtotal) <= _LARGEST_VALUE:
+            subtotal = _sum_of_finite(as_values)
+        total[0] = min(max(total[0] + subtotal, -_LARGEST_VALUE), _LARGEST_VALUE)
+        part = unsigned[begin:end]
         if least < bounds[0] or most > bounds[1]:
-            return begin
+            _note_extremes(as_signed, bounds, extremes)
+            window = (shift, first_slice, table)
+            odd = _count_any(part, as_values, window, bounds, counts, specials, cells, apart, odd)
+            continue
         extremes[0] = min(extremes[0], least)
         extremes[1] = max(extremes[1], most)
-        total[0] += subtotal
         # Written out, or each look-up would wait for the increment before it: a third slower.
-        part = unsigned[begin:end]
         whole = part.shape[0] // _STEP * _STEP
         for i in range(0, whole, _STEP):
             a = _place(part[i], shift, first_slice, table)
@@ -76,7 +97,77 @@ def count_run(
             counts[h] += np.uint32(1)
         for bits in part[whole:]:
             counts[_place(bits, shift, first_slice, table)] += np.uint32(1)
-    return len(values)
+    return size, odd
+
+
+@called
+def _sum_of_finite(values: NDArray[np.float64]) -> float:
+    """Add at most 2**60 values; what is too large is the largest double."""
+    total = 0.0
+    for value in values:
+        if abs(value) <= _LARGEST_VALUE:
+            total += value * _SMALLER
+    most = _LARGEST_VALUE * _SMALLER
+    return min(max(total, -most), most) * _LARGER
+
+
+@called
+def _note_extremes(
+    signed: NDArray[np.int64], bounds: NDArray[np.int64], extremes: NDArray[np.int64]
+) -> None:
+    """Note the extremes of the values in the window, of either sign."""
+    low, high = bounds[0], bounds[1]
+    least, most, negative_least, negative_most = extremes[0], extremes[1], extremes[2], extremes[3]
+    for i in range(signed.shape[0]):
+        bits, flipped = signed[i], signed[i] ^ _SIGN
+        inside, mirrored = (low <= bits) & (bits <= high), (low <= flipped) & (flipped <= high)
+        least = min(least, bits if inside else _LARGEST)
+        most = max(most, bits if inside else np.int64(0))
+        negative_least = min(negative_least, flipped if mirrored else _LARGEST)
+        negative_most = max(negative_most, flipped if mirrored else np.int64(0))
+    extremes[0], extremes[1], extremes[2], extremes[3] = least, most, negative_least, negative_most
+
+
+@called
+def _count_any(
+    bits: NDArray[np.uint64],
+    values: NDArray[np.float64],
+    window: tuple[np.uint64, np.uint64, NDArray[np.uint64]],
+    bounds: NDArray[np.int64],
+    counts: NDArray[np.uint32],
+    specials: NDArray[np.int64],
+    cells: NDArray[np.uint32],  # (128,) scratch
+    apart: NDArray[np.float64],
+    odd: int,
+) -> int:
+    """Count a block of any values without a branch, since none could be foreseen."""
+    shift, first_slice, table = window
+    low, high = np.uint64(bounds[0]), np.uint64(bounds[1])
+    nowhere = np.uint64(counts.shape[0] >> 1)
+    zeros, nans, others = 0, 0, 0
+    for i in range(bits.shape[0]):
+        magnitude = bits[i] & _MAGNITUDE
+        held = min(max(magnitude, low), high)
+        place = _place(held, shift, first_slice, table)
+        place += (nowhere + _ONE) * (bits[i] >> _SIGN_BIT)
+        cells[i] = place if held == magnitude else nowhere
+        zero, nan = magnitude == _NOTHING, magnitude > _INFINITY
+        zeros += zero
+        nans += nan
+        others += (held != magnitude) & (not zero) & (not nan)
+    for cell in cells[: bits.shape[0]]:
+        counts[np.uint64(cell)] += np.uint32(1)
+    specials[0] += zeros
+    specials[1] += nans
+    if not others:
+        return odd
+    at = np.uint64(odd)
+    for i in range(bits.shape[0]):
+        magnitude = bits[i] & _MAGNITUDE
+        apart[at] = values[i]  # overwritten by the next one where it is not
+        ordinary = (magnitude < low) | (magnitude > high)
+        at += np.uint64(ordinary & (magnitude != _NOTHING) & (magnitude <= _INFINITY))
+    return np.int64(at)  # type: ignore[return-value]
 
 
 @compiled

@@ -67,12 +67,40 @@ def test_the_kernel_equals_the_reference_on_any_values(values, scale) -> None:
     assert counts_by_kernel(values, scale) == counts_by_reference(values, scale)
 
 
-@given(arrays(np.float64, st.integers(1, 300), elements=ANY))
-def test_a_sketch_by_kernel_equals_a_sketch_by_numpy(values) -> None:
+CHUNK = arrays(np.float64, st.integers(1, 300), elements=ANY | st.floats(1e-3, 1.0))
+
+
+@given(
+    st.lists(CHUNK, min_size=1, max_size=3),
+    st.sampled_from([-2, 3, 7]),
+    st.sampled_from([4096, 90]),
+)
+def test_a_sketch_by_kernel_equals_a_sketch_by_numpy(chunks, scale, limit) -> None:
+    by_kernel, by_numpy = Sketch(scale, limit), Sketch(scale, limit)
+    for values in chunks:
+        by_kernel.sum += by_kernel._add_chunk(values)
+        by_numpy.sum += by_numpy._add_block(values)
+    if by_numpy.count and max(-by_numpy.min, by_numpy.max) > 1e300:
+        assert by_kernel._identity() == by_numpy._identity()  # sums may have overflown on the way
+    else:
+        assert by_kernel == by_numpy
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.01, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "odd", [0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, -1e-310, -0.03, -1e9, 1e-9, 2.0**-4]
+)
+def test_odd_values_among_others_are_counted_as_what_they_are(odd, share) -> None:
+    rng = np.random.default_rng(8)
+    values = rng.lognormal(-3, 0.5, 30_001)
+    values[rng.random(len(values)) < share] = odd
     by_kernel, by_numpy = Sketch(), Sketch()
-    by_kernel._add_block(values, by_kernel=True)
-    by_numpy._add_block(values, by_kernel=False)
+    by_kernel.sum = by_kernel._add_chunk(values)
+    by_numpy.sum = by_numpy._add_block(values)
     assert by_kernel == by_numpy
+    by_kernel._add_chunk(-values)  # now both signs have counters
+    by_numpy._add_block(-values)
+    assert by_kernel._identity() == by_numpy._identity()
 
 
 @pytest.fixture
@@ -101,7 +129,7 @@ def test_counts_are_the_same_before_and_after_the_change_to_the_kernel(fresh) ->
     sketch, by_numpy = Sketch(), Sketch()
     for _ in range(4):
         sketch.add(values)
-        by_numpy.sum += by_numpy._add_block(values, by_kernel=False)
+        by_numpy.sum += by_numpy._add_block(values)
     assert _kernels._loaded
     assert sketch == by_numpy
 
@@ -182,14 +210,18 @@ def test_a_window_s_table_is_right_at_every_boundary(scale) -> None:
         edges = lower_bound(np.arange(offset, offset + buckets + 1), scale)
         near = np.concatenate([edges.view(np.int64) + k for k in range(-2, 3)])
         inside = near[(near >= table.low) & (near <= table.high)].view(np.float64)
-        counts = np.zeros(buckets, dtype=np.uint32)
-        done, _, low, high = _kernels.count_run(inside, table, counts)
-        assert (done, low, high) == (len(inside), inside.min(), inside.max())
-        expected = np.bincount(bucket_index(inside, scale) - offset, minlength=buckets)
-        assert counts.tolist() == expected.tolist()
-        for outside in (table.low - 1, table.high + 1):
-            value = np.array([outside]).view(np.float64)
-            assert _kernels.count_run(value, table, counts)[0] == 0
+        expected = np.bincount(bucket_index(inside, scale) - offset, minlength=buckets).tolist()
+        outside = np.array([table.low - 1, table.high + 1]).view(np.float64)
+        for values in (inside, -inside, np.append(inside, outside)):
+            counts, total = np.zeros(2 * buckets + 1, dtype=np.uint32), np.zeros(1)
+            run = _kernels.count_run(values, table, counts, total)
+            ends = values[: len(inside)]
+            assert (run.done, run.low, run.high) == (len(values), ends.min(), ends.max())
+            assert (run.zeros, run.nans) == (0, 0)
+            assert run.apart.tolist() == values[len(inside) :].tolist()
+            of_a_sign = {True: counts[:buckets].tolist(), False: counts[buckets + 1 :].tolist()}
+            assert of_a_sign[values[0] > 0] == expected
+            assert not any(of_a_sign[values[0] < 0])
 
 
 def awkward(size: int) -> np.ndarray:
@@ -203,10 +235,16 @@ def awkward(size: int) -> np.ndarray:
     return values
 
 
-def test_the_number_of_threads_changes_nothing_not_even_the_last_bit() -> None:
+def ordinary(size: int) -> np.ndarray:
+    """Return values of either sign whose sum no single one decides."""
+    return np.random.default_rng(10).lognormal(-3, 1, size) - 0.01
+
+
+@pytest.mark.parametrize("make", [awkward, ordinary])
+def test_the_number_of_threads_changes_nothing_not_even_the_last_bit(make) -> None:
     if not _kernels.load():
         pytest.skip("numba is not installed")
-    values = awkward(3_500_000)
+    values = make(3_500_000)
     found = []
     for threads in (1, 2, 3, 5, 0):
         sketch = Sketch()
@@ -215,7 +253,7 @@ def test_the_number_of_threads_changes_nothing_not_even_the_last_bit() -> None:
     assert all(sketch == found[0] and sketch.sum == found[0].sum for sketch in found)
     by_numpy = Sketch()
     for start in range(0, len(values), 8192):
-        by_numpy.sum += by_numpy._add_block(values[start : start + 8192], by_kernel=False)
+        by_numpy.sum += by_numpy._add_block(values[start : start + 8192])
     assert by_numpy._identity() == found[0]._identity()
 
 

@@ -13,6 +13,7 @@ from support.engine.timing import OURS, Case, Goal, Make, Work, engine
 
 QS = [0.5, 0.9, 0.99, 0.999, 0.9999]
 SUM = "limit: sum of the array, SIMD"
+SIGNED = f"{OURS}, half negative"
 EXACT = "numpy.quantile (exact, five quantiles)"
 
 Values = NDArray[np.float64]
@@ -55,6 +56,25 @@ def _ours(values: Values) -> Case:
     return Case(OURS, len(values), lambda: Sketch().add(values))
 
 
+def _among(share: float, odd: float) -> Make[Values]:
+    """Return what makes a case with so many odd values among the others."""
+    name = f"{OURS}, {share:.1%} {odd:g}"
+
+    @engine(name)
+    def case(values: Values) -> Case:
+        ours = _ours(np.where(np.random.default_rng(3).random(len(values)) < share, odd, values))
+        return Case(name, ours.items, ours.run)
+
+    return case
+
+
+@engine(SIGNED)
+def _signed(values: Values) -> Case:
+    signs = np.random.default_rng(4).choice([-1.0, 1.0], len(values))
+    ours = _ours(values * signs)
+    return Case(SIGNED, ours.items, ours.run)
+
+
 def _exact(values: Values) -> Case:
     return Case(EXACT, len(values), lambda: np.quantile(values, QS))
 
@@ -80,7 +100,10 @@ ARRAY = Work(
     title="{data.size:,} lognormal values into one sketch, all statistics",
     items="values",
     data=_values,
-    cases=(_sum, _scatter, _ours, _bincount, _exact, *map(_peer, peers.PEERS)),
+    cases=(
+        *(_sum, _scatter, _ours, _among(0.001, 0.0), _among(0.001, math.nan), _signed),
+        *(_bincount, _exact, *map(_peer, peers.PEERS)),
+    ),
     goals=(
         Goal(SUM, at_most=3.0),
         Goal(EXACT, at_least=12),

@@ -8,6 +8,7 @@
 #   NETSLO_ALERTMANAGER_URL  where Grafana finds Alertmanager
 #   NETSLO_GRAFANA_URL       where people find Grafana; without it alerts link to Prometheus' graph
 #   NETSLO_RUNBOOKS_URL      where alerts find their runbooks
+#   NETSLO_STORE             the collector's store: exclusions that were declared beside it mute, too
 set -eu
 config=${1:?usage: generate.sh CONFIG OUTPUT}
 output=${2:?usage: generate.sh CONFIG OUTPUT}
@@ -19,8 +20,12 @@ if [ -n "${NETSLO_GRAFANA_URL:-}" ]; then
   set -- "$@" --dashboard "${NETSLO_GRAFANA_URL%/}/d/netslo-slo"
 fi
 netslo slo rules -c "$config" -o "$output/prometheus" "$@"
+set --
+if [ -n "${NETSLO_STORE:-}" ]; then
+  set -- --store "$NETSLO_STORE"
+fi
 netslo slo alertmanager -c "$config" -o "$output/alertmanager/alertmanager.yml" \
-  --webhook "${NETSLO_PAGER_URL:-http://webhook:9095/}"
+  --webhook "${NETSLO_PAGER_URL:-http://webhook:9095/}" "$@"
 netslo dashboards build -c "$config" -o "$output/grafana" \
   --prometheus "${NETSLO_PROMETHEUS_URL:-http://prometheus:9090}" \
   --alertmanager "${NETSLO_ALERTMANAGER_URL:-http://alertmanager:9093}" \

@@ -13,6 +13,8 @@ from netslo.model import Path
 Interval = tuple[int, int]  # half-open [start_s, end_s), Unix seconds
 
 STEP_S: Final = WARM_S  # of what is kept for weeks, so that a figure never depends on its age
+TIME_MAX_S: Final = 253_402_300_500  # 9999-12-31T23:55:00Z: the last step that can be written
+LENGTH_MAX_S: Final = 366 * 86_400  # what is off for longer belongs out of the selectors
 REASON_LENGTH_MAX: Final = 500
 AUTHOR_LENGTH_MAX: Final = 100
 
@@ -53,7 +55,7 @@ class Covers:
 class Exclusion:
     """A time which does not count for some objectives on some paths.
 
-    Times are Unix seconds, UTC, in whole 5 min; [start_s, end_s) is half-open.
+    Times are Unix seconds, UTC, in whole 5 min; [start_s, end_s) is half-open, and at most a year.
 
     Raises:
         ValueError: fields are not what they must be, in words for the author of the exclusion.
@@ -70,10 +72,18 @@ class Exclusion:
     def __post_init__(self) -> None:
         faults = [] if self.id else ["id must not be empty"]
         for name, value in (("start", self.start_s), ("end", self.end_s)):
-            if value < 0 or value % STEP_S:
+            if value % STEP_S:
                 faults.append(f"{name} must be a time in whole {STEP_S // 60} minutes")
+        times = (("start", self.start_s), ("end", self.end_s), ("declared", self.declared_s))
+        faults += [
+            f"{name} must be from 1970-01-01T00:00:00Z to 9999-12-31T23:55:00Z"
+            for name, value in times
+            if not 0 <= value <= TIME_MAX_S
+        ]
         if self.end_s <= self.start_s:
             faults.append("end must be later than start")
+        elif self.end_s - self.start_s > LENGTH_MAX_S:
+            faults.append(f"end must be at most {LENGTH_MAX_S // 86_400} days after start")
         if not self.author.strip() or len(self.author) > AUTHOR_LENGTH_MAX:
             faults.append(f"author must say who, in at most {AUTHOR_LENGTH_MAX} characters")
         if not self.reason.strip() or len(self.reason) > REASON_LENGTH_MAX:

@@ -165,14 +165,19 @@ def _in_force(file: pathlib.Path) -> tuple[Exclusion, ...]:
 
 def _time(option: str, text: str | None) -> int:
     from netslo.errors import ConfigurationError
-    from slo.exclusion_log import parse_time
+    from slo.exclusion import TIME_MAX_S
+    from slo.exclusion_log import format_time, parse_time
 
     try:
-        return parse_time(text or "")
+        unix_s = parse_time(text or "")
     except ValueError as error:
         raise ConfigurationError(
             f"{option} {text}: must be a time with its offset, such as 2026-12-01T01:00:00Z"
         ) from error
+    if not 0 <= unix_s <= TIME_MAX_S:
+        between = f"from {format_time(0)} to {format_time(TIME_MAX_S)}"
+        raise ConfigurationError(f"{option} {text}: must be {between}")
+    return unix_s
 
 
 def _exclusion(

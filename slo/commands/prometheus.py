@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from netslo.config.options import NumberRange, config_option, directory_option, file_option
-from slo.commands.shared import load, load_log, slo_count
+from slo.commands.shared import load, load_log, slo_count, store_option
 from slo.web_address import is_url
 
 _RULE_FILE = "netslo-rules.yml"
@@ -87,6 +87,7 @@ def rules(
 
 @click.command()
 @config_option
+@store_option
 @file_option("-o", "output_file", "Write the configuration to FILE.")
 @click.option(
     "--webhook",
@@ -97,9 +98,14 @@ def rules(
     "name: every receiver that is not named.",
 )
 def alertmanager(
-    config_dir: pathlib.Path, output_file: pathlib.Path | None, webhooks: tuple[str, ...]
+    config_dir: pathlib.Path,
+    store_file: pathlib.Path | None,
+    output_file: pathlib.Path | None,
+    webhooks: tuple[str, ...],
 ) -> None:
-    """Write Alertmanager's configuration: routes, inhibition, mutes for planned exclusions.
+    """Write Alertmanager's configuration: routes, inhibition, mutes for exclusions to come.
+
+    Exclusions are those of the SLO documents and of the log beside the store.
 
     Receivers are `operations`, `escalation`, `heartbeat` and the owners of objectives. One
     without a --webhook has no address yet, and you are told.
@@ -119,7 +125,7 @@ def alertmanager(
         )
     if others is not None:
         bound = dict.fromkeys(known, others) | bound
-    logged = load_log(config_dir)
+    logged = load_log(config_dir, store_file)
     made = configuration(objectives, Receivers(bound), exclusions=logged, now_s=time.time())
     names = [receiver["name"] for receiver in made["receivers"]]
     text = to_yaml(made, _HEAD.format("alertmanager"))

@@ -34,8 +34,9 @@ def specification_commands() -> Sequence[click.Command]:
 
 @click.command()
 @config_option
+@store_option
 @json_option
-def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
+def check(config_dir: pathlib.Path, store_file: pathlib.Path | None, *, as_json: bool) -> None:
     """Check every SLO document, and say what it promises.
 
     Beside what is wrong in the documents: alerts that can never fire or rest on one packet at
@@ -49,7 +50,7 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
     from slo.explain import promise
 
     try:
-        estate, objectives, notes = _check(config_dir)
+        estate, objectives, notes = _check(config_dir, store_file)
     except ConfigurationError as error:
         if not as_json:
             raise
@@ -66,7 +67,9 @@ def check(config_dir: pathlib.Path, *, as_json: bool) -> None:
     click.echo(f"{slo_count(objectives)} ok")
 
 
-def _check(config_dir: pathlib.Path) -> tuple[Estate, tuple[Objective, ...], list[str]]:
+def _check(
+    config_dir: pathlib.Path, store_file: pathlib.Path | None
+) -> tuple[Estate, tuple[Objective, ...], list[str]]:
     """Return what was found to be good, and what of it may surprise."""
     from analytics.store.interface import WARM_RETENTION_S
     from netslo.errors import ConfigurationError
@@ -83,7 +86,7 @@ def _check(config_dir: pathlib.Path) -> tuple[Estate, tuple[Objective, ...], lis
         problems += place.problems[before:]
     if problems:
         raise ConfigurationError(problems)
-    load_log(config_dir)
+    load_log(config_dir, store_file)
     notes = [note for objective in objectives for note in warn(objective, estate)]
     if too_many := too_many_pairs(objectives):
         notes.append(

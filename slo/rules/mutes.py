@@ -1,17 +1,19 @@
 """Planned exclusions as Alertmanager's time intervals.
 
 Alertmanager knows times of day on days of a month of a year, to the minute, so an interval is cut
-at midnight, UTC, and widened to whole minutes.
+at midnight, UTC, and widened to whole minutes; whole days are told by the month.
 """
 
 from __future__ import annotations
 
+import calendar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from slo.exclusion import Exclusion
 
 _MINUTE_S: Final = 60
+_DAY: Final = timedelta(days=1)
 _END_OF_DAY: Final = "24:00"
 
 
@@ -21,28 +23,37 @@ def mute_name(exclusion: Exclusion) -> str:
 
 
 def time_intervals(exclusion: Exclusion) -> list[dict[str, Any]]:
-    """Return the interval, a day each."""
+    """Return the interval: a day each, and all whole days of a month at once."""
     start = _at(exclusion.start_s - exclusion.start_s % _MINUTE_S)
     end = _at(-(-exclusion.end_s // _MINUTE_S) * _MINUTE_S)
-    found = []
+    found: list[dict[str, Any]] = []
     while start < end:
-        midnight = datetime(start.year, start.month, start.day, tzinfo=UTC) + timedelta(days=1)
-        until = min(end, midnight)
+        until = min(end, _midnight(start) + _DAY)
+        if start == _midnight(start) and until - start == _DAY:
+            last_day = calendar.monthrange(start.year, start.month)[1]
+            until += min((end - until) // _DAY, last_day - start.day) * _DAY
+        last = until - timedelta(minutes=1)
         found.append(
             {
                 "times": [
                     {
                         "start_time": f"{start:%H:%M}",
-                        "end_time": _END_OF_DAY if until == midnight else f"{until:%H:%M}",
+                        "end_time": _END_OF_DAY if until == _midnight(until) else f"{until:%H:%M}",
                     }
                 ],
-                "days_of_month": [str(start.day)],
+                "days_of_month": [
+                    str(start.day) if last.day == start.day else f"{start.day}:{last.day}"
+                ],
                 "months": [str(start.month)],
                 "years": [str(start.year)],
             }
         )
         start = until
     return found
+
+
+def _midnight(moment: datetime) -> datetime:
+    return datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
 
 
 def _at(unix_s: int) -> datetime:

@@ -12,11 +12,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from real_prometheus import alertmanager as running_alertmanager
 from real_prometheus import run, wait_until
 
@@ -258,6 +262,32 @@ def test_times_are_cut_at_midnight() -> None:
         {"times": [{"start_time": "00:00", "end_time": "01:30"}],
          "days_of_month": ["16"], "months": ["1"], "years": ["2027"]},
     ]  # fmt: skip
+
+
+@given(st.integers(0, 2 * 366 * 288), st.integers(1, 366 * 288))
+def test_intervals_hold_all_of_an_exclusion_and_nothing_else(start, length) -> None:
+    """Against days and minutes counted one by one, in few entries."""
+    start_s, end_s = DAY + 300 * start, DAY + 300 * (start + length)
+    found = time_intervals(Exclusion("x", start_s, end_s, "bob", "CHG-2", 0))
+    assert len(found) <= 2 + 13
+    spans = []
+    for each in found:
+        first, _, last = each["days_of_month"][0].partition(":")
+        (times,) = each["times"]
+        for day in range(int(first), int(last or first) + 1):
+            midnight = datetime(int(each["years"][0]), int(each["months"][0]), day, tzinfo=UTC)
+            low, high = (
+                int(midnight.timestamp()) + 3600 * int(text[:2]) + 60 * int(text[3:])
+                for text in (times["start_time"], times["end_time"])
+            )
+            spans.append((low, high))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+    assert (spans[0][0], spans[-1][1]) == (start_s, end_s)
+
+
+def test_a_year_is_a_configuration_that_alertmanager_takes(objectives, write) -> None:
+    year = Exclusion("x1", DAY - 300, DAY + 365 * 86_400, "alice", "CHG-1", DAY - 600)
+    write(configuration(objectives, exclusions=[year], now_s=DAY))
 
 
 def test_an_exclusion_of_paths_and_the_file_are_the_same_each_time(objectives, write) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from netslo.errors import ConfigurationError
 from slo.cli import slo
@@ -116,6 +116,23 @@ def test_one_is_taken_back_and_stays_on_record(run, config) -> None:
         run("--revoke", name, "--reason", "again", "--author", "bob")
 
 
+def test_what_is_declared_beside_another_store_mutes_and_is_checked(run, config) -> None:
+    store = config / "other" / "windows.db"
+    name = run(*WHEN, *WHO, "--store", str(store)).split(":")[0]
+
+    def ask(command: str, *more: str) -> Result:
+        return CliRunner().invoke(slo, [command, "-c", str(config), *more])
+
+    assert f"exclusion-{name}" in ask("alertmanager", "--store", str(store)).output
+    assert name not in ask("alertmanager").output
+    (store.parent / "exclusions.jsonl").write_text("{")
+    assert ask("check").exit_code == 0
+    faulty = ask("check", "--store", str(store), "--json")
+    assert faulty.exit_code == 2
+    (problem,) = json.loads(faulty.stdout)["problems"]
+    assert problem["file"] == str(store.parent / "exclusions.jsonl")
+
+
 def test_without_any_the_list_says_so(run) -> None:
     assert "nothing is excluded" in run("--list")
     assert json.loads(run("--list", "--json")) == {"exclusions": []}
@@ -132,6 +149,12 @@ def test_without_any_the_list_says_so(run) -> None:
          "with its offset"),
         ((*WHO, "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"),
          ConfigurationError, "later than start"),
+        ((*WHO, "--from", "9999-12-31T23:59:00Z", "--to", "9999-12-31T23:59:59Z"),
+         ConfigurationError, "--from 9999-12-31T23:59:00Z: must be from 1970-01-01T00:00:00Z to "),
+        ((*WHO, "--from", "1969-12-31T23:00:00Z", "--to", "2026-01-01T00:00:00Z"),
+         ConfigurationError, "--from 1969-12-31T23:00:00Z: must be from 1970-01-01T00:00:00Z to "),
+        ((*WHO, "--from", "2026-01-01T00:00:00Z", "--to", "9999-12-31T00:00:00Z"),
+         ConfigurationError, "end must be at most 366 days after start"),
         ((*WHEN, *WHO, "--site", "atlantis"), ConfigurationError, "must be one of"),
         ((*WHEN, *WHO, "--slo", "x"), ConfigurationError, "must be one of"),
         ((*WHEN, *WHO, "--path", "x"), ConfigurationError, "must be a path"),

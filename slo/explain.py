@@ -155,7 +155,7 @@ def _pair_json(each: PairFigures) -> dict[str, Any]:
         "budget_share": float(each.pair.budget_share),
         "burn_rate": float(each.burn_rate),
         "error_ratio": float(each.error_ratio),
-        "can_fire": each.possible,
+        "can_fire": each.can_fire,
         "bad_events": float(each.bad_events),
         "detection": {
             ratio: None if time_s is None else float(time_s) for ratio, time_s in detection.items()

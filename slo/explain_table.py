@@ -7,7 +7,7 @@ from fractions import Fraction
 from rich.table import Table
 
 from netslo.estate import Estate
-from slo.feasibility import ERROR_RATIOS, Figures, PairFigures
+from slo.feasibility import ERROR_RATIOS, Figures, PairFigures, say_time
 from slo.objective import Objective
 
 
@@ -53,7 +53,7 @@ def _cells(each: PairFigures, figures: Figures, *, packets: bool) -> list[str]:
 
 
 def _verdict(each: PairFigures, *, packets: bool) -> str:
-    if not each.possible or each.starved:
+    if not each.can_fire:
         return "NEVER fires"
     if each.rests_on_one and packets:
         return "RESTS ON ONE"
@@ -62,14 +62,3 @@ def _verdict(each: PairFigures, *, packets: bool) -> str:
 
 def _count(exact: Fraction) -> str:
     return f"{float(exact):,.0f}" if exact >= 100 else f"{float(exact):.3g}"  # noqa: PLR2004
-
-
-def say_time(seconds: Fraction | None) -> str:
-    """Write a time for a reader, in the unit that suits; None is never."""
-    if seconds is None:
-        return "never"
-    value = float(seconds)
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if value >= 2 * size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from netslo.config.estate_file import INTERVAL_S_MIN
 from netslo.estate import Estate
 from netslo.model import Direction, ProbeKind
 from netslo.units import format_duration
@@ -16,6 +17,7 @@ from slo.objective import Indicator, Objective
 from slo.place import Place
 
 _NAMED_MAX: Final = 3
+_INTERVAL_S_MIN: Final = Fraction(str(INTERVAL_S_MIN))  # of probing
 ERROR_RATIOS: Final = (Fraction(1), Fraction(1, 10), Fraction(1, 100))
 
 
@@ -41,6 +43,11 @@ class PairFigures:
     def starved(self) -> bool:
         """Whether the long window has fewer events than the guard asks for, so it never fires."""
         return self.bad_events_min * self.interval_s > self.pair.long_s
+
+    @property
+    def can_fire(self) -> bool:
+        """Whether anything at all, measured as planned, fires it."""
+        return self.possible and not self.starved
 
     @property
     def rests_on_one(self) -> bool:
@@ -148,21 +155,10 @@ def check_feasible(
         if not each.possible:
             continue
         if each.starved:
-            event, there_are = event_name(objective), each.pair.long_s / each.interval_s
-            where.report(
-                "",
-                f"the {describe(each.pair)} can never fire: it waits for {each.bad_events_min} "
-                f"bad {event}s, and its long window has {float(there_are):.3g} {event}s; "
-                f"{_remedy(objective, each)}",
-            )
+            where.report("", _starved(objective, each))
         # A bad slice is many packets, and no chance; a packet is lost now and then.
         elif each.rests_on_one and objective.slices is None:
-            where.report(
-                "",
-                f"the {describe(each.pair)} rests on a single bad packet: its "
-                f"threshold is {float(each.bad_events):.3g} of one, and {PREFIX}{BAD_EVENTS_MIN} "
-                f"asks for no more; {_remedy(objective, each)}",
-            )
+            where.report("", _rests_on_one(objective, each))
     if kept_s is not None and objective.window_s > kept_s:
         place.at("spec", "timeWindow", 0, "duration").report(
             format_duration(objective.window_s),
@@ -192,10 +188,36 @@ def describe(pair: BurnPair) -> str:
     return f"{pair.severity.value} on {pair.long} and {pair.short}"
 
 
+def _starved(objective: Objective, each: PairFigures) -> str:
+    event, there_are = event_name(objective), each.pair.long_s / each.interval_s
+    return (
+        f"the {describe(each.pair)} can never fire: it waits for {each.bad_events_min} "
+        f"bad {event}s, and its long window has {float(there_are):.6g} {event}s; "
+        f"{_remedy(objective, each)}"
+    )
+
+
+def _rests_on_one(objective: Objective, each: PairFigures) -> str:
+    return (
+        f"the {describe(each.pair)} rests on a single bad packet: its "
+        f"threshold is {float(each.bad_events):.3g} of one, and {PREFIX}{BAD_EVENTS_MIN} "
+        f"asks for no more; {_remedy(objective, each)}"
+    )
+
+
 def _warn_of_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
     event = event_name(objective)
     for each in Figures.of(objective, estate).pairs:
-        if each.possible and each.slow:
+        if not each.possible:
+            yield (
+                f"the {describe(each.pair)} can never fire: it needs more than "
+                f"{float(each.error_ratio):.4g} of the {event}s to be bad"
+            )
+        elif each.starved:
+            yield _starved(objective, each)
+        elif each.rests_on_one and objective.slices is None:
+            yield _rests_on_one(objective, each)
+        elif each.slow:
             yield (
                 f"the {describe(each.pair)} is slow: its threshold is "
                 f"{float(each.bad_events):.3g} bad {event}s, and it waits for "
@@ -208,7 +230,20 @@ def _warn_of_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
 def _remedy(objective: Objective, figures: PairFigures) -> str:
     if objective.slices is not None:
         return f"{PREFIX}{BAD_EVENTS_MIN} may be less, for a slice is many packets"
-    return f"probe at least every {float(figures.interval_max_s):.3g} s"
+    if figures.interval_max_s < _INTERVAL_S_MIN:
+        return f"{PREFIX}{BAD_EVENTS_MIN} must be less: no probing is as fast as that asks for"
+    return f"probe at least every {say_time(figures.interval_max_s)}"
+
+
+def say_time(seconds: Fraction | None) -> str:
+    """Write a time for a reader, in the unit that suits; None is never."""
+    if seconds is None:
+        return "never"
+    value = float(seconds)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if value >= 2 * size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
 
 
 def _warn_of_data(objective: Objective, estate: Estate) -> Iterator[str]:

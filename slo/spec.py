@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -32,7 +32,6 @@ class Specification:
 
     objectives: tuple[Objective, ...]
     notes: tuple[str, ...] = ()
-    places: Mapping[str, Place] = field(default_factory=dict)  # of the objectives, by name
     documents: tuple[openslo.AnyDocument, ...] = ()  # all, as they stand
 
 
@@ -47,13 +46,24 @@ def load_objectives(directory: pathlib.Path, estate: Estate) -> tuple[Objective,
     return load_specification(directory, estate).objectives
 
 
-def load_specification(directory: pathlib.Path, estate: Estate) -> Specification:
-    """Read `directory/slos/*.yaml` with notes for a person; see `load_objectives`."""
+def load_specification(
+    directory: pathlib.Path,
+    estate: Estate,
+    also_check: Callable[[Objective, Place], None] = lambda _objective, _place: None,
+) -> Specification:
+    """Read `directory/slos/*.yaml` with notes for a person; see `load_objectives`.
+
+    `also_check` looks at each objective that could be understood, whatever is wrong elsewhere, and
+    reports to the place of its document: all faults come at once.
+    """
     folder = directory / FOLDER
     reader = _Reader()
     for file in _list_files(folder):
         reader.read(file)
     objectives = reader.resolve(estate)
+    places = {slo.metadata.name: place for slo, place in reader.slos}
+    for objective in objectives:
+        also_check(objective, places[objective.name])
     if reader.problems:
         # What several SLOs refer to is at fault once.
         raise ConfigurationError(sorted(dict.fromkeys(reader.told), key=_position))
@@ -62,7 +72,6 @@ def load_specification(directory: pathlib.Path, estate: Estate) -> Specification
     return Specification(
         objectives,
         tuple(dict.fromkeys(reader.notes)),
-        {slo.metadata.name: place for slo, place in reader.slos},
         tuple(document for document, _ in reader.documents),
     )
 

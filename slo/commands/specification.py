@@ -72,20 +72,18 @@ def _check(
 ) -> tuple[Estate, tuple[Objective, ...], list[str]]:
     """Return what was found to be good, and what of it may surprise."""
     from analytics.store.interface import WARM_RETENTION_S
-    from netslo.errors import ConfigurationError
+    from netslo.config.estate_file import load_estate
     from slo.feasibility import check_feasible, warn
     from slo.rules.layout import too_many_pairs
+    from slo.spec import load_specification
 
-    estate, specification = load(config_dir)
+    estate = load_estate(config_dir)
+    specification = load_specification(
+        config_dir,
+        estate,
+        lambda objective, place: check_feasible(objective, estate, place, WARM_RETENTION_S),
+    )
     objectives = specification.objectives
-    problems = []
-    for objective in objectives:
-        place = specification.places[objective.name]
-        before = len(place.problems)
-        check_feasible(objective, estate, place, WARM_RETENTION_S)
-        problems += place.problems[before:]
-    if problems:
-        raise ConfigurationError(problems)
     load_log(config_dir, store_file)
     notes = [note for objective in objectives for note in warn(objective, estate)]
     if too_many := too_many_pairs(objectives):

@@ -147,6 +147,58 @@ def test_check_refuses_alerts_that_rest_on_one_packet_or_cannot_fire_and_says_wh
     assert "108 % of the events" in str(error)
 
 
+def test_check_tells_at_once_what_is_wrong_and_what_can_never_fire(run, config):
+    for name, before, after in (
+        (
+            "loss.yaml",
+            "  annotations:\n",
+            '  annotations:\n    netslo.dev/min-bad-events: "99999999"\n',
+        ),
+        (
+            "national-latency.yaml",
+            "  annotations:\n",
+            "  annotations:\n    netslo.dev/owners: noc\n",
+        ),
+    ):
+        file = config / "slos" / name
+        file.write_text(file.read_text().replace(before, after))
+    error = run("check").exception
+    assert isinstance(error, ConfigurationError)
+    by_file = {}
+    for problem in error.problems:
+        by_file.setdefault(pathlib.Path(problem.file).name, []).append(str(problem))
+    assert len(by_file["loss.yaml"]) == 4
+    assert all("can never fire" in text for text in by_file["loss.yaml"])
+    (unknown,) = by_file["national-latency.yaml"]
+    assert "netslo.dev/owners" in unknown
+
+
+def test_explain_says_the_same_of_what_cannot_fire_in_table_warning_and_json(run, config):
+    file = config / "slos" / "loss.yaml"
+    about = "  annotations:\n"
+    more = f'{about}    netslo.dev/min-bad-events: "99999999"\n'
+    file.write_text(file.read_text().replace(about, more))
+    output = run("explain", "loss").output
+    assert output.count("NEVER fires") == 4
+    assert (
+        "warning: loss: the page on 1h and 5m can never fire: it waits for 99999999 bad packets, "
+        "and its long window has 18000 packets; netslo.dev/min-bad-events must be less" in output
+    )
+    assert "is slow" not in output
+    (found,) = json.loads(run("explain", "loss", "--json").output)["slos"]
+    assert [pair["can_fire"] for pair in found["pairs"]] == [False] * 4
+    assert len(found["warnings"]) == 4
+
+
+def test_explain_warns_of_what_rests_on_one_packet(run, config):
+    set_interval(config, "60s")
+    without_guard(config / "slos" / "loss.yaml")
+    output = run("explain", "loss").output
+    assert "RESTS ON ONE" in output
+    assert "warning: loss: the page on 1h and 5m rests on a single bad packet" in output
+    assert "probe at least every 48.4 s" in output
+
+
 def test_check_lists_its_problems_as_json(run, config):
     file = config / "slos" / "loss.yaml"
     file.write_text(file.read_text().replace("target: 0.999", "target: 1.5"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -141,7 +142,7 @@ def _print_by_key(
     _print_whole(table)
     click.echo(
         f"{len(keys):,} of {len(found.numbers):,} keys; relative error of a quantile at most "
-        f"{error:.2%}"
+        f"{_at_most(error)}"
     )
     nan, infinite = (sum(shape[what] for shape in shapes.values()) for what in ("nan", "infinite"))
     _print_apart(nan, infinite)
@@ -163,7 +164,7 @@ def _print_table(shape: dict[str, Any]) -> None:
         f"sum {_figure(shape['sum'])}"
     )
     click.echo(
-        f"relative error of a quantile at most {shape['relative_error']:.2%}, "
+        f"relative error of a quantile at most {_at_most(shape['relative_error'])}, "
         "which the intervals include"
     )
     if not bounded:
@@ -183,6 +184,11 @@ def _print_whole(table: Table) -> None:
     needed = Console(width=_UNLIMITED).measure(table).maximum
     width = max(Console().width, needed)
     Console(highlight=False, width=width).print(table)
+
+
+def _at_most(ratio: float) -> str:
+    """Return a bound in percent, never less than it is."""
+    return f"{math.ceil(ratio * 1e4) / 1e4:.2%}"
 
 
 def _figure(value: float | None) -> str:

@@ -29,6 +29,7 @@ from analytics.mapping import (
 )
 from analytics.order_statistics import enclosing_ranks
 from analytics.reading import Reading, count_up_to, outer_bounds
+from analytics.real_numbers import real_numbers
 
 SCALE_DEFAULT: Final = 7
 BUCKET_LIMIT: Final = 4096  # 32 binades at scale 7: from a nanosecond to more than four seconds
@@ -174,7 +175,7 @@ class Sketch:
         Raises:
             ValueError: the shape is neither, or the values are not real numbers.
         """
-        array = np.ascontiguousarray(values, dtype=np.float64)  # at least one dimension
+        array = real_numbers(values)
         if array.ndim > 1:
             raise ValueError(f"values must have shape (n,), got {array.shape}")
         self._reading = None

@@ -27,6 +27,7 @@ from analytics.pairs import (
 )
 from analytics.parted import INDEX_SPAN, Counted, Keys, Parted, Values, count_parted, part
 from analytics.readout import Rows, cdf, intervals, quantiles
+from analytics.real_numbers import real_numbers
 from analytics.sketch import BUCKET_LIMIT, SCALE_DEFAULT, Sketch
 
 _LARGEST: Final = float(np.finfo(np.float64).max)
@@ -123,10 +124,11 @@ class SketchTable:
         """Count pairs: `keys`, whole numbers, and `values` float64, both of shape (n,).
 
         Raises:
-            ValueError: the shapes differ, or a key is no whole number or not of this table.
+            ValueError: the shapes differ, a key is no whole number or not of this table, or
+                the values are not real numbers.
         """
         key_array = _narrowed(keys, "key", 0, len(self) - 1)
-        array = np.ascontiguousarray(values, dtype=np.float64)
+        array = real_numbers(values)
         if key_array.shape != array.shape or array.ndim != 1:
             raise ValueError(f"keys {key_array.shape} and values {array.shape} must be alike, (n,)")
         if not len(array):

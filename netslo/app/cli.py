@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,19 @@ def cli() -> None:
     """
 
 
+class _Unheard(io.RawIOBase):
+    """Stands in for a closed standard output, and knows whether anything was to go there."""
+
+    octets = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.octets += len(data)
+        return len(data)
+
+
 def _unwritten(error: Exception) -> int:
     """Return the status where nobody takes the output; any other error passes."""
     gone = isinstance(error, _ReaderGoneError | BrokenPipeError)
@@ -151,7 +165,19 @@ def _unwritten(error: Exception) -> int:
 
 def main() -> NoReturn:
     """Run a command: a user's mistake is one message and an exit status, never a traceback."""
+    unheard = _Unheard() if sys.stdout is None else None  # closed by who started us
+    if unheard is not None:
+        sys.stdout = io.TextIOWrapper(unheard, encoding="utf-8", write_through=True)
     write_plainly([sys.stdout, sys.stderr])
+    status = _status()
+    if unheard is not None and unheard.octets:
+        click.echo("netslo: cannot write: standard output is closed", err=True)
+        status = _NOT_WRITTEN
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run a command; return its exit status."""
     try:
         status = cli.main(prog_name="netslo", standalone_mode=False)
         sys.stdout.flush()
@@ -176,4 +202,4 @@ def main() -> NoReturn:
             status = explained.exit_code
     except (_ReaderGoneError, OSError) as error:
         status = _unwritten(error)
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0

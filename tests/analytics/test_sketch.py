@@ -1,6 +1,8 @@
 """The sketch against numpy's exact quantiles, and against itself in any order."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from analytics.mapping import bucket_index
 from analytics.order_statistics import enclosing_ranks
 from analytics.sketch import Sketch
 from analytics.summary import exact_distribution
+from analytics.table import SketchTable
 
 RNG = np.random.default_rng(20261123)
 SHAPES = {
@@ -354,6 +357,37 @@ def test_a_sketch_out_of_range_is_refused(options) -> None:
 def test_any_real_numbers_count(dtype) -> None:
     values = np.arange(20).astype(dtype)
     assert sketch_of(values[::2]) == sketch_of(values[::2].astype(float))
+
+
+@pytest.mark.parametrize("kind", [Fraction, Decimal, int])
+def test_real_numbers_of_python_count(kind) -> None:
+    values = [kind(10) ** 20, kind(3)]
+    assert sketch_of(values) == sketch_of([1e20, 3.0])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1 + 5j]),
+        np.array(["2020-01-01"], "datetime64[s]"),
+        np.array([5], "timedelta64[s]"),
+        ["1.5"],
+        [b"1.5"],
+        [None],
+        [1.0, None],
+        [1j, None],
+        [10**400],
+    ],
+    ids=str,
+)
+def test_what_is_no_real_number_is_refused(values) -> None:
+    sketch, table = Sketch(), SketchTable(1)
+    with pytest.raises(ValueError, match=r"real number|larger than any double"):
+        sketch.add(values)
+    with pytest.raises(ValueError, match=r"real number|larger than any double"):
+        table.add(np.zeros(len(values), dtype=np.int32), values)
+    assert not sketch.count
+    assert not table.count.any()
 
 
 def test_a_matrix_is_refused() -> None:

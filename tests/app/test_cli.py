@@ -296,6 +296,19 @@ def test_a_reader_that_goes_away_is_neither_good_nor_bad_news(arguments) -> None
     assert not done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_a_closed_standard_output_is_said_not_a_traceback(closed, tmp_path) -> None:
+    path = tmp_path / "numbers.txt"
+    path.write_text("1\n2\n")
+    command = f'exec "$0" -P -m netslo quantiles "$1" {closed}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, path], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 2
+    told = "netslo: cannot write: standard output is closed\n"
+    assert done.stderr == ("" if "2>" in closed else told)
+
+
 def test_a_missing_module_without_a_name_keeps_its_traceback() -> None:
     entry = cli._COMMANDS["demo"]
     with pytest.raises(ModuleNotFoundError, match="odd"):

@@ -13,14 +13,23 @@ from analytics.table import SketchTable
 from netslo.errors import ConfigurationError
 
 KEYS_MAX: Final = 1_000_000
+_TOGETHER: Final = 1 << 22  # pairs: what each call costs by key counts little beside so many
 
 
 class ByKey:
     """A table of sketches whose keys are texts."""
 
     def __init__(self, scale: int) -> None:
-        self.table = SketchTable(0, scale)
+        self._table = SketchTable(0, scale, threads=0)
+        self._waiting: list[tuple[NDArray[np.int32], NDArray[np.float64]]] = []
+        self._waiting_pairs = 0
         self.numbers: dict[str, int] = {}
+
+    @property
+    def table(self) -> SketchTable:
+        """The sketches of all pairs so far."""
+        self._settle()
+        return self._table
 
     def add(self, keys: Any, values: NDArray[np.float64]) -> None:
         """Count pairs; `keys` is a sequence of texts, or an array of pyarrow.
@@ -32,8 +41,18 @@ class ByKey:
         places = [self.numbers.setdefault(key, len(self.numbers)) for key in distinct]
         if len(self.numbers) > KEYS_MAX:
             raise ConfigurationError(f"more than {KEYS_MAX:,} distinct keys")
-        self.table.grow(len(self.numbers))
-        self.table.add(np.array(places, dtype=np.int32)[codes], values)
+        self._waiting.append((np.array(places, dtype=np.int32)[codes], values))
+        self._waiting_pairs += len(values)
+        if self._waiting_pairs >= _TOGETHER:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count what waits."""
+        if self._waiting:
+            keys, values = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            self._waiting, self._waiting_pairs = [], 0
+            self._table.grow(len(self.numbers))
+            self._table.add(keys, values)
 
     def ordered(self, sort: float | None, top: int | None) -> list[str]:
         """Return keys in their own order, or those with the largest of a quantile first."""

@@ -51,7 +51,7 @@ def extended(pairs: Pairs, more: int) -> Pairs:
 
 def added(left: Pairs, right: Pairs) -> Pairs:
     """Return the sums, row by row, of rows of the same scale, base and number."""
-    if not (_kernels.pays(len(left.index) + len(right.index))):
+    if not (_kernels.pays_for_pairs(len(left.index) + len(right.index))):
         rows = np.concatenate([_row_numbers(left), _row_numbers(right)])
         index = np.concatenate([left.index, right.index]).astype(np.int64)
         counts = np.concatenate([left.counts.astype(np.uint64), right.counts.astype(np.uint64)])

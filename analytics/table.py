@@ -7,6 +7,7 @@ out costs its own key only: the scale of the others does not fall.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from dataclasses import fields
 from typing import Any, Final
@@ -49,19 +50,20 @@ class SketchTable:
             keys: How many; `grow` adds more.
             scale: From 1 to 8: 2**scale buckets per binade.
             bucket_limit: The most buckets of either sign; see `Sketch`.
-            threads: How many may share the work of `add`.
+            threads: How many may share the work of `add`; 0: as many as this process may use
+                cores. What is counted does not depend on it.
 
         Raises:
             ValueError: an argument is out of its range.
         """
-        if keys < 0 or threads < 1:
+        if keys < 0 or threads < 0:
             raise ValueError(f"keys = {keys} and threads = {threads} cannot be")
         if not 1 <= scale <= 8:  # noqa: PLR2004 - the coarser ones never need a table
             raise ValueError(f"scale is {scale}, must be from 1 to 8")
         Sketch(scale, bucket_limit)  # which judges the limit
         self.scale = scale
         self._limit = bucket_limit
-        self._threads = threads
+        self._threads = threads or len(os.sched_getaffinity(0))
         self._base = -(INDEX_SPAN // 2)
         self._sides: tuple[list[Pairs], list[Pairs]] = ([], [])  # the largest run first
         self._outside: dict[int, Sketch] = {}  # values that the window has no bucket for
@@ -134,7 +136,7 @@ class SketchTable:
         if not len(array):
             return
         parted = None
-        if _kernels.pays(len(array)):
+        if _kernels.pays_for_pairs(len(array)):
             parted = part(key_array, array, len(self), self._threads)
         if parted is None and (key_array.min() < 0 or key_array.max() >= len(self)):
             raise _out_of_range(key_array, "key", 0, len(self) - 1)
@@ -271,7 +273,7 @@ class SketchTable:
         self, side: int, keys: Keys, magnitudes: Values, parted: Parted | None = None
     ) -> None:
         """Count magnitudes between the bounds on one side, with their statistics."""
-        if parted is None and _kernels.pays(len(keys)):
+        if parted is None and _kernels.loaded():
             parted = part(keys, magnitudes, len(self), self._threads)
         if parted is not None:
             found = count_parted(parted, len(self), self.scale, self._base, self._threads)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from analytics import by_key
 from analytics.cli import quantiles
 from analytics.columns import CHUNK, LINE_MAX, _line_by_line, _numbers
 from analytics.sketch import Sketch
@@ -319,6 +320,22 @@ class TestByKey:
     def test_a_missing_key_column_is_named(self, tmp_path, kind) -> None:
         message = error_of(table_of(tmp_path, kind), "--column", "rtt", "--by", "path")
         assert "has no column 'path'; its columns are" in message
+
+
+def test_pairs_are_counted_whole_however_many_wait(monkeypatch) -> None:
+    monkeypatch.setattr(by_key, "_TOGETHER", 5)
+    found, all_values = by_key.ByKey(7), {}
+    for portion in (1, 4, 0, 2, 9, 3):
+        keys = [f"k{n % 3}" for n in range(portion)]
+        values = RNG.lognormal(size=portion)
+        found.add(keys, values)
+        for key, value in zip(keys, values, strict=True):
+            all_values.setdefault(key, []).append(value)
+    shapes = found.shapes(found.ordered(None, None), [0.5])
+    assert list(shapes) == sorted(all_values)
+    for key, shape in shapes.items():
+        assert shape["count"] == len(all_values[key])
+        assert shape["sum"] == pytest.approx(sum(all_values[key]))
 
 
 def test_keys_need_columns(tmp_path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from analytics import _kernels
 from analytics.sketch import Sketch
 from analytics.table import SketchTable
 
@@ -109,7 +110,7 @@ def test_the_number_of_threads_changes_nothing(pairs) -> None:
     rng = np.random.default_rng(5)
     keys = rng.integers(0, 3000, pairs).astype(np.int32)
     values = rng.lognormal(-3, 1, len(keys))
-    tables = [SketchTable(3000, threads=threads) for threads in (1, 2, 5)]
+    tables = [SketchTable(3000, threads=threads) for threads in (1, 0, 2, 5)]
     for table in tables:
         table.add(keys, values)
     for table in tables[1:]:
@@ -162,6 +163,23 @@ def test_whole_numbers_of_any_width_are_keys_and_groups(kind) -> None:
     table.add(np.array([2, 0, 2], dtype=kind), [1.0, 2.0, 3.0])
     assert table.count.tolist() == [1, 0, 2]
     assert table.merged_by(np.array([1, 0, 1], dtype=kind), 2).count.tolist() == [0, 3]
+
+
+def test_kernels_are_loaded_for_as_many_pairs_as_pay_for_it(monkeypatch) -> None:
+    monkeypatch.setattr(_kernels, "_enabled", True)
+    monkeypatch.setattr(_kernels, "_loaded", False)
+    monkeypatch.setattr(_kernels, "_seen", 0)
+    loads = []
+    monkeypatch.setattr(_kernels, "load", lambda: loads.append(True) or False)
+    table = SketchTable(3)
+    pairs = 300_000
+    keys, values = np.arange(pairs) % 3, np.ones(pairs)
+    table.add(keys, values)
+    assert not loads  # a quarter of a second by numpy is less than loading takes
+    while table.count.sum() < 3_000_000:
+        table.add(keys, values)
+    assert loads
+    assert table.count.sum() == 3_000_000
 
 
 def test_bad_arguments_are_named() -> None:

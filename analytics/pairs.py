@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics import _kernels
 from analytics.buckets import Buckets
 from analytics.layouts import Counts, Pairs
-from analytics.merging import offsets_of
+from analytics.merging import merge_groups, offsets_of, pairs_of, runs_of
 
 _INDEX_BITS = 16
+_SPARSE: Final = 8  # buckets to a filled one from which on rows are not merged as runs
 
 
 def no_pairs(rows: int, scale: int, base: int) -> Pairs:
@@ -79,7 +83,33 @@ def added(left: Pairs, right: Pairs) -> Pairs:
 
 
 def regrouped(pairs: Pairs, groups: NDArray[np.int32], count: int) -> Pairs:
-    """Return `count` rows, each the sum of the rows of its group; -1 leaves a row out."""
+    """Return `count` rows, each the sum of the rows of its group; -1 leaves a row out.
+
+    As runs the rows are merged by kernel and without sorting, unless so many empty buckets lie
+    between the filled ones that these would cost more.
+    """
+    span = int(spans(pairs).sum() + _group_spans(pairs, groups, count).sum())
+    sparse = span > _SPARSE * len(pairs.index)
+    if sparse or not (groups >= 0).any() or not _kernels.pays_for_pairs(len(pairs.index)):
+        return _regrouped_sparsely(pairs, groups, count)
+    merged = pairs_of(merge_groups(runs_of(pairs), groups, count))
+    index = (merged.index.astype(np.int64) + (merged.base - pairs.base)).astype(np.uint16)
+    return replace(merged, base=pairs.base, index=index)
+
+
+def _group_spans(pairs: Pairs, groups: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """Return how many buckets the sum of each group spans."""
+    taken = (np.diff(pairs.offsets) > 0) & (groups >= 0)
+    low = np.full(count, 1 << _INDEX_BITS, dtype=np.int64)
+    high = np.full(count, -1, dtype=np.int64)
+    np.minimum.at(low, groups[taken], pairs.index[pairs.offsets[:-1][taken]].astype(np.int64))
+    np.maximum.at(high, groups[taken], pairs.index[pairs.offsets[1:][taken] - 1].astype(np.int64))
+    lengths: NDArray[np.int64] = np.maximum(high - low + 1, 0)
+    return lengths
+
+
+def _regrouped_sparsely(pairs: Pairs, groups: NDArray[np.int32], count: int) -> Pairs:
+    """Do the same entry by entry, whatever lies between them."""
     group = groups[_row_numbers(pairs)].astype(np.int64)
     kept = group >= 0
     empty = no_pairs(count, pairs.scale, pairs.base)

@@ -8,6 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analytics import _kernels
+from analytics.pairs import _regrouped_sparsely, regrouped
+from analytics.readout import row_sums
 from analytics.sketch import Sketch
 from analytics.table import SketchTable
 
@@ -82,6 +84,24 @@ def test_tables_merge_and_regroup_as_sketches_merge(left, right, groups) -> None
         if group >= 0:
             whole[group].merge(sketch)
     check(tables[0].merged_by(groups, 3), whole)
+
+
+@pytest.mark.parametrize("spread", [0.3, 20.0])
+def test_rows_regrouped_as_runs_are_those_regrouped_by_entries(spread) -> None:
+    rng = np.random.default_rng(6)
+    table, count = SketchTable(50), 7
+    keys = rng.integers(0, 48, 4000).astype(np.int32)  # the last two are empty
+    table.add(keys, rng.lognormal(-3, spread, len(keys)))
+    pairs = table._rows().positive
+    for chosen in (rng.integers(-1, count, 50), np.full(50, -1), np.array([-1] * 48 + [0, 5])):
+        groups = chosen.astype(np.int32)
+        found, expected = regrouped(pairs, groups, count), _regrouped_sparsely(pairs, groups, count)
+        assert (found.scale, found.base) == (expected.scale, expected.base)
+        for name in ("offsets", "index", "counts"):
+            mine, theirs = getattr(found, name), getattr(expected, name)
+            assert mine.dtype == theirs.dtype
+            assert mine.tolist() == theirs.tolist()
+        assert row_sums(found).tolist() == row_sums(expected).tolist()
 
 
 def test_many_keys_and_many_values() -> None:

@@ -241,6 +241,40 @@ async def test_a_bandwidth_that_falls_and_one_that_nobody_tests_any_more(tmp_pat
         assert not judged.fired(series, alertname="SLOCoverageLow", path=ONE.id)
 
 
+async def test_a_pair_of_the_group_of_days(tmp_path) -> None:
+    """It is looked at every four minutes, has longer panes, and a backlog does not blind it.
+
+    A day of seven hours, with the same burn rate: windows above six are of that group.
+    """
+    long_s = 7 * HOUR
+    fault_s = long_s + 5 * MINUTE
+    end_s = fault_s + HOUR
+    day = replace(PAIRS[2], budget_share=PAIRS[2].budget_share * 7 / 24, long_s=long_s)
+    assert day.short == "2h"
+
+    def happens(path: Path, at_s: int) -> Counted:
+        if fault_s <= at_s < end_s:
+            return ALL if path == ONE else Counted(bad=2)  # 4 %: half an hour in, enough
+        return NONE
+
+    def reaches(path: Path, at_s: int) -> int | None:
+        return at_s + 10 if path in {ONE, OTHER} else None
+
+    objective = replace(
+        LOSS,
+        alerts=AlertPolicy(pairs=(day,)),
+        selector=PathSelector(paths=frozenset({ONE, OTHER})),
+    )
+    history = History(objective, end_s + 130 * MINUTE, happens, reaches, step_s=240)
+    judged = await judge(history, tmp_path)
+    check(judged)
+    for path in (ONE, OTHER):
+        fired = judged.fired(judged.rules, alertname="SLOBurnTicket", path=path.id, pair="7h/2h")
+        assert fired == list(range(fired[0], fired[-1] + 1))
+        assert fault_s < fired[0] * 240 < end_s < fired[-1] * 240
+        assert fired[-1] < judged.steps - 1  # and was over in the end
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_any_history(tmp_path, seed) -> None:
     chance = random.Random(seed)

@@ -35,14 +35,14 @@ from slo.rules.layout import Timing
 from slo.rules.rules import rule_file
 from slo.rules.yaml_text import to_yaml
 
-pytestmark = pytest.mark.waits
+pytestmark = pytest.mark.quiet
 
 SCALE = 60
 RATE = 200.0  # events a second of each path
 HEALTHY = 0.0001  # of them bad
 CADENCE_S = 0.5  # of scrapes and evaluations
 PAGE = PAIRS[0]
-SLACK_S = 3.0  # what is promised; a busy machine is allowed more before the test fails
+SLACK_S = 3.0  # what is promised
 PATIENCE_S = 90.0
 PAST_S = 90  # more than a long window
 
@@ -326,7 +326,7 @@ def test_faults_page_in_time_healthy_paths_are_silent_and_a_dead_site_pages_once
                 f"\n10% loss: theory {theory_s:.2f} s, web hook {took_s:.2f} s, "
                 f"overhead {took_s - theory_s:.2f} s (promised {SLACK_S} s, windows / {SCALE})"
             )
-        assert theory_s - 1.0 < took_s < theory_s + PATIENCE_S
+        assert theory_s - 1.0 < took_s < theory_s + SLACK_S
         (said,) = [a for a in page.annotations if path in a["summary"]]
         assert "pair 1h/5m" in said["summary"]
         assert said["owner"] == "noc"

@@ -45,7 +45,9 @@ lint: $(VENV)/.dev $(VENV)/.wheel  ## Style, types and the import contract
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.bench $(VENV)/.wheel  ## Measure beside named peers; prints figures, takes minutes
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; \
+	  case $$script in */engine.py) json="--json docs/engine/measured.json";; *) json=;; esac; \
+	  $(BIN)/python $$script $$json; done
 
 lock:  ## Resolve the dependencies again (needs uv)
 	uv pip compile -q --upgrade pyproject.toml --all-extras --group build $(LOCK) -o requirements/runtime.txt

@@ -72,6 +72,7 @@ def quantiles(
     one-dimensional .npy array, or - for standard input. It is read in chunks, whatever its size.
     """
     from analytics.columns import STANDARD_INPUT, read_column
+    from analytics.extent import Extent
     from analytics.progress import counted
     from analytics.sketch import Sketch
     from analytics.summary import distribution
@@ -83,7 +84,8 @@ def quantiles(
     if sort is not None or top is not None:
         raise click.UsageError("--sort and --top go with --by")
     sketch = Sketch(scale)
-    for values in counted(read_column(file, column), len):
+    extent = Extent()
+    for values in counted(read_column(file, column, extent), len, extent):
         sketch.add(values, threads=0)
     if not sketch.count:
         name = "standard input" if file == STANDARD_INPUT else file
@@ -114,6 +116,7 @@ def _print_by_key(
 
     from analytics.by_key import ByKey
     from analytics.columns import read_pairs
+    from analytics.extent import Extent
     from analytics.progress import counted
     from netslo.errors import ConfigurationError
     from netslo.printable import printable
@@ -121,7 +124,9 @@ def _print_by_key(
     if scale < 1:
         raise click.UsageError("--by needs a --scale from 1 to 8")
     found = ByKey(scale)
-    for keys, values in counted(read_pairs(file, column, by), lambda pair: len(pair[1])):
+    extent = Extent()
+    pairs = read_pairs(file, column, by, extent)
+    for keys, values in counted(pairs, lambda pair: len(pair[1]), extent):
         found.add(keys, values)
     if not found.numbers:
         raise ConfigurationError(f"{file}: no row has both a value and a {by}")

@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.extent import Extent
 from analytics.parquet import read_parquet
 from netslo.errors import ConfigurationError, Problem
 
@@ -34,7 +35,9 @@ _ENCODING: Final = "utf-8-sig"  # spreadsheets put a byte order mark before UTF-
 Values = NDArray[np.float64]
 
 
-def read_column(file: str, column: str | None = None) -> Iterator[Values]:
+def read_column(
+    file: str, column: str | None = None, extent: Extent | None = None
+) -> Iterator[Values]:
     """Yield the values of a column, shape (n,) each, in the order of the file.
 
     Args:
@@ -43,45 +46,51 @@ def read_column(file: str, column: str | None = None) -> Iterator[Values]:
             comments apart.
         column: The name of a column in the header of a CSV file or in a Parquet file; empty
             cells are no values.
+        extent: Is told how much there is, where that is known, and how much was read.
 
     Raises:
         ConfigurationError: the file cannot be read, has no such column, or something in it
             is no number; with the line.
     """
+    extent = extent or Extent()
     if file.lower().endswith(_NPY):
         if column is not None:
             raise _fault(file, None, f"a .npy file has no column {column!r}")
-        yield from _npy(file)
+        yield from _npy(file, extent)
         return
     if file.lower().endswith(_PARQUET):
-        yield from (values for _, values in read_parquet(file, column, None))
+        yield from (values for _, values in read_parquet(file, column, None, extent))
         return
     name = "standard input" if file == STANDARD_INPUT else file
     try:
         with _open(file) as stream:
             lines = _lines(name, stream)
-            yield from _text(name, lines) if column is None else _csv(name, lines, column)
+            values = _text(name, lines) if column is None else _csv(name, lines, column)
+            yield from extent.follow(stream, values)
     except OSError as error:
         raise _fault(name, None, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise _fault(name, None, _why_no_text(file, error)) from error
 
 
-def read_pairs(file: str, column: str | None, by: str) -> Iterator[tuple[Any, Values]]:
+def read_pairs(
+    file: str, column: str | None, by: str, extent: Extent | None = None
+) -> Iterator[tuple[Any, Values]]:
     """Yield (keys, values) of a CSV or Parquet file; rows that lack either are left out.
 
     Raises:
         ConfigurationError: as for `read_column`; or the file has no columns.
     """
+    extent = extent or Extent()
     if file.lower().endswith(_PARQUET):
-        yield from read_parquet(file, column, by)
+        yield from read_parquet(file, column, by, extent)
         return
     name = "standard input" if file == STANDARD_INPUT else file
     if file.lower().endswith(_NPY) or column is None:
         raise _fault(name, None, "--by needs a CSV file and --column, or a Parquet file")
     try:
         with _open(file) as stream:
-            yield from _csv_pairs(name, _lines(name, stream), column, by)
+            yield from extent.follow(stream, _csv_pairs(name, _lines(name, stream), column, by))
     except OSError as error:
         raise _fault(name, None, f"cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -222,7 +231,7 @@ def _number(file: str, line: int, column: str | None, text: str) -> float:
         ) from None
 
 
-def _npy(file: str) -> Iterator[Values]:
+def _npy(file: str, extent: Extent) -> Iterator[Values]:
     try:
         array = np.lib.format.open_memmap(file, mode="r")
     except OSError as error:
@@ -232,7 +241,9 @@ def _npy(file: str) -> Iterator[Values]:
     if array.ndim != 1 or array.dtype.kind not in "fiu":
         shape = f"{array.dtype} of shape {array.shape}"
         raise _fault(file, None, f"holds {shape}; expected one dimension of real numbers")
+    extent.total = len(array)
     for start in range(0, len(array), CHUNK):
+        extent.done = min(start + CHUNK, len(array))
         yield np.asarray(array[start : start + CHUNK], dtype=np.float64)
 
 

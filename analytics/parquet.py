@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.extent import Extent
 from netslo.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
@@ -18,10 +19,13 @@ _ROWS: Final = 1 << 18
 Values = NDArray[np.float64]
 
 
-def read_parquet(file: str, column: str | None, by: str | None) -> Iterator[tuple[Any, Values]]:
+def read_parquet(
+    file: str, column: str | None, by: str | None, extent: Extent
+) -> Iterator[tuple[Any, Values]]:
     """Yield (keys, values) of each batch; without `by`, keys are None.
 
-    Rows without a value, or without a key, are left out: nulls are no values.
+    Rows without a value, or without a key, are left out: nulls are no values. `extent` is told
+    how many rows there are and how many were read.
 
     Raises:
         ConfigurationError: the file cannot be read, or has no such column of numbers.
@@ -43,7 +47,9 @@ def read_parquet(file: str, column: str | None, by: str | None) -> Iterator[tupl
                 raise _fault(file, f"has no column {by!r}; its columns are {known}")
             if by is not None and pa.types.is_nested(kind := opened.schema_arrow.field(by).type):
                 raise _fault(file, f"column {by!r} is of type {kind}, which names no key")
+            extent.total = opened.metadata.num_rows
             for batch in opened.iter_batches(_ROWS, columns=names):
+                extent.done += batch.num_rows
                 yield _values(batch, name, by)
     except OSError as error:
         raise _fault(file, f"cannot be read: {_line(error)}") from error

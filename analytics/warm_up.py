@@ -6,10 +6,12 @@ requests, which take the careful way until then.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -22,29 +24,26 @@ _PATIENCE_S: Final = 8.0  # from the cache it takes less, also on a busy host
 _log = logging.getLogger(__name__)
 
 
-def warm_up() -> bool:
+def warm_up(*, of_commands: bool = False) -> bool:
     """Load every kernel of the collector, compiling what is not in the cache; says so if slow.
+
+    Args:
+        of_commands: Whether those that only commands use, too.
 
     Returns False where numba is missing; then numpy does the same, slower.
     """
     began_s = time.monotonic()
-    notice = threading.Timer(
-        _PATIENCE_S, lambda: _log.warning("compiling kernels, once per machine")
-    )
-    notice.daemon = True
-    notice.start()
-    try:
-        if not _kernels.available():
-            return False
-        _exercise()
-        _kernels.load()
-    finally:
-        notice.cancel()
+    if not _kernels.available():
+        return False
+    _exercise()
+    _kernels.load()
+    if of_commands:
+        _count_a_little()
     took_s = time.monotonic() - began_s
     if took_s > _PATIENCE_S:
-        folder = _kernels.cache_folder()
-        kept = f"kept in {folder}" if folder else "kept nowhere: set NUMBA_CACHE_DIR"
-        _log.warning("kernels are ready after %.0f s; %s", took_s, kept)
+        from analytics._kernels.compilation import kept
+
+        _log.warning("kernels are ready after %.0f s; %s", took_s, kept(_kernels.cache_folder()))
     return True
 
 
@@ -131,6 +130,28 @@ def _exercise() -> None:
     sketch.count_coarse(real, 0, 0, wide)
 
 
+def _count_a_little() -> None:
+    """Count, merge, read and convolve a few values as commands do, by kernels that are loaded."""
+    from analytics._kernels import convolution
+    from analytics.convolution import convolve
+    from analytics.pairs import added, no_pairs
+    from analytics.sketch import Sketch
+    from analytics.table import SketchTable
+
+    whole = Sketch()
+    whole.add(np.geomspace(1e-3, 1.0, _kernels.LARGE))
+    convolve(whole, whole)
+    real, numbers = np.zeros(0), np.zeros(0, dtype=np.int64)
+    convolution.add_half(real, real, numbers, numbers, 0, real)
+    table = SketchTable(1)
+    table.add([0], [1.0])
+    table.quantiles([0.5])
+    narrow = no_pairs(1, whole.scale, 0)
+    wide = replace(narrow, counts=narrow.counts.astype(np.uint64))
+    for left, right in itertools.product((narrow, wide), repeat=2):
+        added(left, right)
+
+
 if __name__ == "__main__":
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    warm_up()
+    warm_up(of_commands=True)

@@ -25,6 +25,7 @@ _PAIR: Final = 24  # values which numpy counts in the time of one pair of key an
 WORTHWHILE: Final = 50_000_000  # values which numpy counts in the time that numba takes to load
 
 _NO_WINDOW: Final = (np.uint64(63), np.uint64(0), np.zeros(1, dtype=np.uint64))
+_NO_WINDOW[2].setflags(write=False)  # as that of any window: a type of its own to numba
 _NO_BOUNDS: Final = np.array([1, 0])  # which nothing lies between
 _NO_EXTREMES: Final = np.array([np.iinfo(np.int64).max, 0] * 2)
 

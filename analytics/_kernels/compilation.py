@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,9 +11,38 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from numba import njit, types
+from numba.core import event
+
+_log = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+class _Notice(event.Listener):
+    """Says once why a process does nothing else for seconds: what it needs is not in the cache."""
+
+    told = False
+
+    def on_start(self, event: event.Event) -> None:
+        """Say it; numba calls this when it begins to compile, not when it loads."""
+        if self.told:
+            return
+        self.told = True
+        stats = getattr((event.data or {}).get("dispatcher"), "stats", None)
+        folder = getattr(stats, "cache_path", None)
+        _log.warning("compiling kernels, once per machine; %s", kept(folder))
+
+    def on_end(self, event: event.Event) -> None:
+        """Say nothing."""
+
+
+event.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
+
+
+def kept(folder: object) -> str:
+    """Say where compiled kernels are kept; None: no folder can be written."""
+    return f"kept in {folder}" if folder else "kept nowhere: set NUMBA_CACHE_DIR"
 
 
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:

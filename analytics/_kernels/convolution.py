@@ -36,8 +36,10 @@ def add_whole(
         if firsts[group] < size:
             pad = max(pad, firsts[group + 2] - firsts[group] - 2)
     left, right = np.zeros(size + 2), np.zeros(size + 2)
-    left[a_begin : a_begin + a.shape[0]] = a
-    right[b_begin : b_begin + b.shape[0]] = b
+    for i in range(a.shape[0]):  # assigning to slices takes three seconds to compile
+        left[a_begin + i] = a[i]
+    for i in range(b.shape[0]):
+        right[b_begin + i] = b[i]
     left_upto, right_upto = np.zeros(pad + size + 2), np.zeros(pad + size + 2)
     left_sum, right_sum, whole = 0.0, 0.0, True
     for i in range(size):

@@ -5,7 +5,7 @@ Row by row it is what `Sketch` says of the same counters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Final
 
@@ -41,6 +41,14 @@ class Rows:
         total = row_sums(self.positive) + self.statistics.zero_count.astype(np.int64)
         return total if self.negative is None else total + row_sums(self.negative)
 
+    def some(self, which: NDArray[np.int64]) -> Rows:
+        """Return these rows by themselves."""
+        statistics = Statistics(
+            *(getattr(self.statistics, f.name)[which] for f in fields(self.statistics))
+        )
+        negative = None if self.negative is None else _some_pairs(self.negative, which)
+        return Rows(_some_pairs(self.positive, which), negative, statistics)
+
     def sketch(self, row: int, bucket_limit: int = BUCKET_LIMIT) -> Sketch:
         """Return one row as a sketch of its own."""
         negative = Buckets() if self.negative is None else buckets_of(self.negative, row)
@@ -48,6 +56,21 @@ class Rows:
         return sketch_of(
             self.statistics, row, self.positive.scale, positive, negative, bucket_limit
         )
+
+
+def _some_pairs(pairs: Pairs, which: NDArray[np.int64]) -> Pairs:
+    """Return these rows by themselves."""
+    sizes = np.diff(pairs.offsets)[which]
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)])
+    entries = np.arange(offsets[-1]) + np.repeat(pairs.offsets[which] - offsets[:-1], sizes)
+    totals = None if pairs.totals is None else pairs.totals[which]
+    return replace(
+        pairs,
+        offsets=offsets,
+        index=pairs.index[entries],
+        counts=pairs.counts[entries],
+        totals=totals,
+    )
 
 
 def row_sums(pairs: Pairs) -> NDArray[np.int64]:
@@ -94,9 +117,25 @@ def quantiles(
     due = totals if lost is None else totals + lost.astype(np.int64)
     order = np.argsort(wanted, kind="stable")
     result = np.empty((len(rows), len(wanted)))
-    if rows.negative is None and _kernels.pays(len(rows.positive.counts)):
-        result[:, order] = _quantiles_by_kernel(rows, wanted[order], totals, due - totals)
+    if _kernels.pays(len(rows.positive.counts)):
+        odd = np.zeros(len(rows), dtype=bool)
+        if rows.negative is not None:
+            odd = np.diff(rows.negative.offsets) > 0
+        sound, lacking = np.where(odd, 0, totals), np.where(odd, 0, due - totals)
+        result[:, order] = _quantiles_by_kernel(rows, wanted[order], sound, lacking)
+        if odd.any():
+            some = np.flatnonzero(odd)
+            result[some] = _quantiles_by_ranks(rows.some(some), wanted, totals[some], due[some])
         return result
+    return _quantiles_by_ranks(rows, wanted, totals, due)
+
+
+def _quantiles_by_ranks(
+    rows: Rows, wanted: NDArray[np.float64], totals: NDArray[np.int64], due: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the quantiles of rows of any values."""
+    order = np.argsort(wanted, kind="stable")
+    result = np.empty((len(rows), len(wanted)))
     # In doubles a rank above 2**53 may round up to the one behind the last.
     last = (due - 1)[:, None]
     ranks = np.minimum((wanted[order] * last).astype(np.int64), last)

@@ -217,3 +217,18 @@ def test_bad_arguments_are_named() -> None:
         SketchTable(1).merged_by([0.5], 2)
     with pytest.raises(ValueError, match="scale 6"):
         SketchTable(1).merge(SketchTable(1, scale=6))
+
+
+def test_one_negative_value_leaves_the_quantiles_of_other_keys_as_they_are() -> None:
+    rng = np.random.default_rng(12)
+    keys = rng.integers(0, 300, 20_000).astype(np.int32)
+    values = rng.lognormal(-3, 1, len(keys))
+    table = SketchTable(301)
+    table.add(keys, values)
+    before = table.quantiles(QS)
+    table.add([7, 300, 300], [-1.0, -2.0, 0.0])
+    after = table.quantiles(QS)
+    others = np.setdiff1d(np.arange(300), [7])
+    assert after[others].tolist() == before[others].tolist()
+    assert after[7].tolist() == table.sketch(7).quantiles(QS).tolist()
+    assert after[300].tolist() == table.sketch(300).quantiles(QS).tolist()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.convolution import Delay, convolve, shift_groups
-from analytics.mapping import bucket_index, relative_error, representative
+from analytics.mapping import bucket_index, lower_bound, relative_error, representative
 from analytics.sketch import Sketch
 
 QS = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999]
@@ -79,6 +79,18 @@ def test_it_is_the_sum_over_all_pairs_of_buckets(factor, left, right, offset, sc
     found = convolve(a, b, bucket_limit=10**6)
     got = {found.offset + k: w for k, w in enumerate(found.weights.tolist()) if w}
     assert got == {k: w for k, w in expected.items() if w}
+
+
+def test_the_stated_error_holds_where_two_alpha_does_not() -> None:
+    scale, alpha = 6, relative_error(6)
+    x, y = np.nextafter(lower_bound(np.array([0, 228]), scale), np.inf)
+    legs = []
+    for usual, rare in ((x, x * 1e-3), (y, y * 1e3)):  # which keeps the extremes away
+        legs.append(Sketch(scale))
+        legs[-1].add([usual, usual, usual, rare])
+    whole = convolve(*legs)
+    error = abs(whole.quantiles([0.5])[0] / (x + y) - 1)
+    assert 2 * alpha < error <= whole.relative_error == pytest.approx((1 + alpha) ** 2 - 1)
 
 
 def test_what_is_lost_on_either_leg_never_arrives() -> None:

@@ -38,6 +38,11 @@ class Account:
     readings: tuple[float, ...] = ()  # of bandwidth in the period, bit/s
 
     @property
+    def measured_events(self) -> int:
+        """The events without what is missing and taken for good or bad."""
+        return round((self.status.coverage or 0.0) * self.status.due_events)
+
+    @property
     def excluded_events(self) -> int:
         return self.with_excluded.events - self.status.events
 
@@ -103,7 +108,7 @@ def account_lines(found: Account, objective: Objective, estate: Estate) -> list[
         f"  remaining  1 - {status.bad_events:,} / {status.budget_events:,.6g} = "
         + _percent(status.budget_remaining_ratio)
         + _beside(found),
-        f"  coverage   {_percent(status.coverage)}; what is missing is {missing_text(objective)}",
+        f"  coverage   {_coverage_sum(found, event)}; what is missing is {missing_text(objective)}",
     ]
     return [*lines, *_burn_lines(status, objective)]
 
@@ -135,6 +140,11 @@ def _budget_sum(found: Account) -> str:
     return f"(1 - {found.by_target[0].target}) x {status.events:,} = {result}"
 
 
+def _coverage_sum(found: Account, event: str) -> str:
+    due = f"{found.measured_events:,} of {found.status.due_events:,.10g} {event}s due"
+    return f"{due} = {_percent(found.status.coverage)}"
+
+
 def _beside(found: Account) -> str:
     if not found.exclusions:
         return ""
@@ -164,7 +174,8 @@ def _burn_lines(status: SloStatus, objective: Objective) -> list[str]:
             for s in (pair.long_s, pair.short_s)
             for rate in [status.burn_rate.get(format_duration(s))]
         ]
-        fires = "FIRES" if pair in status.firing else "silent"
+        silent = "unknown" if any("unknown" in rate for rate in rates) else "silent"
+        fires = "FIRES" if pair in status.firing else silent
         lines.append(
             f"  {pair.severity.value:10} over {float(threshold):.4g}: burn "
             f"{', '.join(rates)}: {fires}"

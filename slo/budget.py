@@ -102,9 +102,3 @@ class Spend:
         """The share of the budget that is left: negative when overspent, None without one."""
         burn = self.burn_rate
         return None if burn is None else 1 - burn
-
-    @property
-    def coverage(self) -> Fraction | None:
-        """Measured events per due event; None when nothing was due."""
-        due = self.events + self.unmeasured
-        return Fraction(self.events, due) if due else None

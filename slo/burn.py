@@ -7,7 +7,7 @@ period's budget would go within a long window, and a short window says it still 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -60,12 +60,6 @@ class Guard:
         healthy = float(min(Fraction(1), threshold) / 2 * budget / self.parts)
         false_max = (1 - self.confidence) / float(windows)
         return self.parts * _least_by_chance(self.bad_events_min, healthy, false_max)
-
-    def admits(self, spend: Spend, threshold: Fraction, windows: Fraction) -> bool:
-        """Whether a long window that burns faster than `threshold` is more than chance."""
-        if spend.bad < self.parts * self.bad_events_min:
-            return False
-        return spend.bad >= self.least(spend.budget, threshold, windows)
 
 
 GUARD: Final = Guard(3, 0.99)
@@ -161,15 +155,17 @@ class BurnPair:
         needed = self.error_ratio_min(target, period_s)
         return needed * self.long_s / error_ratio if error_ratio > needed else None
 
-    def fires(self, period_s: int, long: Spend, short: Spend, guard: Guard = GUARD) -> bool:
-        """Whether both windows burn faster than the threshold, by more than chance."""
+    def fires(
+        self, period_s: int, long: Spend, short: Spend, bad_events_min: int = GUARD.bad_events_min
+    ) -> bool:
+        """Whether both windows burn faster than the threshold, the long one by so many events."""
         if not (short.bad and long.bad):  # most paths, most of the time
             return False
         threshold = self.threshold(period_s)
         return (
             short.burns_faster(threshold)
             and long.burns_faster(threshold)
-            and guard.admits(long, threshold, self.windows(period_s))
+            and long.bad >= bad_events_min
         )
 
 
@@ -187,7 +183,7 @@ def firing(
     period_s: int,
     spends: Mapping[int, Spend],
     pairs: Sequence[BurnPair] = PAIRS,
-    guard: Guard = GUARD,
+    bad_events_min: Callable[[BurnPair], int] = lambda _: GUARD.bad_events_min,
 ) -> tuple[BurnPair, ...]:
     """Return the pairs that fire, the most urgent first.
 
@@ -196,12 +192,12 @@ def firing(
         spends: The spend over the last so many seconds. A pair with a window that is not
             among them cannot be judged and does not fire.
         pairs: Those of the objective.
-        guard: That of the objective.
+        bad_events_min: How many the guard asks of a long window: see `slo.due`.
     """
     return tuple(
         pair
         for pair in pairs
         if pair.long_s in spends
         and pair.short_s in spends
-        and pair.fires(period_s, spends[pair.long_s], spends[pair.short_s], guard)
+        and pair.fires(period_s, spends[pair.long_s], spends[pair.short_s], bad_events_min(pair))
     )

@@ -170,7 +170,11 @@ def _gauges() -> list[GaugeMetricFamily]:
                 "Share of the period's error budget left; negative when overspent.",
                 ("period",),
             ),
-            (metrics.PROM_SLO_COVERAGE, "Measured packets per packet due, over the period.", ()),
+            (
+                metrics.PROM_SLO_COVERAGE,
+                "Measured events per event due by plan, over the period.",
+                (),
+            ),
             (
                 metrics.PROM_SLO_BURN_RATE,
                 "Bad events per budget event over the last window.",

@@ -15,6 +15,7 @@ from slo.objective import Objective
 from slo.ranges import SpendKey
 from slo.status import SloStatus, SpendReader, evaluate
 from slo.sweep import Sweep
+from slo.targets import Targets
 
 FRESH_S: Final = 1.0
 
@@ -39,13 +40,14 @@ class Judge:
     estate: Estate
     clock: Callable[[], float] = time.time  # Unix seconds
     exhaustions: Callable[[], Mapping[SpendKey, Exhaustion]] = dict  # what is known of them
+    targets: Targets | None = None  # that ever were, for who judges standings
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _judged_s: float | None = field(default=None, init=False)
     _statuses: list[SloStatus] = field(default_factory=list, init=False, repr=False)
     _sweep: Sweep = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._sweep = Sweep(self.objectives, self.estate)
+        self._sweep = Sweep(self.objectives, self.estate, targets=self.targets)
 
     def judge(self) -> tuple[float, list[SloStatus]]:
         """Return when the statuses were worked out, in Unix seconds, and the statuses."""

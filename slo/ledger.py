@@ -64,6 +64,7 @@ class Standing:
     budget: NDArray[np.int64]
     unit: NDArray[np.int64]  # (rows,)
     unmeasured_budget: NDArray[np.int64]
+    exclusions: tuple[Exclusion, ...] = ()  # what was left out
 
     def place(self, length_s: int) -> int:
         """Return the row of a window in the arrays.
@@ -131,11 +132,6 @@ class Standing:
             unmeasured_budget=joined(self.unmeasured_budget, other.unmeasured_budget),
             unit=joined(self.unit, other.unit),
         )
-
-    def coverages(self) -> NDArray[np.float64]:
-        """Return measured per due events, shape (windows, rows); NaN where nothing was due."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return self.events / (self.events + self.unmeasured)
 
     def spend(self, length_s: int, row: int) -> Spend:
         """Return one figure exactly."""
@@ -273,6 +269,7 @@ class Ledger:
             budget,
             self._unit,
             unmeasured_budget,
+            () if with_exclusions else self._exclusions,
         )
 
     @property

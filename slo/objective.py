@@ -10,7 +10,7 @@ from typing import Final
 
 from netslo.estate import Estate
 from netslo.model import Direction, Measure, Path, Scope, SloThreshold
-from slo.budget import MissingData, Spend
+from slo.budget import MissingData
 from slo.burn import Guard
 from slo.exclusion import Exclusion
 from slo.policy import DEFAULT_COVERAGE_MIN, DEFAULT_POLICY, AlertPolicy
@@ -67,9 +67,6 @@ class CalendarWindow:
     duration: str  # such as 1Q or 1M
     start_time: str  # where the first period began, local time, without a zone
     time_zone: str  # IANA name
-
-
-_NOTHING: Final = Spend()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +131,6 @@ class Objective:
         """The guard in what is counted: packets, slices or parts of slices."""
         parts = 1 if self.slices is None else self.slices.events_per_slice
         return replace(self.alerts.guard, parts=parts)
-
-    def known(self, spend: Spend) -> Spend:
-        """Return what a window says of burning: nothing when too little of it was measured.
-
-        What is missing counts as the objective says.
-        """
-        if self.missing_data is MissingData.IGNORE:
-            due, least = spend.events + spend.unmeasured, self.coverage_min
-            # In integers: this is asked of every window of every path.
-            enough = spend.events * least.denominator >= least.numerator * due
-            return spend if due and enough else _NOTHING
-        return spend.taking(self.missing_data)
 
     def covers(self, path: Path, estate: Estate) -> bool:
         """Whether the promise is about `path`; a path of another estate never is."""

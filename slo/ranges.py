@@ -21,6 +21,7 @@ from slo.budget import Spend
 from slo.exclusion import Exclusion
 from slo.objective import Objective
 from slo.slice_reader import Days, spends_by_slice
+from slo.targets import Targets
 
 SETTLED_S: Final = 6 * 3600
 
@@ -82,6 +83,15 @@ class Ranges:
             spends = _merge(spends, self._part(low_s, high_s))
             by_start[low_s] = spends
         return {length_s: by_start[start_s] for length_s, start_s in starts.items()}
+
+    def span(self, now_s: float, length_s: int) -> tuple[int, int]:
+        """Return from when to when such a range is, Unix seconds."""
+        end_s = _align(now_s, HOT_S)
+        return _start(end_s, _align(now_s, WARM_S), length_s), end_s
+
+    def targets(self) -> Targets:
+        """Return those that the objectives had."""
+        return self.store.targets()
 
     def count(self, start_s: int, end_s: int) -> Spends:
         """Return what was spent in [start_s, end_s), read anew."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final, Protocol
 
@@ -13,9 +13,12 @@ from netslo.model import Path
 from netslo.units import format_duration, parse_duration
 from slo.budget import Spend
 from slo.burn import WINDOWS_S, BurnPair, Severity, firing
+from slo.due import Due, coverage_of, events_expected
+from slo.exclusion import Exclusion
 from slo.forecast.exhaustion import Exhaustion
 from slo.objective import Objective
 from slo.ranges import SpendKey
+from slo.targets import Targets
 
 
 class SpendReader(Protocol):
@@ -25,6 +28,16 @@ class SpendReader(Protocol):
         self, now_s: float, lengths_s: Collection[int]
     ) -> Mapping[int, Mapping[SpendKey, Spend]]:
         """Return by length, in seconds, and row what was spent; a row without events may lack."""
+
+    def span(self, now_s: float, length_s: int) -> tuple[int, int]:
+        """Return from when to when such a range is, Unix seconds."""
+
+    def targets(self) -> Targets:
+        """Return those that the objectives had."""
+
+    @property
+    def exclusions(self) -> Sequence[Exclusion]:
+        """Return the times that are left out."""
 
 
 NOTHING_KNOWN: Final[Mapping[SpendKey, Exhaustion]] = {}
@@ -36,7 +49,8 @@ class SloStatus:
     """One objective on one path. Ratios and seconds; a figure that cannot be said is None.
 
     Events, coverage and budget are over the objective's rolling period `period_s`; events
-    from before the store began are not known, so a young store judges by what it has.
+    from before the store began are not known, so a young store judges budgets by what it has,
+    and its coverage says how much of the period that is.
     """
 
     slo: str
@@ -48,12 +62,13 @@ class SloStatus:
     bad_events: int
     unmeasured_events: int
     budget_events: float
-    coverage: float | None
+    coverage: float | None  # measured events per event due by the probing plan
     budget_remaining_ratio: float | None  # negative when overspent
     burn_rate: Mapping[str, float | None]  # by window, such as "5m"
     firing: tuple[BurnPair, ...]  # the most urgent first
     exhaustion: Exhaustion | None = None  # when the budget will be used up, where that is known
     rate: float | None = None  # of bandwidth: the least good one, bit/s
+    due_events: float = 0.0  # by the probing plan, in the period without excluded times
 
     @property
     def severity(self) -> Severity | None:
@@ -93,6 +108,7 @@ class SloStatus:
             "events": self.events,
             "bad_events": self.bad_events,
             "unmeasured_events": self.unmeasured_events,
+            "due_events": self.due_events,
             "budget_events": self.budget_events,
             "coverage": self.coverage,
             "budget_remaining_ratio": self.budget_remaining_ratio,
@@ -141,17 +157,18 @@ def evaluate(
     lengths_s = {*reported_s.values(), *(s for o in objectives for s in _lengths_s(o))}
     by_length = reader.read(now_s, lengths_s)
     nothing = Spend()
-    return [
-        _judge(
-            objective,
-            path,
-            {s: spends.get((objective.name, path), nothing) for s, spends in by_length.items()},
-            reported_s,
-            exhaustions.get((objective.name, path)),
-        )
-        for objective in objectives
-        for path in objective.paths(estate)
-    ]
+    due = Due(estate, reader.targets())
+    found = []
+    for objective in objectives:
+        span = reader.span(now_s, objective.window_s)
+        for path in objective.paths(estate):
+            key = objective.name, path
+            spends = {s: of_all.get(key, nothing) for s, of_all in by_length.items()}
+            planned = due.planned(objective, path, span, reader.exclusions)
+            known = {s: due.known(objective, spend, s, now_s) for s, spend in spends.items()}
+            status = _judge(objective, path, spends, known, planned, due, reported_s)
+            found.append(replace(status, exhaustion=exhaustions.get(key)))
+    return found
 
 
 def _lengths_s(objective: Objective) -> Iterator[int]:
@@ -175,11 +192,14 @@ def _judge(
     objective: Objective,
     path: Path,
     spends: Mapping[int, Spend],
+    known: Mapping[int, Spend],
+    planned: Fraction,
+    due: Due,
     reported_s: Mapping[str, int],
-    exhaustion: Exhaustion | None,
 ) -> SloStatus:
-    period = spends[objective.window_s].taking(objective.missing_data)
-    known = {length_s: objective.known(spend) for length_s, spend in spends.items()}
+    measured = spends[objective.window_s]
+    period = measured.taking(objective.missing_data)
+    expected = events_expected(planned, measured.events + measured.unmeasured)
     return SloStatus(
         slo=objective.name,
         path=path,
@@ -188,14 +208,19 @@ def _judge(
         period_s=objective.window_s,
         events=period.events,
         bad_events=period.bad,
-        unmeasured_events=spends[objective.window_s].unmeasured,
+        unmeasured_events=measured.unmeasured,
         budget_events=float(period.budget),
-        coverage=_leave(spends[objective.window_s].coverage),
+        coverage=coverage_of(measured.events, expected),
         budget_remaining_ratio=_leave(period.remaining),
         burn_rate={text: _burn_rate(known[length_s]) for text, length_s in reported_s.items()},
-        firing=firing(objective.window_s, known, objective.alerts.pairs, objective.guard),
-        exhaustion=exhaustion,
+        firing=firing(
+            objective.window_s,
+            known,
+            objective.alerts.pairs,
+            lambda pair: due.bad_least(objective, pair),
+        ),
         rate=objective.rate,
+        due_events=float(expected),
     )
 
 

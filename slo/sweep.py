@@ -14,15 +14,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.store.interface import WARM_S
 from netslo.estate import Estate
 from netslo.model import Path
-from slo.budget import MissingData, Spend
+from slo.budget import MissingData
 from slo.burn import BurnPair
+from slo.due import Due, coverage_of, events_expected
 from slo.forecast.exhaustion import Exhaustion
 from slo.ledger import Standing
 from slo.objective import Objective
 from slo.ranges import SpendKey
 from slo.status import NOTHING_KNOWN, WINDOWS, SloStatus, read_window
+from slo.targets import Targets
 
 _NOWHERE: Final = -1  # a path without a row: nothing is known of it
 
@@ -41,14 +44,22 @@ class Sweep:
     """Judges standings again and again; what does not change is worked out once."""
 
     def __init__(
-        self, objectives: Sequence[Objective], estate: Estate, windows: Iterable[str] = WINDOWS
+        self,
+        objectives: Sequence[Objective],
+        estate: Estate,
+        windows: Iterable[str] = WINDOWS,
+        targets: Targets | None = None,
     ) -> None:
         """Judge by `objectives`; `windows` are those for which burn rates are stated.
+
+        `targets` are those that ever were, if they changed.
 
         Raises:
             ValueError: a window is no multiple of 10 s.
         """
         self._objectives = tuple(objectives)
+        self._estate = estate
+        self._due = Due(estate, targets)
         self._paths = [objective.paths(estate) for objective in objectives]
         self._reported_s = {text: read_window(text) for text in windows}
         self._keys: tuple[SpendKey, ...] | None = None
@@ -99,17 +110,21 @@ class Sweep:
         units: list[int] = unit.tolist()
         lengths_s = {period_s, *self._reported_s.values(), *objective.alerts.windows_s}
         columns = {s: _column(standing, objective, rows, s) for s in lengths_s}
-        known = {s: _known(objective, columns[s]) for s in lengths_s}
+        known = {
+            s: _known(columns[s], self._due.budget_least(objective, s, standing.now_s), units)
+            for s in lengths_s
+        }
         rates = [_burn_rates(columns[s], known[s], units) for s in self._reported_s.values()]
         by_path = zip(*rates, strict=True) if rates else [()] * len(paths)
-        firing = _firing(objective, columns, known, units)
+        firing = self._firing(objective, columns, known, units)
         place = standing.place(period_s)
         measured: list[int] = _picked(standing.events[place], rows).tolist()
         unmeasured: list[int] = _picked(standing.unmeasured[place], rows).tolist()
+        expected = self._expected(objective, paths, standing, (measured, unmeasured))
         period = columns[period_s]
         target, limit_s, texts = float(objective.target), objective.limit_s, tuple(self._reported_s)
         for n, (path, burn) in enumerate(zip(paths, by_path, strict=True)):
-            budget, due = period.budget[n], measured[n] + unmeasured[n]
+            budget = period.budget[n]
             yield SloStatus(
                 slo=objective.name,
                 path=path,
@@ -120,7 +135,7 @@ class Sweep:
                 bad_events=period.bad[n],
                 unmeasured_events=unmeasured[n],
                 budget_events=budget / units[n],
-                coverage=measured[n] / due if due else None,
+                coverage=coverage_of(measured[n], expected[n]),
                 budget_remaining_ratio=(budget - period.bad[n] * units[n]) / budget
                 if budget
                 else None,
@@ -128,7 +143,54 @@ class Sweep:
                 firing=firing.get(n, ()),
                 exhaustion=exhaustions.get((objective.name, path)) if exhaustions else None,
                 rate=objective.rate,
+                due_events=float(expected[n]),
             )
+
+    def _expected(
+        self,
+        objective: Objective,
+        paths: Sequence[Path],
+        standing: Standing,
+        counts: tuple[Sequence[int], Sequence[int]],  # measured and unmeasured by path
+    ) -> list[Fraction]:
+        """Return by path how many events were due in the period."""
+        period_s, now_s = objective.window_s, standing.now_s
+        start_s = standing.starts_s[standing.place(period_s)]
+        if objective.slices is not None:  # read from the store, in whole length
+            start_s = (now_s - period_s) // WARM_S * WARM_S
+        span = start_s, now_s
+        touching = [x for x in standing.exclusions if start_s < x.end_s and x.start_s < now_s]
+        alike: dict[float, Fraction] = {}  # by interval, without exclusions
+        found = []
+        for path, events, unmeasured in zip(paths, *counts, strict=True):
+            own = [x for x in touching if x.covers.matches(objective.name, path)]
+            interval_s = self._estate.interval_s(path)
+            planned = None if own else alike.get(interval_s)
+            if planned is None:
+                planned = self._due.planned(objective, path, span, own)
+                if not own:
+                    alike[interval_s] = planned
+            found.append(events_expected(planned, events + unmeasured))
+        return found
+
+    def _firing(
+        self,
+        objective: Objective,
+        columns: Mapping[int, _Column],
+        known: Mapping[int, Sequence[bool]],
+        units: Sequence[int],
+    ) -> dict[int, tuple[BurnPair, ...]]:
+        """Return the pairs that fire by the place of their path, the most urgent first."""
+        found: dict[int, tuple[BurnPair, ...]] = {}
+        for pair in objective.alerts.pairs:
+            threshold = pair.threshold(objective.window_s)
+            least = self._due.bad_least(objective, pair)
+            short = _burning(columns[pair.short_s], known[pair.short_s], units, threshold)
+            long = columns[pair.long_s]
+            for n in short & _burning(long, known[pair.long_s], units, threshold):
+                if long.bad[n] >= least:
+                    found[n] = (*found.get(n, ()), pair)
+        return found
 
 
 def _column(
@@ -163,16 +225,12 @@ def _picked(figures: NDArray[np.int64], rows: NDArray[np.intp]) -> NDArray[np.in
     return found
 
 
-def _known(objective: Objective, column: _Column) -> list[bool]:
+def _known(column: _Column, least: Fraction, units: Sequence[int]) -> list[bool]:
     """Return by path whether enough was measured to say something of burning."""
-    if objective.missing_data is not MissingData.IGNORE:
-        return [budget > 0 for budget in column.budget]
-    least, of = objective.coverage_min.numerator, objective.coverage_min.denominator
+    of_unit = {unit: -(-least.numerator * unit // least.denominator) for unit in set(units)}
     return [
-        budget > 0 and events * of >= least * (events + unmeasured)
-        for events, unmeasured, budget in zip(
-            column.events, column.unmeasured, column.budget, strict=True
-        )
+        budget >= of_unit[unit] and budget > 0
+        for budget, unit in zip(column.budget, units, strict=True)
     ]
 
 
@@ -181,26 +239,6 @@ def _burn_rates(column: _Column, known: Sequence[bool], units: Sequence[int]) ->
         bad * unit / budget if sure else None
         for bad, unit, budget, sure in zip(column.bad, units, column.budget, known, strict=True)
     ]
-
-
-def _firing(
-    objective: Objective,
-    columns: Mapping[int, _Column],
-    known: Mapping[int, Sequence[bool]],
-    units: Sequence[int],
-) -> dict[int, tuple[BurnPair, ...]]:
-    """Return the pairs that fire by the place of their path, the most urgent first."""
-    found: dict[int, tuple[BurnPair, ...]] = {}
-    guard, period_s = objective.guard, objective.window_s
-    for pair in objective.alerts.pairs:
-        threshold, windows = pair.threshold(period_s), pair.windows(period_s)
-        short = _burning(columns[pair.short_s], known[pair.short_s], units, threshold)
-        long = columns[pair.long_s]
-        for n in short & _burning(long, known[pair.long_s], units, threshold):
-            spend = Spend(long.events[n], long.bad[n], 0, Fraction(long.budget[n], units[n]))
-            if guard.admits(spend, threshold, windows):
-                found[n] = (*found.get(n, ()), pair)
-    return found
 
 
 def _burning(

@@ -374,8 +374,8 @@ def _most(values: Any) -> float | None:
 def _slo_figures(objective: Objective, statuses: Sequence[SloStatus]) -> SloFigures:
     own = [status for status in statuses if status.slo == objective.name]
     known = [status for status in own if status.budget_remaining_ratio is not None]
-    events, unmeasured = sum(s.events for s in own), sum(s.unmeasured_events for s in own)
-    due = events + unmeasured
+    due = sum(s.due_events for s in own)
+    measured = sum((s.coverage or 0.0) * s.due_events for s in own)
     return SloFigures(
         name=objective.name,
         title=objective.display_name or objective.name,
@@ -383,11 +383,11 @@ def _slo_figures(objective: Objective, statuses: Sequence[SloStatus]) -> SloFigu
         threshold_s=objective.limit_s,
         period_s=objective.window_s,
         paths=len(own),
-        events=events,
+        events=sum(s.events for s in own),
         bad_events=sum(s.bad_events for s in own),
         burning=sum(s.burning for s in own),
         overspent=sum(s.overspent for s in own),
-        coverage=events / due if due else None,
+        coverage=measured / due if due else None,
         rate=objective.rate,
         worst=min(known, key=lambda s: s.budget_remaining_ratio or 0.0, default=None),
     )

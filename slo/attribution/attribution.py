@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from analytics.store import WindowStore
+from netslo.estate import Estate
 from netslo.model import Path
 from slo.attribution.incidents import Incident, Run, group, runs_in
 from slo.backtest.backtest import alignment_of, parts_by_site, step_of
@@ -68,6 +69,7 @@ class Attribution:
 def attribute(
     store: WindowStore,
     objective: Objective,
+    estate: Estate,
     paths: Sequence[Path],
     span: tuple[int, int],
     eras: Sequence[Era],
@@ -78,6 +80,7 @@ def attribute(
     Args:
         store: What is read.
         objective: Whose pairs say which incidents would have raised an alert.
+        estate: Whose probing plan says what is due.
         paths: Some of its paths.
         span: Unix seconds, whole `alignment_of(objective)`.
         eras: The targets it had.
@@ -102,7 +105,7 @@ def attribute(
             if rates is None:
                 history = sliced(history, objective.slices, exclusions)
             left, in_force = (), shifted(eras, objective.slices, step_s)
-        judged = replay(history, objective, in_force, span, left)
+        judged = replay(history, objective, estate, in_force, span, left)
         for path, spend in zip(part, judged.spends, strict=True):
             found.spends[path] = spend.taking(objective.missing_data)
         inside = _without(_between(history, span), left)

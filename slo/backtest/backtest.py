@@ -14,12 +14,14 @@ import numpy as np
 from analytics.store import WindowStore
 from analytics.store.interface import WARM_S
 from analytics.windows import Selector
+from netslo.estate import Estate
 from netslo.model import NS_PER_S, Path
 from slo.backtest.history import History, read_history, step_for
 from slo.backtest.replay import Episode, Replay, replay
 from slo.backtest.slicing import rated, shifted, sliced
 from slo.backtest.thresholds import bounds_at
 from slo.budget import Spend
+from slo.due import Due, coverage_of, events_expected
 from slo.exclusion import Exclusion
 from slo.ledger import Era
 from slo.objective import Indicator, Objective
@@ -35,6 +37,7 @@ class Outcome:
     """What an objective says of a time."""
 
     objective: Objective
+    due: dict[Path, Fraction] = field(default_factory=dict)  # events, by the probing plan
     spends: dict[Path, Spend] = field(default_factory=dict)
     episodes: list[Episode] = field(default_factory=list)
 
@@ -55,9 +58,12 @@ class Outcome:
         return self.spends[path].taking(self.objective.missing_data)
 
     @property
-    def covered(self) -> Fraction | None:
+    def covered(self) -> float | None:
         """How much of what was due was measured."""
-        return sum(self.spends.values(), Spend()).coverage
+        due = Fraction(0)
+        for path, spend in self.spends.items():
+            due += events_expected(self.due[path], spend.events + spend.unmeasured)
+        return coverage_of(sum(spend.events for spend in self.spends.values()), due)
 
     @property
     def overspent(self) -> int:
@@ -88,6 +94,7 @@ class Question:
     Args:
         objective: What is promised, and was counted.
         changed: What might be promised; None where nothing is changed.
+        estate: Whose probing plan says what is due.
         paths: Of the objective.
         start_s: Unix seconds; whole `step_s`, as is the end.
         end_s: Unix seconds.
@@ -98,6 +105,7 @@ class Question:
 
     objective: Objective
     changed: Objective | None
+    estate: Estate
     paths: Sequence[Path]
     start_s: int
     end_s: int
@@ -114,6 +122,12 @@ class Question:
     def outcomes(self) -> int:
         """How often each row is judged, at most."""
         return 1 if self.changed is None else 3 if self.judges_anew else 2
+
+    def outcome(self, objective: Objective) -> Outcome:
+        """Return one of which nothing is judged yet."""
+        due, span = Due(self.estate), (self.start_s, self.end_s)
+        planned = {p: due.planned(objective, p, span, self.exclusions) for p in self.paths}
+        return Outcome(objective, planned)
 
     @property
     def judges_anew(self) -> bool:
@@ -145,8 +159,8 @@ def run(
     back_s = max((s for o in both for s in o.alerts.windows_s), default=0)
     align_s = alignment_of(*both)
     begin_s = max(0, (asked.start_s - back_s) // align_s * align_s)
-    found = Backtest(asked.start_s, asked.end_s, step_s, Outcome(asked.objective))
-    best, worst = (Outcome(asked.changed or asked.objective) for _ in range(2))
+    found = Backtest(asked.start_s, asked.end_s, step_s, asked.outcome(asked.objective))
+    best, worst = (asked.outcome(asked.changed or asked.objective) for _ in range(2))
     cells = _BOUNDED_CELLS_MAX if asked.judges_anew else _CELLS_MAX
     size = max(1, cells * step_s // (asked.end_s - begin_s))
     if asked.objective.indicator is Indicator.BANDWIDTH:
@@ -197,7 +211,7 @@ def _add_rates(
         span = begin_s, asked.end_s, asked.step_s
         history = rated(found, objective, keys, span, asked.exclusions)
         span_asked = asked.start_s, asked.end_s
-        outcome.add(keys, replay(history, objective, eras, span_asked, (), on_rows))
+        outcome.add(keys, replay(history, objective, asked.estate, eras, span_asked, (), on_rows))
     outcome.episodes.sort(key=_by_time)
 
 
@@ -253,7 +267,7 @@ def _judge(
         history = sliced(history, objective.slices, exclusions)
         eras, exclusions = shifted(eras, objective.slices, history.step_s), ()
     span = asked.start_s, asked.end_s
-    return replay(history, objective, eras, span, exclusions, on_rows)
+    return replay(history, objective, asked.estate, eras, span, exclusions, on_rows)
 
 
 def _same_packets(one: History, other: History) -> bool:

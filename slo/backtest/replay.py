@@ -11,10 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from netslo.estate import Estate
 from slo.backtest.history import History, Hole
 from slo.backtest.sums import Places, Sums, runs_of
-from slo.budget import MissingData, Spend
+from slo.budget import Spend
 from slo.burn import BurnPair
+from slo.due import bad_events_min, events_min
 from slo.exclusion import Exclusion
 from slo.ledger import Era
 from slo.objective import Objective
@@ -52,6 +54,7 @@ class Replay:
 def replay(
     history: History,
     objective: Objective,
+    estate: Estate,
     eras: Sequence[Era],
     span: tuple[int, int],
     exclusions: Sequence[Exclusion] = (),
@@ -65,6 +68,7 @@ def replay(
     Args:
         history: Of this objective's rows alone.
         objective: Its pairs, guard, period and policy of missing data count.
+        estate: Whose probing plan says what is due in a window.
         eras: Its targets, as `analytics.store.eras` has them.
         span: Unix seconds in which alerts and budgets are wanted; in the history.
         exclusions: Times that do not count.
@@ -77,7 +81,7 @@ def replay(
     for length_s in objective.alerts.windows_s:
         if length_s % history.step_s:
             raise ValueError(f"a window of {length_s} s is not whole steps of {history.step_s} s")
-    judge = _Judge.of(history, objective, eras, span, history.holes(exclusions))
+    judge = _Judge.of(history, objective, estate, eras, span, history.holes(exclusions))
     size = max(1, _BLOCK_CELLS // max(1, history.steps))
     blocks = [
         slice(low, min(low + size, len(history.keys))) for low in range(0, len(history.keys), size)
@@ -99,6 +103,7 @@ def replay(
 class _Judge:
     history: History
     objective: Objective
+    estate: Estate
     shares: tuple[tuple[int, Fraction], ...]  # the first column of each era, an event's budget
     low: int  # columns in which alerts and budgets are wanted
     high: int
@@ -109,12 +114,13 @@ class _Judge:
         cls,
         history: History,
         objective: Objective,
+        estate: Estate,
         eras: Sequence[Era],
         span: tuple[int, int],
         holes: Sequence[Hole],
     ) -> _Judge:
         low, high = (history.column(at_s) for at_s in span)
-        return cls(history, objective, history.shares(eras), low, high, holes)
+        return cls(history, objective, estate, history.shares(eras), low, high, holes)
 
     def block(self, rows: slice) -> tuple[list[Spend], list[Episode]]:
         """Return the spends and alerts of some rows."""
@@ -138,16 +144,12 @@ class _Judge:
     def _episodes(self, keys: Sequence[SpendKey], pair: BurnPair, sums: Sums) -> list[Episode]:
         step_s, objective = self.history.step_s, self.objective
         long, short = pair.long_s // step_s, pair.short_s // step_s
-        threshold, guard = pair.threshold(objective.window_s), objective.guard
-        at = sums.burning(threshold, long, short, guard.parts * guard.bad_events_min)
+        least = bad_events_min(objective, self.estate, pair)
+        at = sums.burning(pair.threshold(objective.window_s), long, short, least)
         kept = (at[1] >= self.low) & (at[1] < self.high)
         at = _where(at, kept)
-        if objective.missing_data is MissingData.IGNORE:
-            least = objective.coverage_min
-            at = _where(at, sums.covered(at, long, least))
-            at = _where(at, sums.covered(at, short, least))
-        if guard.confidence is not None:
-            at = _where(at, sums.admitted(at, long, guard, pair, objective.window_s))
+        for length, length_s in ((long, pair.long_s), (short, pair.short_s)):
+            at = _where(at, sums.known(at, length, events_min(objective, self.estate, length_s)))
         row, first, last = runs_of(at)
         if not len(row):
             return []

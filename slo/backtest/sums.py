@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from slo._kernels.burning import add_up, add_up_weighted, mark_burning
 from slo.budget import MissingData, Spend
-from slo.burn import BurnPair, Guard
 
 _INT64_MAX: Final = 2**63 - 1
 
@@ -102,27 +101,23 @@ class Sums:
         found: NDArray[np.int64] = _at(self.bad, at, length)
         return found
 
-    def covered(self, at: Places, length: int, least: Fraction) -> NDArray[np.bool_]:
-        """Whether enough of a window was measured, exactly."""
-        if self.unmeasured is None:
-            return np.ones(len(at[0]), dtype=np.bool_)
-        events = _at(self.events, at, length)
-        due = events + _at(self.unmeasured, at, length)
-        enough = events.astype(object) * least.denominator >= due.astype(object) * least.numerator
-        return enough.astype(np.bool_)
+    def known(self, at: Places, length: int, events_min: int) -> NDArray[np.bool_]:
+        """Whether windows have the budget of so many events, exactly: see `slo.due`.
 
-    def admitted(
-        self, at: Places, length: int, guard: Guard, pair: BurnPair, period_s: int
-    ) -> NDArray[np.bool_]:
-        """Whether the bad events of a long window are more than chance."""
-        sums, share = self._budget()
-        distinct, place = np.unique(_at(sums, at, length), return_inverse=True)  # most are the same
-        threshold, windows = pair.threshold(period_s), pair.windows(period_s)
-        least = [guard.least(share * int(n), threshold, windows) for n in distinct.tolist()]
-        enough: NDArray[np.bool_] = (
-            self.bad_over(at, length) >= np.array(least, dtype=np.int64)[place]
-        )
-        return enough
+        Of the targets within a window it is that which allows an event least.
+        """
+        if len(self.shares) == 1:
+            plenty: NDArray[np.bool_] = _at(self.events, at, length) >= events_min
+            return plenty
+        budget, unit = self._budget()
+        weights = [int(share / unit) for _, share in self.shares]
+        column, least = at[1], np.full(len(at[1]), max(weights), dtype=object)
+        edges = [*(first for first, _ in self.shares), self.events.shape[1]]
+        for weight, (first, end) in zip(weights, pairwise(edges), strict=True):
+            inside = (first <= column) & (column + 1 - length < end)
+            least[inside] = np.minimum(least[inside], np.array(weight, dtype=object))
+        enough = 2 * _at(budget, at, length).astype(object) >= least * (2 * events_min - 1)
+        return np.asarray(enough, dtype=np.bool_)
 
     def budget_by_step(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the mean budget of a step that has events, of some rows; of the whole history."""

@@ -71,7 +71,7 @@ def attribute(
             span = read_span(start, end, [objective], now_s)
             eras = targets.get(objective.name) or [(0, objective.target_text)]
             exclusions = (*logged, *objective.exclusions)
-            found.append(attribute_to(store, objective, covered, span, eras, exclusions))
+            found.append(attribute_to(store, objective, estate, covered, span, eras, exclusions))
     if as_json:
         print_json({"slos": [to_json(each) for each in found]})
         return

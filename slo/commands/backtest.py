@@ -99,6 +99,7 @@ def backtest(
         question = Question(
             objective,
             changed,
+            estate,
             covered,
             *span,
             store.targets().get(name) or [(0, objective.target_text)],

@@ -15,12 +15,13 @@ from netslo.model import NS_PER_S, Path
 from netslo.route import RouteObservation
 from netslo.units import format_duration, format_ms, format_percent, format_rate
 from slo.burn import BurnPair
+from slo.due import budget_events_min, events_due
 from slo.engine.book import Alert
 from slo.engine.certificates import certificate
 from slo.engine.observing import Surroundings
 from slo.ledger import Standing
 from slo.objective import Objective
-from slo.rules.layout import budget_events_min, events_due, span_of
+from slo.rules.layout import span_of
 from slo.rules.rules import Alert as Name
 from slo.rules.texts import Links
 

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from netslo.estate import Estate
 from slo.budget import MissingData
 from slo.burn import BurnPair
+from slo.due import Due
 from slo.ledger import Standing
 from slo.objective import Objective
 from slo.ranges import SpendKey
 from slo.rules.expressions import LATE_MARGIN_S
-from slo.rules.layout import bad_events_min, budget_events_min, cadence_of
-from slo.targets import Targets, least_share
+from slo.rules.layout import cadence_of
+from slo.targets import Targets
 
 
 class Verdict(IntEnum):
@@ -61,14 +62,8 @@ class PairJudge:
         self, objectives: Sequence[Objective], estate: Estate, targets: Targets | None = None
     ) -> None:
         """Judge by the objectives' pairs; `targets` are those that ever were, if they changed."""
-        self._estate = estate
-        self._targets = targets or {}
+        self._due = Due(estate, targets)
         self._objectives = tuple(o for o in objectives if o.alerts.pairs)
-        self._bad_min = {
-            (o.name, pair): bad_events_min(o, estate, pair)
-            for o in self._objectives
-            for pair in o.alerts.pairs
-        }
         self._keys: tuple[SpendKey, ...] = ()
         self._rows: dict[str, _Rows] = {}  # by objective, where those of `_keys` are
 
@@ -89,7 +84,9 @@ class PairJudge:
                 continue
             own = _part_of(standing, objective, rows)
             known = {
-                length_s: _at_least(own, length_s, self._least(objective, standing, length_s))
+                length_s: at_least(
+                    own, length_s, self._due.budget_least(objective, length_s, standing.now_s)
+                )
                 for length_s in objective.alerts.windows_s
             }
             backlog = {s: rows.with_backlog(late_s or {}, s) for s in objective.alerts.windows_s}
@@ -112,10 +109,6 @@ class PairJudge:
         self._keys = keys
         self._rows = {name: _Rows.of(rows, keys) for name, rows in by_name.items()}
 
-    def _least(self, objective: Objective, standing: Standing, length_s: int) -> Fraction:
-        share = least_share(objective, self._targets, standing.now_s - length_s)
-        return budget_events_min(objective, self._estate, length_s, share)
-
     def _judge_pair(
         self,
         objective: Objective,
@@ -129,7 +122,7 @@ class PairJudge:
         fires = (
             known
             & short_known
-            & (own.bad[long] >= self._bad_min[objective.name, pair])
+            & (own.bad[long] >= self._due.bad_least(objective, pair))
             & own.exceeds(pair.long_s, threshold)
             & own.exceeds(pair.short_s, threshold)
         )
@@ -195,7 +188,7 @@ def _part_of(standing: Standing, objective: Objective, own: _Rows) -> Standing:
     )
 
 
-def _at_least(standing: Standing, length_s: int, least: Fraction) -> NDArray[np.bool_]:
+def at_least(standing: Standing, length_s: int, least: Fraction) -> NDArray[np.bool_]:
     """Return by row whether a window has so many budget events, exactly."""
     budget = standing.budget[standing.place(length_s)]
     units, place = np.unique(standing.unit, return_inverse=True)  # one for each target, mostly

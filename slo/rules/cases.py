@@ -18,13 +18,11 @@ from netslo.estate import Estate
 from netslo.model import Path
 from netslo.units import format_duration
 from slo.burn import BurnPair
+from slo.due import bad_events_min, budget_events_min, events_due
 from slo.objective import Objective
 from slo.rules.layout import (
     CadenceName,
-    bad_events_min,
-    budget_events_min,
     cadence_of,
-    events_due,
     span_of,
 )
 from slo.rules.rules import BURN_ALERTS, PROBE_FOR_S, Alert

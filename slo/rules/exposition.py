@@ -12,9 +12,10 @@ from prometheus_client.registry import Collector
 from netslo import metrics
 from netslo.estate import Estate
 from netslo.units import format_duration
+from slo.due import bad_events_min, budget_events_min
 from slo.exclusion import Exclusion, is_excluded
 from slo.objective import Objective
-from slo.rules.layout import bad_events_min, budget_events_min, peers_of, span_of
+from slo.rules.layout import peers_of, span_of
 from slo.targets import Targets, least_share
 
 _PATH_LABELS: Final = ("path", "src_site", "dst_site", "class", "scope", "slo")

@@ -7,17 +7,14 @@ one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 from typing import Final
 
 from netslo.errors import ConfigurationError
 from netslo.estate import Estate
 from netslo.units import format_duration
-from slo.budget import MissingData
 from slo.burn import PAIRS, BurnPair, Severity
 from slo.objective import Objective
 
@@ -174,39 +171,3 @@ def peers_of(objectives: Iterable[Objective], estate: Estate) -> dict[str, int]:
             peers.setdefault(path.src, set()).add(path.dst)
             peers.setdefault(path.dst, set()).add(path.src)
     return {site: len(others) for site, others in sorted(peers.items())}
-
-
-def events_due(objective: Objective, estate: Estate, window_s: int) -> Fraction:
-    """Return how many events the probing plan makes due on a path in a window."""
-    if objective.slices is not None:
-        return Fraction(window_s, objective.slices.length_s) * objective.slices.events_per_slice
-    return window_s / objective.interval_s(estate)
-
-
-def budget_events_min(
-    objective: Objective, estate: Estate, window_s: int, share: Fraction | None = None
-) -> Fraction:
-    """Return the budget events without which a window says nothing: a young series, a gap.
-
-    That is the objective's least coverage of what the probing plan makes due in the window. An
-    objective that takes missing data for good or bad judges from its first event on. `share` is
-    the budget of an event, if not that of the target: see `slo.targets.least_share`. It is half
-    an event less, for Prometheus' differences of floats fall short of a whole one.
-    """
-    one = 1 - objective.target if share is None else share
-    events = Fraction(1)
-    if objective.missing_data is MissingData.IGNORE:
-        events = max(events, objective.coverage_min * events_due(objective, estate, window_s))
-    return one * (math.ceil(events) - Fraction(1, 2))
-
-
-def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair, scale: int = 1) -> int:
-    """Return how many bad events a long window needs, by the objective's guard.
-
-    With a confidence it depends on the budget; here that of a window in which all is measured,
-    which asks for no less than any other. `scale` is how much faster windows go by in a trial.
-    """
-    budget = (1 - objective.target) * events_due(objective, estate, pair.long_s) / scale
-    return objective.guard.least(
-        budget, pair.threshold(objective.window_s), pair.windows(objective.window_s)
-    )

@@ -139,16 +139,17 @@ def test_the_incident_burns_its_budget_and_nobody_elses(demo) -> None:
     incident = state["incident"]
     assert incident["path"] == "london:edinburgh/ef"
     assert 0 < incident["visible_after"] <= 25
-    # Its page is over by then, as the short windows are: what it cost still makes a ticket.
-    told = {slo["path"] for slo in state["slos"] if slo["severity"] is not None}
-    assert incident["path"] in told
     hit = next(
         slo
         for slo in state["slos"]
         if slo["path"] == incident["path"] and slo["slo"] == "national-latency"
     )
     assert hit["bad_events"] > 50
-    assert hit["burn_rate"]["5m"] > 13.44
+    # Its page is over by then, and of longer windows too little is measured to say anything.
+    assert hit["severity"] != "ticket"
+    assert hit["burn_rate"]["1h"] is None
+    assert hit["budget_remaining_ratio"] < 0
+    assert 0 < hit["coverage"] < 0.001
     assert "burns its budget" in output
     assert re.search(r"^Page at http://127\.0\.0\.1:\d+/$", output, re.MULTILINE)
 

@@ -93,6 +93,13 @@ class CountedStore:
             if start_s <= row[0] < end_s and selector.matches(SeriesKey(row[1]))
         )
 
+    def targets(self) -> dict[str, list[tuple[int, str]]]:
+        """Return what the windows were under, the strictest last, so that it is in force."""
+        found: dict[str, set[str]] = {}
+        for _, _, slo, target, _ in self.rows:
+            found.setdefault(slo, set()).add(target)
+        return {slo: [(0, target) for target in sorted(of)] for slo, of in found.items()}
+
     def slo_totals(self) -> list[SloTotals]:
         return self._total(self.rows)
 

@@ -71,12 +71,17 @@ def store(tmp_path_factory, objective):
         yield kept
 
 
-def found_in(store, objective, exclusions=()):
-    return attribute(store, objective, PATHS, (START_S, END_S), [(0, "0.999")], exclusions)
+@pytest.fixture
+def estate(new_estate):
+    return new_estate(STEP_S / PACKETS)
 
 
-def test_every_bad_event_belongs_somewhere(store, objective) -> None:
-    found = found_in(store, objective)
+def found_in(store, objective, estate, exclusions=()):
+    return attribute(store, objective, estate, PATHS, (START_S, END_S), [(0, "0.999")], exclusions)
+
+
+def test_every_bad_event_belongs_somewhere(store, objective, estate) -> None:
+    found = found_in(store, objective, estate)
     burnt = sum(lost_in(p, at_s) for p in PATHS for at_s in range(START_S, END_S, STEP_S))
     assert found.total.bad == burnt
     assert sum(found.by_path().values()) == burnt
@@ -88,8 +93,8 @@ def test_every_bad_event_belongs_somewhere(store, objective) -> None:
     assert next(iter(found.by_destination())) == DEAD
 
 
-def test_a_dead_site_is_one_incident_and_another_fault_is_another(store, objective) -> None:
-    dead, poor = found_in(store, objective).incidents
+def test_a_dead_site_is_one_incident_and_another_fault_is_another(store, objective, estate) -> None:
+    dead, poor = found_in(store, objective, estate).incidents
     assert (dead.site, dead.severity) == (DEAD, Severity.PAGE)
     assert set(dead.paths) == set(PATHS[:2])
     assert (dead.start_s, dead.end_s) == (START_S + 4 * 3600, START_S + 4 * 3600 + 1800)
@@ -99,23 +104,23 @@ def test_a_dead_site_is_one_incident_and_another_fault_is_another(store, objecti
     assert poor.bad == 12 * 12
 
 
-def test_what_is_excluded_belongs_to_nothing(store, objective) -> None:
+def test_what_is_excluded_belongs_to_nothing(store, objective, estate) -> None:
     covers = Covers(sites=frozenset({DEAD}))
     times = START_S + 4 * 3600, START_S + 5 * 3600
     exclusion = Exclusion("x", *times, "alice", "fibre", 0, covers)
-    found = found_in(store, objective, [exclusion])
+    found = found_in(store, objective, estate, [exclusion])
     assert [each.paths for each in found.incidents] == [PATHS[3:]]
     assert found.total.bad == sum(each.bad for each in found.incidents) + found.scattered
 
 
-def test_missing_data_that_is_bad_adds_up_too(store, objective) -> None:
-    found = found_in(store, replace(objective, missing_data=MissingData.BAD))
+def test_missing_data_that_is_bad_adds_up_too(store, objective, estate) -> None:
+    found = found_in(store, replace(objective, missing_data=MissingData.BAD), estate)
     assert found.total.bad == sum(each.bad for each in found.incidents) + found.scattered
-    assert found.total.bad > found_in(store, objective).total.bad
+    assert found.total.bad > found_in(store, objective, estate).total.bad
 
 
-def test_the_report_and_json_have_all_of_it(store, objective) -> None:
-    found = found_in(store, objective)
+def test_the_report_and_json_have_all_of_it(store, objective, estate) -> None:
+    found = found_in(store, objective, estate)
     shape = json.loads(json.dumps(to_json(found), allow_nan=False))
     assert shape["bad_events"] == shape["in_no_incident"] + sum(
         each["bad_events"] for each in shape["incidents"]

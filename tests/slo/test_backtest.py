@@ -63,6 +63,12 @@ class Raw:
 
 
 @pytest.fixture(scope="module")
+def estate(new_estate):
+    """Due are 60 packets in 5 min, of which 40 are measured."""
+    return new_estate(5.0)
+
+
+@pytest.fixture(scope="module")
 def objective(latency):
     selector = PathSelector(paths=frozenset(PATHS))
     return replace(latency, selector=selector, alerts=AlertPolicy(PAIRS, Guard(2)))
@@ -115,10 +121,10 @@ def sketch_of(values) -> Sketch:
     return sketch
 
 
-def ask(raw: Raw, objective, changed=None, **more):
+def ask(raw: Raw, objective, estate, changed=None, **more):
     start_s = START_S + 2 * 3600  # windows reach back to where the history begins
     eras = [(0, "0.999")]
-    return run(raw.store, Question(objective, changed, PATHS, start_s, END_S, eras, **more))
+    return run(raw.store, Question(objective, changed, estate, PATHS, start_s, END_S, eras, **more))
 
 
 def steps_of(outcome) -> set:
@@ -159,7 +165,7 @@ def assert_as_live(outcome, ranges: Ranges, estate, every: int = 1) -> None:
 @pytest.mark.parametrize("missing", list(MissingData))
 def test_the_live_engine_said_the_same(raw, objective, estate, missing) -> None:
     objective = replace(objective, missing_data=missing)
-    assert_as_live(ask(raw, objective).now, Ranges(raw.store), estate)
+    assert_as_live(ask(raw, objective, estate).now, Ranges(raw.store), estate)
 
 
 def test_slices_of_time_are_judged_as_the_live_engine_does(raw, objective, estate) -> None:
@@ -167,25 +173,25 @@ def test_slices_of_time_are_judged_as_the_live_engine_does(raw, objective, estat
     slices = TimeSlices(900, Fraction(95, 100))
     alerts = AlertPolicy((pair,), Guard(1))
     sliced = replace(objective, slices=slices, alerts=alerts, window_s=7 * 86_400)
-    found = ask(raw, sliced).now
+    found = ask(raw, sliced, estate).now
     assert_as_live(found, Ranges(raw.store, objectives=[sliced]), estate, every=3)
     assert found.spends[PATHS[0]].events == (HOURS - 2) * 4
 
 
-def test_other_slices_of_time_are_judged_beside_those_of_today(raw, objective) -> None:
+def test_other_slices_of_time_are_judged_beside_those_of_today(raw, estate, objective) -> None:
     """Slices of 10 and of 15 min begin together every half an hour."""
     ten, fifteen = (
         replace(objective, slices=TimeSlices(60 * minutes, Fraction(95, 100)))
         for minutes in (10, 15)
     )
     assert alignment_of(ten, fifteen) == 1800
-    found = ask(raw, ten, fifteen)
+    found = ask(raw, ten, estate, fifteen)
     assert found.now.total.events == len(PATHS) * (HOURS - 2) * 6
     assert found.changed[0].total.events == len(PATHS) * (HOURS - 2) * 4
 
 
-def test_another_target_is_exact(raw, objective) -> None:
-    found = ask(raw, objective, replace(objective, target_text="0.99"))
+def test_another_target_is_exact(raw, estate, objective) -> None:
+    found = ask(raw, objective, estate, replace(objective, target_text="0.99"))
     (changed,) = found.changed
     truth = raw.history(objective.name, LIMIT_S)
     for row, path in enumerate(PATHS):
@@ -195,8 +201,10 @@ def test_another_target_is_exact(raw, objective) -> None:
 
 
 @pytest.mark.parametrize("limit_s", [0.055, 0.0834, 0.099, 0.1013, 0.14])
-def test_bounds_of_a_threshold_that_nobody_counted_hold_the_truth(raw, objective, limit_s) -> None:
-    found = ask(raw, objective, replace(objective, limit=limit_s)).changed
+def test_bounds_of_a_threshold_that_nobody_counted_hold_the_truth(
+    raw, estate, objective, limit_s
+) -> None:
+    found = ask(raw, objective, estate, replace(objective, limit=limit_s)).changed
     best, worst = found[0], found[-1]  # the same where luck has it
     truth = raw.history(objective.name, limit_s)
     for row, path in enumerate(PATHS):
@@ -209,32 +217,34 @@ def test_bounds_of_a_threshold_that_nobody_counted_hold_the_truth(raw, objective
             if k[0] == path
         )
         assert worst.spends[path].bad - best.spends[path].bad <= near
-    alone = replay(truth, replace(objective, limit=limit_s), [(0, "0.999")], (START_S, END_S))
+    alone = replay(
+        truth, replace(objective, limit=limit_s), estate, [(0, "0.999")], (START_S, END_S)
+    )
     true_steps = {step for step in steps_of(alone) if step[2] > START_S + 2 * 3600}
     assert steps_of(best) <= true_steps <= steps_of(worst)
 
 
-def test_a_threshold_at_which_another_slo_counted_is_exact(raw, objective) -> None:
+def test_a_threshold_at_which_another_slo_counted_is_exact(raw, estate, objective) -> None:
     stricter = replace(objective, limit=STRICT_S)
     never = replace(stricter, name="never-counted")
-    assert len(ask(raw, objective, stricter, others=[never]).changed) == 2
+    assert len(ask(raw, objective, estate, stricter, others=[never]).changed) == 2
     other = replace(stricter, name="strict", target_text="0.9")
-    (changed,) = ask(raw, objective, stricter, others=[objective, never, other]).changed
+    (changed,) = ask(raw, objective, estate, stricter, others=[objective, never, other]).changed
     truth = raw.history(objective.name, STRICT_S)
     for row, path in enumerate(PATHS):
         assert changed.spends[path] == spent(truth, row, "0.999")
 
 
-def test_the_end_of_a_bucket_is_no_matter_of_bounds(raw, objective) -> None:
+def test_the_end_of_a_bucket_is_no_matter_of_bounds(raw, estate, objective) -> None:
     """At scale 7 a power of two is the end of a bucket: what lies below it is known exactly."""
-    (changed,) = ask(raw, objective, replace(objective, limit=0.0625)).changed
+    (changed,) = ask(raw, objective, estate, replace(objective, limit=0.0625)).changed
     truth = raw.history(objective.name, 0.0625)
     assert [s.bad for s in changed.spends.values()] == [
         spent(truth, PATHS.index(path), "0.999").bad for path in changed.spends
     ]
 
 
-def test_what_is_lost_is_bad_at_any_threshold(raw, objective) -> None:
+def test_what_is_lost_is_bad_at_any_threshold(raw, estate, objective) -> None:
     lost = {
         path: sum(
             int(np.isnan(v).sum())
@@ -243,13 +253,13 @@ def test_what_is_lost_is_bad_at_any_threshold(raw, objective) -> None:
         )
         for path in PATHS
     }
-    (changed,) = ask(raw, objective, replace(objective, limit=0.9)).changed
+    (changed,) = ask(raw, objective, estate, replace(objective, limit=0.9)).changed
     assert {path: spend.bad for path, spend in changed.spends.items()} == lost
 
 
-def test_an_slo_without_data_has_none(raw, loss) -> None:
+def test_an_slo_without_data_has_none(raw, estate, loss) -> None:
     loss = replace(loss, indicator=Indicator.LOSS)
-    found = run(raw.store, Question(loss, None, PATHS, START_S, END_S, [(0, "0.99")]))
+    found = run(raw.store, Question(loss, None, estate, PATHS, START_S, END_S, [(0, "0.99")]))
     assert found.first_s is None
     assert found.now.total == Spend()
 

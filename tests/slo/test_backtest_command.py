@@ -35,8 +35,8 @@ def config(tmp_path_factory):
     windows = []
     for start_s in range(END_S - 6 * 3600, END_S, 300):
         burning = -7200 <= start_s - END_S < -5400
-        for path, bad in ((BURNT, 20 if burning else 0), (SOUND, 0)):
-            counts = {"national-latency": SloCounts(100 - bad, bad)}
+        for path, bad in ((BURNT, 300 if burning else 0), (SOUND, 0)):
+            counts = {"national-latency": SloCounts(1500 - bad, bad)}
             windows.append(PathWindow(SeriesKey(path), Window(start_s), slo=counts))
     with closing(SqliteStore.open(folder / "netslo-data" / "store.sqlite")) as store:
         store.declare_objectives({"national-latency": "0.999"}, END_S - 86_400)
@@ -58,7 +58,7 @@ def test_it_tells_budgets_and_alerts_now_and_changed(run) -> None:
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
     assert "target 90 % instead of 99.9 %" in said
-    assert "may be bad 14 1,440 bad 120 120" in said
+    assert "may be bad 216 21,600 bad 1,800 1,800" in said
     assert f"{BURNT.id} -1566.7 % 83.3 %" in said
     assert "… and 98 more (--all)" in said
     assert "No alert would have fired, changed." in said
@@ -68,7 +68,7 @@ def test_json_has_all_of_it(run) -> None:
     found = json.loads(run(*SPAN, "--pair", "page:1h/5m:14.4", "--json").output)
     assert len(found["now"]["paths"]) == 108
     burnt = {each["path"]: each for each in found["changed"]["paths"]}[BURNT.id]
-    assert (burnt["events"], burnt["bad_events"], burnt["budget_events"]) == (7200, 120, 7.2)
+    assert (burnt["events"], burnt["bad_events"], burnt["budget_events"]) == (108_000, 1800, 108)
     (page,) = found["changed"]["alerts"]
     assert (page["path"], page["long"], page["short"]) == (BURNT.id, "1h", "5m")
     assert page["threshold"] == 14.4
@@ -149,12 +149,12 @@ def test_attribute_says_what_burnt_the_budget(config) -> None:
     result = CliRunner().invoke(slo, [*words, "--slo", "national-latency"])
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
-    assert "120 bad of 14,400, on 2 paths with data" in said
-    assert f"{BURNT.id} page 120 100.0 % 1666.7 %" in said
+    assert "1,800 bad of 216,000, on 2 paths with data" in said
+    assert f"{BURNT.id} page 1,800 100.0 % 1666.7 %" in said
     assert "in no incident 0 0.0 %" in said
     result = CliRunner().invoke(slo, [*words, "--path", SOUND.id, "--slo", "national-latency"])
     assert "Nothing was bad." in result.output
     found = json.loads(CliRunner().invoke(slo, [*words, "--json"]).output)
-    assert [each["bad_events"] for each in found["slos"]] == [0, 120, 0]
+    assert [each["bad_events"] for each in found["slos"]] == [0, 1800, 0]
     result = CliRunner().invoke(slo, [*words, "--slo", "nothing"])
     assert isinstance(result.exception, NetsloError)

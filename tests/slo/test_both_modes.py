@@ -49,12 +49,27 @@ def during(at_s: int, start_s: int, minutes: float) -> bool:
     return start_s <= at_s < start_s + minutes * MINUTE
 
 
-def check(judged: Judged, *, steps: int = 1) -> None:
-    """Both modes say the same, within so many steps."""
+def check(judged: Judged, *, steps: int = 1, late: bool = False, backtest: bool = False) -> None:
+    """Both modes and the status say the same, within so many steps.
+
+    `late`: windows came late, of which only the modes know. `backtest`: the store judged again
+    says so as well, wherever it looks.
+    """
     assert not disagreements(judged.engine, judged.rules, steps)
     assert not disagreements(judged.rules, judged.engine, steps)
     assert not disagreements(judged.engine_holds, judged.rules_hold, steps)
     assert not disagreements(judged.rules_hold, judged.engine_holds, steps)
+    if not late:
+        assert not disagreements(judged.engine_fresh, judged.status, steps)
+        assert not disagreements(judged.status, judged.engine_fresh, steps)
+    if backtest:
+        assert judged.backtest
+        for step in judged.marks:
+            near = slice(max(0, step - steps), step + steps + 1)
+            for key in judged.backtest.keys() | judged.status.keys():
+                silent = [False] * judged.steps
+                said = judged.backtest.get(key, silent)[step]
+                assert said in judged.status.get(key, silent)[near], (step, key)
 
 
 def pages(judged: Judged, path: Path) -> list[int]:
@@ -77,7 +92,7 @@ async def test_a_fast_fault_a_slow_one_a_trickle_and_a_restart_in_the_midst(tmp_
     judged = await judge(
         History(LOSS, WARM_S + 24 * MINUTE, happens, restarts_s=[restart_s]), tmp_path
     )
-    check(judged)
+    check(judged, backtest=True)
     assert pages(judged, ONE)
     assert pages(judged, OTHER)
     assert not pages(judged, THIRD)
@@ -121,7 +136,7 @@ async def test_two_hours_of_backlog_page_nobody_for_what_is_over(tmp_path) -> No
     objective = replace(LOSS, alerts=AlertPolicy(pairs=(PAGE, longer, TICKET)))
     history = History(objective, back_s + 25 * MINUTE, happens, reaches, step_s=MINUTE)
     judged = await judge(history, tmp_path)
-    check(judged)
+    check(judged, late=True)
     for series in (judged.engine, judged.rules):
         assert not judged.fired(series, alertname="SLOBurnPage", src_site="london")
         assert not judged.fired(series, alertname="SLOBurnTicket", src_site="london")
@@ -158,7 +173,7 @@ async def test_missing_data_are_taken_for_the_same(tmp_path, taken) -> None:
 
     objective = replace(LOSS, missing_data=taken)
     judged = await judge(History(objective, WARM_S + 24 * MINUTE, happens), tmp_path)
-    check(judged)
+    check(judged, backtest=True)
     assert bool(pages(judged, ONE)) == (taken is MissingData.BAD)
     assert pages(judged, OTHER)
 

@@ -39,11 +39,6 @@ def test_a_window_without_events_has_no_burn_rate_rather_than_zero():
     spend = Spend.under(Fraction("0.999"), 0, 0, unmeasured=7)
     assert spend.burn_rate is None
     assert spend.remaining is None
-    assert spend.coverage == 0
-
-
-def test_a_window_with_nothing_due_has_no_coverage():
-    assert Spend().coverage is None
 
 
 def test_a_budget_spent_to_the_last_event_is_not_overspent():

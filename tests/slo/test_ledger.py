@@ -76,7 +76,7 @@ def expected(
 
 
 def check(standing: Standing, events: Sequence[Happened], off: Sequence[Exclusion] = ()) -> None:
-    rates, coverages = standing.burn_rates(), standing.coverages()
+    rates = standing.burn_rates()
     for at, (length_s, start_s) in enumerate(
         zip(standing.lengths_s, standing.starts_s, strict=True)
     ):
@@ -84,11 +84,8 @@ def check(standing: Standing, events: Sequence[Happened], off: Sequence[Exclusio
         for row, key in enumerate(standing.keys):
             spend = expected(events, key, start_s, standing.now_s, off)
             assert standing.spend(length_s, row) == spend
-            for found, exact in (
-                (rates[at, row], spend.burn_rate),
-                (coverages[at, row], spend.coverage),
-            ):
-                assert np.isnan(found) if exact is None else found == pytest.approx(float(exact))
+            found, exact = rates[at, row], spend.burn_rate
+            assert np.isnan(found) if exact is None else found == pytest.approx(float(exact))
 
 
 AGES = st.one_of(

@@ -39,25 +39,25 @@ def lost(paths: int, steps: int, ratio: float = HALF, seed: int = 7) -> np.ndarr
     return (np.random.default_rng(seed).random((paths, steps)) < ratio).astype(np.uint32)
 
 
-def judge(objective: Objective, bad: np.ndarray, guard: Guard) -> list[Episode]:
+def judge(objective: Objective, sparse: Estate, bad: np.ndarray, guard: Guard) -> list[Episode]:
     """Return what is told from the third day on, at one packet a minute."""
     keys = tuple((objective.name, Path(f"a{n}", "b", "ef")) for n in range(len(bad)))
     history = History(keys, START_S, STEP_S, np.ones_like(bad), bad, np.zeros_like(bad))
     guarded = replace(objective, alerts=AlertPolicy(PAIRS, guard))
     span = START_S + WARM * STEP_S, history.end_s
-    return list(replay(history, guarded, [(0, "0.999")], span).episodes)
+    return list(replay(history, guarded, sparse, [(0, "0.999")], span).episodes)
 
 
 def pages(episodes: list[Episode]) -> list[Episode]:
     return [episode for episode in episodes if episode.pair.severity is Severity.PAGE]
 
 
-def test_half_a_budget_lost_by_chance_pages_nobody_in_a_month(objective) -> None:
+def test_half_a_budget_lost_by_chance_pages_nobody_in_a_month(objective, sparse) -> None:
     bad = lost(150, WARM + PERIOD)
-    unguarded = len(pages(judge(objective, bad, Guard(1)))) / len(bad)
+    unguarded = len(pages(judge(objective, sparse, bad, Guard(1)))) / len(bad)
     assert unguarded > 10  # each path, every other day
-    assert len(pages(judge(objective, bad, Guard(3)))) / len(bad) > 0.1
-    told = judge(objective, bad, GUARD)
+    assert len(pages(judge(objective, sparse, bad, Guard(3)))) / len(bad) > 0.1
+    told = judge(objective, sparse, bad, GUARD)
     assert len(pages(told)) / len(bad) <= 0.02
     assert len(told) / len(bad) <= 0.04
 
@@ -65,11 +65,11 @@ def test_half_a_budget_lost_by_chance_pages_nobody_in_a_month(objective) -> None
 @pytest.mark.parametrize(
     ("ratio", "minutes"), [(1.0, 3), (0.5, 8), (0.1, 45)], ids=["total loss", "half", "a tenth"]
 )
-def test_a_fault_is_still_told_of_in_time(objective, ratio, minutes) -> None:
+def test_a_fault_is_still_told_of_in_time(objective, sparse, ratio, minutes) -> None:
     bad = lost(100, WARM + DAY_S // STEP_S)
     bad[:, WARM:] = lost(100, DAY_S // STEP_S, ratio, seed=8)
     first: dict[Path, float] = {}
-    for episode in pages(judge(objective, bad, GUARD)):
+    for episode in pages(judge(objective, sparse, bad, GUARD)):
         first.setdefault(episode.key[1], episode.start_s / STEP_S - START_S / STEP_S - WARM)
     assert len(first) == 100
     assert np.median(list(first.values())) <= minutes
@@ -99,7 +99,16 @@ def test_the_engine_asks_for_as_many_bad_events_as_the_backtest(objective, spars
                                                      lengths.index(pair.short_s)))
         ]  # fmt: skip
         expected = [
-            pair.fires(objective.window_s, long, short, objective.guard)
+            pair.fires(
+                objective.window_s,
+                long,
+                short,
+                objective.guard.least(
+                    long.budget,
+                    pair.threshold(objective.window_s),
+                    pair.windows(objective.window_s),
+                ),
+            )
             for long, short in zip(*spends, strict=True)
         ]
         assert fires == expected

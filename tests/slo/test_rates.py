@@ -19,6 +19,7 @@ from two_sites import link_estate
 from analytics.readings import Reading
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import Batch
+from netslo.estate import Estate
 from netslo.metrics import BANDWIDTH, LOADED_RTT
 from netslo.model import NS_PER_S, Direction, Path
 from slo.attribution.attribution import attribute
@@ -187,7 +188,7 @@ def test_a_rate_that_falls_burns_and_pages(store, keep, rate, estate):
     assert north.severity is Severity.PAGE
     assert north.overspent
     assert (south.severity, south.budget_remaining_ratio) == (None, 1)
-    assert (never.events, never.coverage, never.burn_rate["6h"]) == (0, None, None)
+    assert (never.events, never.coverage, never.burn_rate["6h"]) == (0, 0, None)
     assert north.to_json()["rate"] == LIMIT
 
 
@@ -205,7 +206,7 @@ def test_tests_that_stop_are_what_the_document_takes_them_for(
     (north,) = (s for s in found if s.path == NORTH)
     assert north.burn_rate["6h"] == burn
     assert (north.severity is Severity.PAGE) == (policy is MissingData.BAD)
-    assert north.coverage == pytest.approx(0.5)
+    assert north.coverage == pytest.approx(12 / 673)
 
 
 def test_counters_never_go_back_and_outlive_the_readings(tmp_path, store, keep, rate):
@@ -224,14 +225,14 @@ def test_counters_never_go_back_and_outlive_the_readings(tmp_path, store, keep, 
     assert SliceTotals(store, [rate], file, clock=lambda: now_s).read()[key].bad == 4
 
 
-def ask(rate: Objective, changed: Objective | None = None) -> Question:
+def ask(rate: Objective, estate: Estate, changed: Objective | None = None) -> Question:
     span = T0, T0 + DAY
-    return Question(rate, changed, [NORTH, SOUTH, NEVER], *span, [(0, rate.target_text)])
+    return Question(rate, changed, estate, [NORTH, SOUTH, NEVER], *span, [(0, rate.target_text)])
 
 
-def test_a_backtest_says_exactly_what_another_rate_would_have_meant(store, keep, rate):
+def test_a_backtest_says_exactly_what_another_rate_would_have_meant(store, keep, rate, estate):
     falls(keep)
-    found = run(store, ask(rate, replace(rate, limit=50e6)))
+    found = run(store, ask(rate, estate, replace(rate, limit=50e6)))
     assert found.now.spends[NORTH].bad == 4
     assert found.now.spends[NEVER] == Spend()
     assert [e.key[1] for e in found.now.episodes] == [NORTH]
@@ -241,10 +242,10 @@ def test_a_backtest_says_exactly_what_another_rate_would_have_meant(store, keep,
     assert found.first_s == T0 + 1800
 
 
-def test_what_burnt_it_adds_up(store, keep, rate):
+def test_what_burnt_it_adds_up(store, keep, rate, estate):
     falls(keep)
     span = T0, T0 + DAY
-    found = attribute(store, rate, [NORTH, SOUTH, NEVER], span, [(0, "0.95")])
+    found = attribute(store, rate, estate, [NORTH, SOUTH, NEVER], span, [(0, "0.95")])
     assert found.by_path()[NORTH] == 4
     (incident,) = found.incidents
     assert (incident.bad, incident.severity) == (4, Severity.PAGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from slo.backtest.history import History, step_for
 from slo.backtest.replay import replay
 from slo.budget import MissingData, Spend
 from slo.burn import BurnPair, Guard, Severity, firing
+from slo.due import Due
 from slo.exclusion import Covers, Exclusion
 from slo.policy import AlertPolicy
 
@@ -32,9 +34,10 @@ def history_of(events, bad, unmeasured, name: str) -> History:
     return History(tuple((name, path) for path in PATHS), START_S, STEP_S, *as_counts)
 
 
-def slowly(history: History, objective, eras, exclusions=()):
+def slowly(history: History, objective, estate, eras, exclusions=()):
     """Return for each row and pair the steps at which it fires, the obvious way."""
     found = []
+    least = partial(Due(estate).bad_least, objective)
     for row, key in enumerate(history.keys):
         spends = []
         for step in range(history.steps):
@@ -45,11 +48,15 @@ def slowly(history: History, objective, eras, exclusions=()):
             spends.append(Spend() if gone else Spend.under(target, *counts))
         for step in range(history.steps):
             by_length = {}
+            end_s = history.start_s + (step + 1) * STEP_S
+            known_by_then = {objective.name: [era for era in eras if era[0] < end_s]}
+            now = replace(objective, target_text=known_by_then[objective.name][-1][1])
+            due = Due(estate, known_by_then)
             for length_s in objective.alerts.windows_s:
                 window = spends[max(0, step + 1 - length_s // STEP_S) : step + 1]
-                by_length[length_s] = objective.known(sum(window, Spend()))
+                by_length[length_s] = due.known(now, sum(window, Spend()), length_s, end_s)
             policy = objective.alerts
-            pairs = firing(objective.window_s, by_length, policy.pairs, policy.guard)
+            pairs = firing(objective.window_s, by_length, policy.pairs, least)
             found += [(key, pair, step) for pair in pairs]
     return set(found)
 
@@ -78,9 +85,13 @@ _ROW = st.lists(
     missing=st.sampled_from(list(MissingData)),
     guard=st.sampled_from([Guard(1), Guard(), Guard(5), Guard(1, 0.95)]),
     targets=st.sampled_from([["0.999"], ["0.99", "0.95"], ["0.9", "0.99"], ["0.999999999999"]]),
+    plan_s=st.sampled_from([5.0, 10.0, 60.0]),
     hole=st.none() | st.tuples(st.integers(0, 30), st.integers(1, 9)),
 )
-def test_it_says_what_judging_step_by_step_says(rows, missing, guard, targets, hole, latency):
+def test_it_says_what_judging_step_by_step_says(
+    rows, missing, guard, targets, hole, plan_s, latency, new_estate
+):
+    estate = new_estate(plan_s)
     events, bad, unmeasured = np.array(rows).transpose(2, 0, 1)
     bad = np.minimum(events, bad)
     objective = replace(latency, missing_data=missing, alerts=AlertPolicy(PAIRS, guard))
@@ -92,30 +103,33 @@ def test_it_says_what_judging_step_by_step_says(rows, missing, guard, targets, h
         covers = Covers(paths=frozenset(PATHS[:1]))
         end_s = start_s + hole[1] * STEP_S
         exclusions = [Exclusion("x", start_s, end_s, "alice", "test", 0, covers)]
-    found = replay(history, objective, eras, (START_S, history.end_s), exclusions)
-    assert steps_of(found, history) == slowly(history, objective, eras, exclusions)
+    found = replay(history, objective, estate, eras, (START_S, history.end_s), exclusions)
+    assert steps_of(found, history) == slowly(history, objective, estate, eras, exclusions)
 
 
-def test_a_threshold_with_many_digits_is_decided_exactly(latency) -> None:
+def test_a_threshold_with_many_digits_is_decided_exactly(latency, estate) -> None:
     events = np.full((2, STEPS), 4_000_000_000, dtype=np.uint32)
     bad = np.zeros_like(events)
     bad[0, 10:14] = 90_000_000
     pair = BurnPair(Severity.PAGE, Fraction("0.010000000000000001"), 1800, 300)
     objective = replace(latency, alerts=AlertPolicy((pair,)))
     history = history_of(events, bad, bad * 0, objective.name)
-    found = replay(history, objective, [(0, "0.999")], (START_S, history.end_s))
-    assert steps_of(found, history) == slowly(history, objective, [(0, "0.999")])
+    found = replay(history, objective, estate, [(0, "0.999")], (START_S, history.end_s))
+    assert steps_of(found, history) == slowly(history, objective, estate, [(0, "0.999")])
     assert found.episodes
 
 
-def test_an_alert_has_a_beginning_an_end_and_a_price(latency) -> None:
+def test_an_alert_has_a_beginning_an_end_and_a_price(latency, new_estate) -> None:
+    estate = new_estate(STEP_S / 100)
     events = np.full((2, STEPS), 100)
     bad = np.zeros_like(events)
     bad[0, 10] = 50
     bad[1, -1] = 50
     objective = replace(latency, alerts=AlertPolicy(PAIRS[:1]))
     history = history_of(events, bad, bad * 0, objective.name)
-    over, still = replay(history, objective, [(0, "0.999")], (START_S, history.end_s)).episodes
+    over, still = replay(
+        history, objective, estate, [(0, "0.999")], (START_S, history.end_s)
+    ).episodes
     assert (over.start_s, over.end_s) == (START_S + 11 * STEP_S, START_S + 12 * STEP_S)
     assert (still.start_s, still.end_s) == (history.end_s, None)
     assert over.bad == 50
@@ -123,23 +137,24 @@ def test_an_alert_has_a_beginning_an_end_and_a_price(latency) -> None:
     assert over.budget_used == pytest.approx(50 / per_period)
 
 
-def test_only_the_span_counts_but_windows_reach_back(latency) -> None:
+def test_only_the_span_counts_but_windows_reach_back(latency, new_estate) -> None:
+    estate = new_estate(STEP_S / 100)
     events = np.full((2, STEPS), 100)
     bad = np.full((2, STEPS), 50)
     objective = replace(latency, alerts=AlertPolicy(PAIRS))
     history = history_of(events, bad, bad * 0, objective.name)
     from_s = START_S + 20 * STEP_S
-    found = replay(history, objective, [(0, "0.999")], (from_s, history.end_s))
+    found = replay(history, objective, estate, [(0, "0.999")], (from_s, history.end_s))
     assert {e.start_s for e in found.episodes} == {from_s + STEP_S}
     assert [spend.events for spend in found.spends] == [2000, 2000]
     assert found.spends[0].budget == 2
 
 
-def test_windows_of_whole_steps_only(latency) -> None:
+def test_windows_of_whole_steps_only(latency, estate) -> None:
     assert step_for([300, 3600]) == 300
     assert step_for([60, 3600]) == 10
     pair = BurnPair(Severity.PAGE, Fraction(1, 100), 720, 60)
     history = history_of(*(np.zeros((2, 4)),) * 3, latency.name)
     objective = replace(latency, alerts=AlertPolicy((pair,)))
     with pytest.raises(ValueError, match="whole steps"):
-        replay(history, objective, [(0, "0.999")], (START_S, history.end_s))
+        replay(history, objective, estate, [(0, "0.999")], (START_S, history.end_s))

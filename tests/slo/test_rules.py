@@ -16,12 +16,13 @@ from netslo.errors import ConfigurationError
 from netslo.model import Path
 from slo.budget import MissingData
 from slo.burn import PAIRS, BurnPair, Guard, Severity, chance_of_at_least
+from slo.due import bad_events_min, budget_events_min
 from slo.exclusion import Covers, Exclusion
 from slo.policy import AlertPolicy
 from slo.rules import expressions
 from slo.rules.cases import test_files as files_of_cases
 from slo.rules.exposition import ThresholdCollector
-from slo.rules.layout import RULES_MAX, Timing, bad_events_min, budget_events_min, cadences
+from slo.rules.layout import RULES_MAX, Timing, cadences
 from slo.rules.rules import Alert, rule_file
 from slo.rules.texts import Links, burn_texts
 from slo.rules.yaml_text import to_yaml

@@ -137,7 +137,7 @@ def test_minutes_whose_windows_have_expired_are_unmeasured_and_never_good(store,
 def test_a_status_counts_slices_and_not_packets(store, availability, estate):
     keep(
         store,
-        *((T0 - 600 + 10 * n, NORTH, (50, 0, 0)) for n in range(30)),
+        *((T0 - 2100 + 10 * n, NORTH, (50, 0, 0)) for n in range(180)),
         *((T0 - 300 + 10 * n, NORTH, (0, 50, 0)) for n in range(30)),
     )
     status = next(
@@ -145,9 +145,11 @@ def test_a_status_counts_slices_and_not_packets(store, availability, estate):
         for s in evaluate(Ranges(store, (), [availability]), [availability], estate, T0)
         if s.path == NORTH
     )
-    assert (status.events, status.bad_events) == (10, 5)
+    assert (status.events, status.bad_events) == (35, 5)
+    assert status.due_events == 28 * 24 * 60
+    assert status.coverage == 35 / status.due_events
     assert status.burn_rate["5m"] == 1000
-    assert status.burn_rate["1h"] == 500
+    assert status.burn_rate["1h"] == pytest.approx(1000 / 7)
     assert status.burning
 
 

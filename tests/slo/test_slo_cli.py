@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import shutil
 import sqlite3
 import time
@@ -269,13 +270,29 @@ def test_explain_warns_of_what_is_slow(run, config):
 
 
 def test_explain_of_a_path_puts_the_numbers_in(run, keep, config):
-    keep((FAST, 60, 9980, 20))
+    keep((FAST, 60, 998_000, 2000))
     output = run("explain", "national-latency", "--path", FAST.id).output
-    assert "9,980 good + 20 bad = 10,000, 0 unmeasured, under a target of 0.999" in output
-    assert "may be bad (1 - 0.999) x 10,000 = 10" in output
-    assert "remaining  1 - 20 / 10 = -100.0000 %" in output
+    assert "998,000 good + 2,000 bad = 1,000,000, 0 unmeasured, under a target of 0.999" in output
+    assert "may be bad (1 - 0.999) x 1,000,000 = 1,000" in output
+    assert "remaining  1 - 2,000 / 1,000 = -100.0000 %" in output
     assert "page       over 13.44: burn 1h 2, 5m 2: silent" in output
     assert "ticket     over 0.9333: burn 3d 2, 6h 2: FIRES" in output
+    assert re.search(
+        r"coverage   1,000,000 of 12,09\d,\d{3} packets due = 8\.26\d\d %; what", output
+    )
+
+
+def test_a_store_with_little_in_it_covers_little_and_pages_nobody(run, keep):
+    keep((FAST, 60, 46, 4))
+    output = run("explain", "national-latency", "--path", FAST.id).output
+    assert re.search(r"coverage   50 of 12,09\d,\d{3} packets due = 0\.0004 %", output)
+    assert "page       over 13.44: burn 1h unknown, 5m unknown: unknown" in output
+    (found,) = json.loads(
+        run("status", "--slo", "national-latency", "--path", FAST.id, "--json").output
+    )["slos"]
+    assert (found["severity"], found["firing"]) == (None, [])
+    assert found["coverage"] == pytest.approx(50 / 12_096_000, rel=1e-4)
+    assert found["burn_rate"]["1h"] is None
 
 
 def test_explain_shows_what_is_excluded_and_the_figure_without_it(run, keep, config):
@@ -360,7 +377,7 @@ def test_status_of_a_healthy_estate_is_good_news(run, keep):
 
 
 def test_status_shows_trouble_first_and_exits_with_1(run, keep):
-    keep((FAST, 60, 5000, 0), (OTHER, 60, 900, 100))
+    keep((FAST, 60, 50_000, 0), (OTHER, 60, 9000, 1000))
     result = run("status")
     assert result.exit_code == 1
     row = result.output.splitlines()[1]

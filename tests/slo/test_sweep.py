@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from netslo.model import Scope
 from slo.budget import MissingData
 from slo.burn import PAIRS, WINDOWS_S, Guard, Severity
+from slo.exclusion import Covers, Exclusion
 from slo.forecast.exhaustion import Dates, Exhaustion
 from slo.ledger import Standing
 from slo.objective import PathSelector
@@ -23,6 +24,9 @@ from slo.sweep import Sweep
 
 DAY_S = 86_400
 LENGTHS_S = tuple(sorted({*WINDOWS_S, 7 * DAY_S, 28 * DAY_S}))
+
+
+TARGETS = {"loss": [(0, "0.95"), (1_800_000_000 - 3600, "0.99")]}
 
 
 class OneByOne:
@@ -37,15 +41,42 @@ class OneByOne:
         rows = self.standing.rows.items()
         return {s: {key: self.standing.spend(s, row) for key, row in rows} for s in lengths_s}
 
+    def span(self, now_s, length_s):
+        if self.standing is None:
+            return 0, 0
+        return self.standing.starts_s[self.standing.place(length_s)], self.standing.now_s
+
+    def targets(self):
+        return TARGETS
+
+    @property
+    def exclusions(self):
+        return () if self.standing is None else self.standing.exclusions
+
 
 def same(objectives, estate, standing, **more) -> list:
-    found = Sweep(objectives, estate, **more).judge(standing)
-    assert found == evaluate(OneByOne(standing), objectives, estate, 0, **more)
+    now_s = 0 if standing is None else standing.now_s
+    found = Sweep(objectives, estate, targets=TARGETS, **more).judge(standing)
+    assert found == evaluate(OneByOne(standing), objectives, estate, now_s, **more)
     return found
 
 
 COUNTS = st.one_of(st.just(0), st.integers(0, 5), st.integers(0, 5_000))
 LARGE = st.one_of(COUNTS, st.integers(2**40, 2**42))  # x a unit: beyond what doubles hold exactly
+OFF = st.builds(
+    lambda start, length, site: Exclusion(
+        "x",
+        1_800_000_000 - 300 * start,
+        1_800_000_000 - 300 * start + 300 * length,
+        "alice",
+        "CHG-1",
+        0,
+        Covers(sites=frozenset({site})),
+    ),
+    st.integers(1, 9000),
+    st.integers(1, 9000),
+    st.sampled_from(["leeds", "london"]),
+)
 UNITS = st.sampled_from([(1, 10), (1, 1000), (1, 2000), (123, 10**5), (3, 10**6)])
 
 
@@ -78,6 +109,7 @@ def standings(draw, keys, large):
         budget=chosen[:, :, 0] * weight,
         unit=np.array([unit for _, unit in units], dtype=np.int64),
         unmeasured_budget=chosen[:, :, 2] * weight,
+        exclusions=tuple(draw(st.lists(OFF, max_size=2))),
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from rich.console import Console
@@ -14,6 +15,22 @@ from slo.table import QUIET_ROWS_MAX, by_trouble, status_table
 
 NOW_S = 1_800_000_000
 NORTH = Path("london", "leeds", "ef")
+
+
+@pytest.fixture(scope="module")
+def estate(new_estate):
+    return new_estate(600.0)  # few packets, of which few bad ones are news
+
+
+@pytest.fixture(scope="module")
+def latency(latency):
+    """A window says something from its first event on, however little of it is measured."""
+    return replace(latency, coverage_min=Fraction(0))
+
+
+@pytest.fixture(scope="module")
+def loss(loss):
+    return replace(loss, coverage_min=Fraction(0))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One history judged twice: step by step by the engine of a real collector, and by its rules.
+"""One history judged four times: step by step by the engine of a real collector, and by its rules.
 
 The collector's own /metrics of each step become the series of a `promtool test rules` file, so
 that Prometheus' own rule engine goes over the same counters with a clock that stands still
@@ -12,7 +12,7 @@ import json
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
@@ -27,12 +27,15 @@ from analytics.store.sqlite import SqliteStore
 from analytics.windows import Batch, PacketCounts, PathWindow, SeriesKey, SloCounts
 from netslo import metrics
 from netslo.model import NS_PER_S, Path, Window
+from slo.backtest.backtest import Question
+from slo.backtest.backtest import run as run_backtest
 from slo.engine.engine import AlertEngine
 from slo.exclusion import Exclusion
 from slo.exposition import SloCollector
 from slo.judge import Judge
 from slo.objective import Objective
 from slo.rules.exposition import ThresholdCollector
+from slo.rules.layout import span_of
 from slo.rules.rules import rule_file
 from slo.rules.yaml_text import to_yaml
 from slo.slice_totals import SliceTotals
@@ -107,7 +110,22 @@ class Judged:
     engine_holds: Series = field(default_factory=dict)
     rules: Series = field(default_factory=dict)
     rules_hold: Series = field(default_factory=dict)
+    status: Series = field(default_factory=dict)  # by pair and path, of /api/v1/slos
+    backtest: Series = field(default_factory=dict)  # the same, of the store in the end
     steps: int = 0
+    marks: list[int] = field(default_factory=list)  # the steps at which the backtest looks
+
+    @property
+    def engine_fresh(self) -> Series:
+        """What fires in the engine by pair and path, and is not only held."""
+        found: Series = {}
+        for key, line in self.engine.items():
+            labels = dict(key)
+            if "pair" in labels and "path" in labels:
+                held = self.engine_holds.get(key, [False] * self.steps)
+                fresh = [fires and not only for fires, only in zip(line, held, strict=True)]
+                found[_pair_key(labels["severity"], labels["path"], labels["pair"])] = fresh
+        return found
 
     def fired(self, series: Series, **labels: str) -> list[int]:
         """Return the steps at which something with these labels fires."""
@@ -132,9 +150,11 @@ async def judge(history: History, folder: pathlib.Path) -> Judged:
                 await step.deliver()
                 step.engine.look()
                 _note_engine(found, step.engine, step.number)
+                _note_status(found, step.judge, step.number)
                 _note_scrape(scraped, await step.room.text("/metrics"), step.number, steps)
                 step.number += 1
     _ask_rules(found, history, scraped, folder)
+    _ask_backtest(found, history, folder)
     return found
 
 
@@ -196,8 +216,8 @@ class _Steps:
             companions.extend([standings, self.engine])
             totals = PersistentTotals(store, self._folder / "excluded.json", off, clock)
             slices = SliceTotals(store, [objective], self._folder / "slices.json", off, clock)
-            judge = Judge(standings, [objective], ESTATE, clock)
-            collectors.append(SloCollector(judge, lambda: slices.over(totals.read())))
+            self.judge = Judge(standings, [objective], ESTATE, clock, targets=targets)
+            collectors.append(SloCollector(self.judge, lambda: slices.over(totals.read())))
             collectors.append(
                 ThresholdCollector([objective], ESTATE, lambda: off, clock, targets=targets)
             )
@@ -248,6 +268,40 @@ def _note_engine(found: Judged, engine: AlertEngine, step: int) -> None:
         held = alert["unknown_since"] is not None
         if held and "pair" in alert["labels"]:
             found.engine_holds.setdefault(key, [False] * found.steps)[step] = True
+
+
+def _pair_key(severity: str, path: str, pair: str) -> Labels:
+    return frozenset({("severity", severity), ("path", path), ("pair", pair)})
+
+
+def _note_status(found: Judged, judge: Judge, step: int) -> None:
+    for status in judge.judge()[1]:
+        for pair in status.firing:
+            key = _pair_key(pair.severity.value, status.path.id, span_of(pair).id)
+            found.status.setdefault(key, [False] * found.steps)[step] = True
+
+
+def _ask_backtest(found: Judged, history: History, folder: pathlib.Path) -> None:
+    """Judge the whole store again, as far as it has whole five minutes."""
+    objective, end_s = history.objective, T0 + history.length_s // 300 * 300
+    with closing(SqliteStore.open(folder / "store.sqlite", readonly=True)) as store:
+        eras = store.targets()[objective.name]
+        off = history.exclusions
+        asked = Question(objective, None, ESTATE, PATHS, T0, end_s, eras, off)
+        episodes = run_backtest(store, asked).now.episodes
+    found.marks = [
+        step
+        for step in range(found.steps)
+        if step * history.step_s % 300 == 0 and T0 + step * history.step_s < end_s
+    ]
+    for episode in episodes:
+        pair, (_, path) = episode.pair, episode.key
+        key = _pair_key(pair.severity.value, path.id, span_of(pair).id)
+        line = found.backtest.setdefault(key, [False] * found.steps)
+        for step in range(found.steps):
+            at_s = T0 + step * history.step_s
+            over_s = end_s if episode.end_s is None else episode.end_s
+            line[step] |= episode.start_s <= at_s < over_s
 
 
 def _key(labels: dict[str, str]) -> Labels:

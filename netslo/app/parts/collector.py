@@ -81,7 +81,9 @@ async def run_collector(
         watch.listen(totals.exclude)
         forecaster = Forecaster(store, objectives, estate, watch.current())
         watch.listen(forecaster.exclude)
-        judge = Judge(standings, objectives, estate, exhaustions=forecaster.current)
+        judge = Judge(
+            standings, objectives, estate, exhaustions=forecaster.current, targets=targets
+        )
         slices = SliceTotals(store, objectives, data_dir / SLICES_FILE, watch.current())
         watch.listen(slices.exclude)
         engine = AlertEngine(

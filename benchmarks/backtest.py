@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from netslo.estate import Estate, ProbingPlan
 from netslo.model import Path, Scope
 from slo.backtest.history import History
 from slo.backtest.replay import THREADS, replay
@@ -34,6 +35,7 @@ OBJECTIVE = Objective(
 def main() -> None:
     rng = np.random.default_rng(1)
     steps = DAYS * 86_400 // STEP_S
+    network = Estate("bench", "GBP", {}, {}, (), ProbingPlan(STEP_S / PER_STEP, 1.0))
     cpu_s = dict.fromkeys(("0.999", "0.9995"), 0.0)
     taken_s = {"0.999": 0.0, "0.9995": 0.0}
     alerts = dict.fromkeys(taken_s, 0)
@@ -45,7 +47,7 @@ def main() -> None:
             objective = replace(OBJECTIVE, target_text=target)
             began, began_cpu = time.perf_counter(), time.process_time()
             span = history.start_s, history.end_s
-            found = replay(history, objective, [(0, target)], span)
+            found = replay(history, objective, network, [(0, target)], span)
             taken_s[target] += time.perf_counter() - began
             cpu_s[target] += time.process_time() - began_cpu
             alerts[target] += len(found.episodes)

@@ -18,6 +18,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from netslo.estate import Estate as Network
+from netslo.estate import ProbingPlan
 from netslo.model import Path
 from slo.backtest.history import History
 from slo.backtest.replay import Episode, replay
@@ -80,7 +82,9 @@ def asked_for(pair: BurnPair, interval_s: int) -> int:
 def alerts(history: History, guard: Guard, from_s: int) -> Sequence[Episode]:
     """Return what would have been told from a moment on, with the windows full before it."""
     span = from_s, history.end_s
-    return replay(history, objective(guard), [(0, TARGET)], span).episodes
+    plan = ProbingPlan(STEP_S / int(history.events.max()), 1.0)
+    network = Network("bench", "GBP", {}, {}, (), plan)
+    return replay(history, objective(guard), network, [(0, TARGET)], span).episodes
 
 
 def false_alerts(

@@ -93,11 +93,12 @@ def _evaluate(
 ) -> list[SloStatus]:
     import time
 
+    from analytics.store.interface import WARM_S
     from slo.burn import WINDOWS_S
     from slo.forecast.days import DailySpends
     from slo.forecast.exhaustion import forecast
     from slo.ranges import Ranges, cuts_at
-    from slo.status import evaluate
+    from slo.status import evaluate, with_both
 
     exclusions = (*load_log(config_dir, store_file), *(x for o in objectives for x in o.exclusions))
     with open_store(config_dir, store_file) as store:
@@ -109,7 +110,12 @@ def _evaluate(
         ranges = Ranges(store, exclusions, objectives, cuts_at(now_s, lengths_s))
         days = DailySpends(ranges, objectives, estate)
         exhaustions = forecast(days, objectives, now_s, _note_no_date)
-        return evaluate(ranges, objectives, estate, now_s, exhaustions=exhaustions)
+        statuses = evaluate(ranges, objectives, estate, now_s, exhaustions=exhaustions)
+        oldest_s = now_s - max((o.window_s for o in objectives), default=0) - WARM_S
+        if not any(oldest_s < x.end_s and x.start_s < now_s for x in exclusions):
+            return statuses
+        everything = evaluate(Ranges(store, (), objectives), objectives, estate, now_s)
+        return with_both(statuses, everything, exclusions)
 
 
 def _note_no_date(reason: str) -> None:

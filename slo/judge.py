@@ -13,7 +13,7 @@ from slo.forecast.exhaustion import Exhaustion
 from slo.ledger import Standing
 from slo.objective import Objective
 from slo.ranges import SpendKey
-from slo.status import SloStatus, SpendReader, evaluate
+from slo.status import SloStatus, SpendReader, evaluate, with_both
 from slo.sweep import Sweep
 from slo.targets import Targets
 
@@ -24,8 +24,11 @@ FRESH_S: Final = 1.0
 class StandingKeeper(Protocol):
     """Knows how all paths stand at once: a collector's `Standings`."""
 
-    def standing(self) -> Standing | None:
-        """Return how all stands; None where that is not known (yet)."""
+    def standing(self, *, with_exclusions: bool = False) -> Standing | None:
+        """Return how all stands; None where that is not known (yet).
+
+        `with_exclusions`: as if no time had been excluded.
+        """
 
 
 @dataclass(slots=True)
@@ -61,5 +64,12 @@ class Judge:
     def _evaluate(self, now_s: float) -> list[SloStatus]:
         exhaustions = self.exhaustions()
         if isinstance(self.reader, StandingKeeper):
-            return self._sweep.judge(self.reader.standing(), exhaustions)
+            standing = self.reader.standing()
+            statuses = self._sweep.judge(standing, exhaustions)
+            whole = None
+            if standing is not None and standing.exclusions:
+                whole = self.reader.standing(with_exclusions=True)
+            if standing is None or whole is None:
+                return statuses
+            return with_both(statuses, self._sweep.judge(whole), standing.exclusions)
         return evaluate(self.reader, self.objectives, self.estate, now_s, exhaustions=exhaustions)

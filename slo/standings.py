@@ -51,7 +51,7 @@ class Standings:
             for path in o.paths(estate)
         ]
         self._sliced_keys = [(o.name, path) for o in self._sliced for path in o.paths(estate)]
-        self._slices = Ranges(store, exclusions, self._sliced)
+        self._slices = self._slice_readers(exclusions)
         self._lengths_s = {
             *WINDOWS_S,
             *(s for o in objectives for s in (o.window_s, *o.alerts.windows_s)),
@@ -62,9 +62,8 @@ class Standings:
         self._making: tuple[Ledger, Follower[Ledger]] | None = None  # the next one
         self._mending = False  # a ledger of another time is awaited
         self._between: Callable[[Callable[[], None]], None] | None = None
-        self._slicing = threading.Lock()  # of the next two
-        self._of_slices: Standing | None = None
-        self._sliced_s: int | None = None
+        self._slicing = threading.Lock()  # of the next one
+        self._read: dict[bool, tuple[int, Standing]] = {}  # by reader: when, and what it said
         self._whole_keys: tuple[SpendKey, ...] = ()
         self._lock = threading.Lock()  # of which ledger is kept
 
@@ -86,8 +85,8 @@ class Standings:
             if tuple(exclusions) == self._exclusions:
                 return
             self._exclusions = tuple(exclusions)
-            self._slices = Ranges(self._store, self._exclusions, self._sliced)
-            self._sliced_s = None
+            self._slices = self._slice_readers(exclusions)
+            self._read.clear()
         if self._between is not None:
             self._between(self._begin_anew)
 
@@ -104,7 +103,7 @@ class Standings:
             if not known:
                 return None
             standing = ledger.standing(with_exclusions=with_exclusions)
-        slices = self._read_slices(standing.now_s, standing.lengths_s)
+        slices = self._read_slices(standing.now_s, standing.lengths_s, everything=with_exclusions)
         return standing if slices is None else self._joined(standing, slices)
 
     def _mend(self) -> None:
@@ -122,28 +121,31 @@ class Standings:
         """Why there are no figures."""
         return None if self._kept is None else self._kept[1].problem
 
-    def _read_slices(self, now_s: int, lengths_s: Sequence[int]) -> Standing | None:
+    def _slice_readers(self, exclusions: Sequence[Exclusion]) -> dict[bool, Ranges]:
+        """Return who reads slices without excluded times, and who reads all of them."""
+        return {
+            everything: Ranges(self._store, () if everything else tuple(exclusions), self._sliced)
+            for everything in (False, True)
+        }
+
+    def _read_slices(
+        self, now_s: int, lengths_s: Sequence[int], *, everything: bool
+    ) -> Standing | None:
         """Return what slices say, worked out twice a minute: none is shorter."""
         if not self._sliced:
             return None
         with self._slicing:
-            if (
-                self._of_slices is None
-                or self._sliced_s is None
-                or not 0 <= now_s - self._sliced_s < _SLICE_S
-            ):
-                found = self._slices.read(now_s, self._lengths_s)
+            known = self._read.get(everything)
+            if known is None or not 0 <= now_s - known[0] < _SLICE_S:
+                found = self._slices[everything].read(now_s, self._lengths_s)
                 # A path of which nothing is known has a row as well, so that this is said.
                 covered, nothing = self._sliced_keys, Spend()
-                self._of_slices = Standing.of_spends(
-                    {
-                        length_s: {key: of_one.get(key, nothing) for key in covered}
-                        for length_s, of_one in found.items()
-                    },
-                    lengths_s,
-                )
-                self._sliced_s = now_s
-            return self._of_slices
+                spends = {
+                    length_s: {key: of_one.get(key, nothing) for key in covered}
+                    for length_s, of_one in found.items()
+                }
+                known = self._read[everything] = now_s, Standing.of_spends(spends, lengths_s)
+            return known[1]
 
     def _joined(self, standing: Standing, slices: Standing) -> Standing:
         """Join them; the keys are the same object each time, for who goes by that."""

@@ -68,6 +68,7 @@ class SloStatus:
     firing: tuple[BurnPair, ...]  # the most urgent first
     exhaustion: Exhaustion | None = None  # when the budget will be used up, where that is known
     rate: float | None = None  # of bandwidth: the least good one, bit/s
+    remaining_with_excluded: float | None = None  # where excluded times changed the figure
     due_events: float = 0.0  # by the probing plan, in the period without excluded times
 
     @property
@@ -112,6 +113,7 @@ class SloStatus:
             "budget_events": self.budget_events,
             "coverage": self.coverage,
             "budget_remaining_ratio": self.budget_remaining_ratio,
+            "budget_remaining_ratio_with_excluded": self.remaining_with_excluded,
             "burn_rate": dict(self.burn_rate),
             "lasts_at_burn_1h": self.lasts_s,
             "exhaustion": None if self.exhaustion is None else self.exhaustion.to_json(),
@@ -168,6 +170,26 @@ def evaluate(
             known = {s: due.known(objective, spend, s, now_s) for s, spend in spends.items()}
             status = _judge(objective, path, spends, known, planned, due, reported_s)
             found.append(replace(status, exhaustion=exhaustions.get(key)))
+    return found
+
+
+def with_both(
+    statuses: Sequence[SloStatus],
+    with_excluded: Sequence[SloStatus],
+    exclusions: Sequence[Exclusion],
+) -> list[SloStatus]:
+    """Return statuses with what the budget would be, had no time been excluded, where it differs.
+
+    Both are of the same objectives and paths, in the same order; `exclusions` are those that
+    the first were judged by.
+    """
+    found = []
+    for status, whole in zip(statuses, with_excluded, strict=True):
+        own = any(x.covers.matches(status.slo, status.path) for x in exclusions)
+        if own and (status.events, status.bad_events) != (whole.events, whole.bad_events):
+            found.append(replace(status, remaining_with_excluded=whole.budget_remaining_ratio))
+        else:
+            found.append(status)
     return found
 
 

@@ -85,6 +85,14 @@ def _bar(remaining: float | None) -> Text:
     return Text("█" * filled, style=style).append("░" * (_BAR_CELLS - filled), style="dim")
 
 
+def _left(status: SloStatus) -> str:
+    """Say what is left; in brackets with the excluded times, where they changed it."""
+    left = format_percent(status.budget_remaining_ratio, 1)
+    if status.remaining_with_excluded is None:
+        return left
+    return f"{left} ({format_percent(status.remaining_with_excluded, 1)})"
+
+
 def _burn_over(window: str) -> Callable[[SloStatus], str]:
     def cell(status: SloStatus) -> str:
         burn = status.burn_rate.get(window)
@@ -131,7 +139,7 @@ _COLUMNS: Final = (
     _Column("bad", lambda status: f"{status.bad_events:,}", width_min=_WIDE),
     _Column("events", lambda status: f"{status.events:,}", width_min=_WIDER),
     _Column("", lambda status: _bar(status.budget_remaining_ratio), "left", _WIDE),
-    _Column("budget", lambda status: format_percent(status.budget_remaining_ratio, 1)),
+    _Column("budget", _left),
     _Column("burn 5m", _burn_over("5m")),
     _Column("burn 1h", _burn_over("1h"), width_min=_WIDE),
     _Column("burn 6h", _burn_over("6h"), width_min=_WIDER),
@@ -152,6 +160,8 @@ def _footer(statuses: Sequence[SloStatus], shown: int, trouble: int) -> list[Tex
         lines.append(Text(f"{trouble} of {len(statuses)} budgets in trouble."))
     else:
         lines.append(Text("Every budget with data holds."))
+    if any(status.remaining_with_excluded is not None for status in statuses):
+        lines.append(Text("(in brackets: with the excluded times, which do not count)"))
     return lines
 
 

@@ -313,6 +313,14 @@ def test_explain_shows_what_is_excluded_and_the_figure_without_it(run, keep, con
     ]
     assert found["excluded"]["bad_events"] == 100
     assert found["status"]["budget_remaining_ratio"] == status["budget_remaining_ratio"] == 0.9
+    assert status["budget_remaining_ratio_with_excluded"] == pytest.approx(1 - 101 / 11)
+    table = run("status", "--slo", "national-latency", "--path", FAST.id).output
+    assert "90.0 % (-818.2 %)" in table
+    assert "with the excluded times" in table
+    (other,) = json.loads(run("status", *arguments[:2], "--path", OTHER.id, "--json").output)[
+        "slos"
+    ]
+    assert other["budget_remaining_ratio_with_excluded"] is None
     assert found["with_excluded"]["bad_events"] == 101
 
 

@@ -147,6 +147,7 @@ def test_json_has_the_stable_keys_and_null_for_what_cannot_be_said(store, status
         "budget_events": 0.0,
         "coverage": 0.0,
         "budget_remaining_ratio": None,
+        "budget_remaining_ratio_with_excluded": None,
         "burn_rate": dict.fromkeys(WINDOWS),
         "lasts_at_burn_1h": None,
         "exhaustion": None,

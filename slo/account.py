@@ -38,11 +38,6 @@ class Account:
     readings: tuple[float, ...] = ()  # of bandwidth in the period, bit/s
 
     @property
-    def measured_events(self) -> int:
-        """The events without what is missing and taken for good or bad."""
-        return round((self.status.coverage or 0.0) * self.status.due_events)
-
-    @property
     def excluded_events(self) -> int:
         return self.with_excluded.events - self.status.events
 
@@ -141,7 +136,7 @@ def _budget_sum(found: Account) -> str:
 
 
 def _coverage_sum(found: Account, event: str) -> str:
-    due = f"{found.measured_events:,} of {found.status.due_events:,.10g} {event}s due"
+    due = f"{found.status.measured_events:,} of {found.status.due_events:,.10g} {event}s due"
     return f"{due} = {_percent(found.status.coverage)}"
 
 

@@ -69,6 +69,7 @@ class SloStatus:
     exhaustion: Exhaustion | None = None  # when the budget will be used up, where that is known
     rate: float | None = None  # of bandwidth: the least good one, bit/s
     remaining_with_excluded: float | None = None  # where excluded times changed the figure
+    measured_events: int = 0  # without what is missing and taken for good or bad
     due_events: float = 0.0  # by the probing plan, in the period without excluded times
 
     @property
@@ -242,6 +243,7 @@ def _judge(
             lambda pair: due.bad_least(objective, pair),
         ),
         rate=objective.rate,
+        measured_events=measured.events,
         due_events=float(expected),
     )
 

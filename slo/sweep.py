@@ -143,6 +143,7 @@ class Sweep:
                 firing=firing.get(n, ()),
                 exhaustion=exhaustions.get((objective.name, path)) if exhaustions else None,
                 rate=objective.rate,
+                measured_events=measured[n],
                 due_events=float(expected[n]),
             )
 

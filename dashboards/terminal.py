@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.console import Group, JustifyMethod, RenderableType
@@ -39,7 +39,7 @@ class PathRow:
     p999_bounded: bool  # whether the sample is large enough to bound it from above
     jitter_s: float | None  # p99 of the packet delay variation (RFC 5481)
     budget_remaining_ratio: float | None  # of its worst objective
-    burn_5m: float | None  # of its fastest-burning objective
+    burn: float | None  # of its fastest-burning objective, over the view's window
     burning: bool  # fast enough to page somebody
     near_floor: frozenset[str] = frozenset()  # quantiles that the probe's host could explain
 
@@ -54,6 +54,7 @@ class EstateView:
     rows: tuple[PathRow, ...]
     paths_expected: int
     log: tuple[str, ...] = ()
+    burn_window: str = "5m"
 
     def by_trouble(self) -> list[PathRow]:
         """The rows, worst first: burning, then budget spent, then loss, then name."""
@@ -75,7 +76,7 @@ def render(view: EstateView, height: int, width: int) -> RenderableType:
     room = max(1, room - floored)
     parts: list[RenderableType] = [_headline(view, width)]
     if rows:
-        parts += [_table(rows[:room], width), _line(_LEGEND, "dim")]
+        parts += [_table(rows[:room], width, view.burn_window), _line(_LEGEND, "dim")]
         if floored:
             parts.append(_line(_FLOOR_LEGEND, "dim"))
         if len(rows) > room:
@@ -119,7 +120,7 @@ def plain_lines(view: EstateView) -> list[str]:
         )
     lines += [
         f"  BURNING  {row.path}  p99 {format_ms(row.p99_s)} ms"
-        f"  budget left {_budget(row.budget_remaining_ratio)}  burn {_burn(row.burn_5m)}"
+        f"  budget left {_budget(row.budget_remaining_ratio)}  burn {_burn(row.burn)}"
         for row in view.by_trouble()
         if row.burning
     ]
@@ -145,9 +146,13 @@ def _headline(view: EstateView, width: int | None = None) -> Text:
     return line
 
 
-def _table(rows: list[PathRow], width: int) -> Table:
+def _table(rows: list[PathRow], width: int, burn_window: str) -> Table:
     """Return the table, with as many columns as the terminal has room for."""
-    columns, path_width = _columns_that_fit(rows, width)
+    every = tuple(
+        replace(column, heading=f"burn {burn_window}") if column is _BURN else column
+        for column in _COLUMNS
+    )
+    columns, path_width = _columns_that_fit(every, rows, width)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(
@@ -161,16 +166,18 @@ def _table(rows: list[PathRow], width: int) -> Table:
     return table
 
 
-def _columns_that_fit(rows: list[PathRow], width: int) -> tuple[list[_Column], int]:
+def _columns_that_fit(
+    every: tuple[_Column, ...], rows: list[PathRow], width: int
+) -> tuple[list[_Column], int]:
     """Leave out columns until no figure need be cut; return the rest and the room for paths.
 
     A figure without its last digits is a wrong figure, a path without its end still a path.
     """
     widths = {
         column: max(len(column.heading), *(len(column.cell(row)) for row in rows))
-        for column in _COLUMNS
+        for column in every
     }
-    columns = list(_COLUMNS)
+    columns = list(every)
     while True:
         others = sum(widths[column] + 1 for column in columns if column is not _PATH)
         least = min(columns, key=lambda column: column.rank)
@@ -248,6 +255,7 @@ class _Column:
 
 
 _PATH: Final = _Column("path", lambda row: row.path, "left")
+_BURN: Final = _Column("burn", lambda row: _burn(row.burn), rank=6)
 _COLUMNS: Final = (
     _Column("", lambda row: _mark(row)[0], "left"),
     _PATH,
@@ -257,7 +265,7 @@ _COLUMNS: Final = (
     _Column("p99.9 ms", _p999, rank=4),
     _Column("loss", lambda row: format_percent(row.loss_ratio)),
     _Column("jitter ms", lambda row: format_ms(row.jitter_s), rank=2),
-    _Column("burn 5m", lambda row: _burn(row.burn_5m), rank=6),
+    _BURN,
     _Column("budget left", lambda row: _budget(row.budget_remaining_ratio)),
     _Column("", lambda row: _bar(row.budget_remaining_ratio), "left", rank=1),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from analytics.figures import floor_marks, window_figures
 from analytics.store import WindowStore
@@ -13,9 +14,13 @@ from dashboards.terminal import EstateView, PathRow
 from netslo.app.floors import Floors
 from netslo.estate import Estate
 from netslo.model import Path
+from netslo.units import format_duration
 from slo.objective import Objective
 from slo.ranges import Ranges
-from slo.status import SloStatus, evaluate
+from slo.status import WINDOWS, SloStatus, evaluate
+
+_BURN_S: Final = 300
+_BURN_S_MIN: Final = 60
 
 
 @dataclass(slots=True)
@@ -43,7 +48,8 @@ class Watch:
         self.floors = self.read_floors()
         excluded = [exclusion for o in self.objectives for exclusion in o.exclusions]
         ranges = Ranges(self.store, excluded, self.objectives)
-        self.statuses = evaluate(ranges, self.objectives, self.estate, now_s)
+        windows = dict.fromkeys((*WINDOWS, self._burn_window))
+        self.statuses = evaluate(ranges, self.objectives, self.estate, now_s, windows)
 
     def view(
         self, title: str, now_s: float, ends_s: float | None, log: Sequence[str]
@@ -53,7 +59,7 @@ class Watch:
         for status in self.statuses:
             by_path.setdefault(status.path, []).append(status)
         rows = tuple(
-            _row(window, self.estate, by_path.get(key.path, []), self.floors)
+            _row(window, self.estate, by_path.get(key.path, []), self.floors, self._burn_window)
             for key, window in self.windows.items()
         )
         return EstateView(
@@ -63,14 +69,27 @@ class Watch:
             rows=rows,
             paths_expected=len(self.estate.measured_paths),
             log=tuple(log),
+            burn_window=self._burn_window,
         )
+
+    @property
+    def _burn_window(self) -> str:
+        """The shortest window of alerts that is a minute or more: it is known soonest."""
+        found = [s for o in self.objectives for s in o.alerts.windows_s if s >= _BURN_S_MIN]
+        return format_duration(min(found, default=_BURN_S))
 
 
 def _floor(unix_s: float) -> int:
     return int(unix_s) // 10 * 10
 
 
-def _row(window: PathWindow, estate: Estate, statuses: list[SloStatus], floors: Floors) -> PathRow:
+def _row(
+    window: PathWindow,
+    estate: Estate,
+    statuses: list[SloStatus],
+    floors: Floors,
+    burn_window: str,
+) -> PathRow:
     """Put a path's figures and its worst objective in one row."""
     path, packets = window.key.path, window.packets
     rtt, jitter = window.rtt(), window.jitter()
@@ -81,7 +100,7 @@ def _row(window: PathWindow, estate: Estate, statuses: list[SloStatus], floors: 
         key=lambda s: s.budget_remaining_ratio or 0.0,
         default=None,
     )
-    burns = [burn for s in statuses if (burn := s.burn_rate.get("5m")) is not None]
+    burns = [burn for s in statuses if (burn := s.burn_rate[burn_window]) is not None]
     marks = floor_marks(window_figures(window), floors.get(path.src, {}))
     return PathRow(
         path=path.id,
@@ -94,7 +113,7 @@ def _row(window: PathWindow, estate: Estate, statuses: list[SloStatus], floors: 
         p999_bounded=rtt is not None and rtt.interval(0.999)[1] is not None,
         jitter_s=None if jitter is None else jitter.quantile(0.99),
         budget_remaining_ratio=None if worst is None else worst.budget_remaining_ratio,
-        burn_5m=max(burns, default=None),
+        burn=max(burns, default=None),
         burning=any(s.burning for s in statuses),
         near_floor=frozenset(q for q, could in marks.items() if could),
     )

@@ -21,7 +21,7 @@ GOOD = PathRow(
     p999_bounded=False,
     jitter_s=0.001,
     budget_remaining_ratio=1.0,
-    burn_5m=0.0,
+    burn=0.0,
     burning=False,
 )
 BURNING = replace(
@@ -30,7 +30,7 @@ BURNING = replace(
     p99_s=0.130,
     loss_ratio=0.02,
     budget_remaining_ratio=-3.5,
-    burn_5m=420.0,
+    burn=420.0,
     burning=True,
 )
 UNKNOWN = PathRow("leeds:dundee/be", "national", 0, *(None,) * 4, False, None, None, None, False)

@@ -11,6 +11,7 @@ from analytics import _kernels
 from analytics.mapping import bucket_index, window_table
 
 _WINDOW_MAX = 4096  # buckets: a number of twelve bits
+_EXPONENT_MIN = -1022  # of a normal double
 _FIRST_BLOCK = 1 << 11  # values: the first look at what has no counter yet
 _WIDE_BLOCK = 1 << 16  # values that have no window: every pass finds them in the L2 cache
 _EMPTY = np.zeros(0, dtype=np.uint64)
@@ -177,7 +178,9 @@ class SignedBuckets:
         low, high = min(side.offset for side in sides), max(side.end for side in sides)
         if high - low > _WINDOW_MAX:
             low, high = sides[0].offset, sides[0].end
-        return (low, high - low) if high - low <= _WINDOW_MAX else (0, 0)
+        # Subnormal values have no binades: what a window of theirs would count is not theirs.
+        normal = low >= _EXPONENT_MIN << self.scale
+        return (low, high - low) if normal and high - low <= _WINDOW_MAX else (0, 0)
 
     def _absorb_side(self, ours: Buckets, incoming: Buckets, scale: int) -> None:
         if not len(incoming.counts):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from some_windows import make_window
@@ -75,6 +75,7 @@ CHUNK = arrays(np.float64, st.integers(1, 300), elements=ANY | st.floats(1e-3, 1
     st.sampled_from([-2, 3, 7]),
     st.sampled_from([4096, 90]),
 )
+@example([np.array([2.0**-1022]), np.array([2.0**-1023])], 3, 4096)  # the latter is subnormal
 def test_a_sketch_by_kernel_equals_a_sketch_by_numpy(chunks, scale, limit) -> None:
     by_kernel, by_numpy = Sketch(scale, limit), Sketch(scale, limit)
     for values in chunks:

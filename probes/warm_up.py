@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -45,24 +44,15 @@ def warm_up(load: Callable[[], None] = load_measuring) -> bool:
 
     Returns False where it cannot run; then plain Python does the same, slower.
     """
-    notice = threading.Timer(
-        _PATIENCE_S,
-        lambda: _log.warning("compiling the measuring loops ..."),
-    )
-    notice.daemon = True
     began_s = time.monotonic()
-    notice.start()
-    try:
-        if not _kernels.available():
-            return False
-        load()
-    finally:
-        notice.cancel()
+    if not _kernels.available():
+        return False
+    load()
     took_s = time.monotonic() - began_s
     if took_s > _PATIENCE_S:
-        folder = _kernels.cache_folder()
-        kept = f"kept in {folder}" if folder else "kept nowhere: set NUMBA_CACHE_DIR"
-        _log.warning("they are ready after %.0f s; %s", took_s, kept)
+        from analytics._kernels.compilation import kept
+
+        _log.warning("they are ready after %.0f s; %s", took_s, kept(_kernels.cache_folder()))
     return True
 
 

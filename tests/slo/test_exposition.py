@@ -18,6 +18,7 @@ from slo.objective import CalendarWindow, Indicator
 from slo.ranges import Ranges
 from slo.totals import PersistentTotals
 
+COVERAGE_MIN = Fraction(0)  # a window says something from its first event on
 NOW_S = 1_800_000_000
 NORTH = Path("london", "leeds", "ef")
 LABELS = {
@@ -28,17 +29,6 @@ LABELS = {
     "scope": "national",
     "slo": "national-latency",
 }
-
-
-@pytest.fixture(scope="module")
-def latency(latency):
-    """A window says something from its first event on, however little of it is measured."""
-    return replace(latency, coverage_min=Fraction(0))
-
-
-@pytest.fixture(scope="module")
-def loss(loss):
-    return replace(loss, coverage_min=Fraction(0))
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ LIMIT = 400e6
 PAIR = BurnPair(Severity.PAGE, Fraction(5, 100), 6 * HOUR, HOUR)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rate(loss: Objective) -> Objective:
     """An hour is good when 400 Mbit/s go forward; 95 % of hours are."""
     return replace(

@@ -13,21 +13,11 @@ from slo.burn import PAIRS, Severity
 from slo.ranges import Ranges
 from slo.status import WINDOWS, evaluate
 
+COVERAGE_MIN = Fraction(0)  # a window says something from its first event on
 NOW_S = 1_800_000_000  # on a 5 min boundary
 NORTH = Path("london", "leeds", "ef")
 LOCAL = Path("london", "reading", "be")
 HOUR_S, DAY_S = 3600, 86400
-
-
-@pytest.fixture(scope="module")
-def latency(latency):
-    """A window says something from its first event on, however little of it is measured."""
-    return replace(latency, coverage_min=Fraction(0))
-
-
-@pytest.fixture(scope="module")
-def loss(loss):
-    return replace(loss, coverage_min=Fraction(0))
 
 
 @pytest.fixture

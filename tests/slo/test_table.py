@@ -13,6 +13,7 @@ from slo.ranges import Ranges
 from slo.status import evaluate
 from slo.table import QUIET_ROWS_MAX, by_trouble, status_table
 
+COVERAGE_MIN = Fraction(0)  # a window says something from its first event on
 NOW_S = 1_800_000_000
 NORTH = Path("london", "leeds", "ef")
 
@@ -20,17 +21,6 @@ NORTH = Path("london", "leeds", "ef")
 @pytest.fixture(scope="module")
 def estate(new_estate):
     return new_estate(600.0)  # few packets, of which few bad ones are news
-
-
-@pytest.fixture(scope="module")
-def latency(latency):
-    """A window says something from its first event on, however little of it is measured."""
-    return replace(latency, coverage_min=Fraction(0))
-
-
-@pytest.fixture(scope="module")
-def loss(loss):
-    return replace(loss, coverage_min=Fraction(0))
 
 
 @pytest.fixture

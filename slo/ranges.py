@@ -86,8 +86,7 @@ class Ranges:
 
     def span(self, now_s: float, length_s: int) -> tuple[int, int]:
         """Return from when to when such a range is, Unix seconds."""
-        end_s = _align(now_s, HOT_S)
-        return _start(end_s, _align(now_s, WARM_S), length_s), end_s
+        return span_at(now_s, length_s)
 
     def targets(self) -> Targets:
         """Return those that the objectives had."""
@@ -140,11 +139,16 @@ class Ranges:
         )
 
 
+def span_at(now_s: float, length_s: int) -> tuple[int, int]:
+    """Return from when to when a range of this length is that is read from the store."""
+    end_s = _align(now_s, HOT_S)
+    return _start(end_s, _align(now_s, WARM_S), length_s), end_s
+
+
 def cuts_at(now_s: float, lengths_s: Iterable[int]) -> frozenset[int]:
     """Return where ranges of these lengths begin and end."""
-    end_s, anchor_s = _align(now_s, HOT_S), _align(now_s, WARM_S)
-    starts = {_start(end_s, anchor_s, length_s) for length_s in lengths_s}
-    return frozenset({end_s, anchor_s - SETTLED_S, *starts})
+    edges = {edge for length_s in lengths_s for edge in span_at(now_s, length_s)}
+    return frozenset({_align(now_s, HOT_S), _align(now_s, WARM_S) - SETTLED_S, *edges})
 
 
 def cut(

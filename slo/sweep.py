@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.store.interface import WARM_S
 from netslo.estate import Estate
 from netslo.model import Path
 from slo.budget import MissingData
@@ -23,7 +22,7 @@ from slo.due import Due, coverage_of, events_expected
 from slo.forecast.exhaustion import Exhaustion
 from slo.ledger import Standing
 from slo.objective import Objective
-from slo.ranges import SpendKey
+from slo.ranges import SpendKey, span_at
 from slo.status import NOTHING_KNOWN, WINDOWS, SloStatus, read_window
 from slo.targets import Targets
 
@@ -157,8 +156,8 @@ class Sweep:
         """Return by path how many events were due in the period."""
         period_s, now_s = objective.window_s, standing.now_s
         start_s = standing.starts_s[standing.place(period_s)]
-        if objective.slices is not None:  # read from the store, in whole length
-            start_s = (now_s - period_s) // WARM_S * WARM_S
+        if objective.slices is not None:  # read from the store
+            start_s, _ = span_at(now_s, period_s)
         span = start_s, now_s
         touching = [x for x in standing.exclusions if start_s < x.end_s and x.start_s < now_s]
         alike: dict[float, Fraction] = {}  # by interval, without exclusions

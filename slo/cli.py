@@ -95,6 +95,7 @@ def _evaluate(
 
     from analytics.store.interface import WARM_S
     from slo.burn import WINDOWS_S
+    from slo.exclusion import touching
     from slo.forecast.days import DailySpends
     from slo.forecast.exhaustion import forecast
     from slo.ranges import Ranges, cuts_at
@@ -112,7 +113,7 @@ def _evaluate(
         exhaustions = forecast(days, objectives, now_s, _note_no_date)
         statuses = evaluate(ranges, objectives, estate, now_s, exhaustions=exhaustions)
         oldest_s = now_s - max((o.window_s for o in objectives), default=0) - WARM_S
-        if not any(oldest_s < x.end_s and x.start_s < now_s for x in exclusions):
+        if not touching(exclusions, oldest_s, now_s):
             return statuses
         everything = evaluate(Ranges(store, (), objectives), objectives, estate, now_s)
         return with_both(statuses, everything, exclusions)

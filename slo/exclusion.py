@@ -111,6 +111,11 @@ class Exclusion:
         return self.start_s, self.end_s
 
 
+def touching(exclusions: Iterable[Exclusion], start_s: float, end_s: float) -> list[Exclusion]:
+    """Return those of which some time lies in [start_s, end_s)."""
+    return [x for x in exclusions if x.start_s < end_s and start_s < x.end_s]
+
+
 def next_step(unix_s: float) -> int:
     """Return the first 5 min boundary at or after a moment."""
     return -int(-unix_s // STEP_S) * STEP_S

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
+from analytics.store.interface import WARM_S
 from netslo.estate import Estate
+from slo.exclusion import touching
 from slo.forecast.exhaustion import Exhaustion
 from slo.ledger import Standing
 from slo.objective import Objective
@@ -66,10 +68,16 @@ class Judge:
         if isinstance(self.reader, StandingKeeper):
             standing = self.reader.standing()
             statuses = self._sweep.judge(standing, exhaustions)
-            whole = None
-            if standing is not None and standing.exclusions:
-                whole = self.reader.standing(with_exclusions=True)
-            if standing is None or whole is None:
+            if standing is None or not _with_excluded_times(standing):
+                return statuses
+            whole = self.reader.standing(with_exclusions=True)
+            if whole is None:
                 return statuses
             return with_both(statuses, self._sweep.judge(whole), standing.exclusions)
         return evaluate(self.reader, self.objectives, self.estate, now_s, exhaustions=exhaustions)
+
+
+def _with_excluded_times(standing: Standing) -> bool:
+    """Whether any window has some; those of slices begin up to 5 min earlier."""
+    oldest_s = min(standing.starts_s, default=standing.now_s) - WARM_S
+    return bool(touching(standing.exclusions, oldest_s, standing.now_s))

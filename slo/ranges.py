@@ -18,7 +18,7 @@ from analytics.store.interface import DAY_S, HOT_S, WARM_S
 from analytics.windows import Selector
 from netslo.model import Path
 from slo.budget import Spend
-from slo.exclusion import Exclusion
+from slo.exclusion import Exclusion, touching
 from slo.objective import Objective
 from slo.slice_reader import Days, spends_by_slice
 from slo.targets import Targets
@@ -155,11 +155,11 @@ def cut(
     start_s: int, end_s: int, exclusions: Iterable[Exclusion]
 ) -> Iterator[tuple[int, int, list[Exclusion]]]:
     """Part a span wherever an exclusion begins or ends; yield each part with those in force."""
-    touching = [x for x in exclusions if x.start_s < end_s and start_s < x.end_s]
-    edges = {start_s, end_s, *(edge for x in touching for edge in x.interval)}
+    near = touching(exclusions, start_s, end_s)
+    edges = {start_s, end_s, *(edge for x in near for edge in x.interval)}
     inside = sorted(edge for edge in edges if start_s <= edge <= end_s)
     for low_s, high_s in pairwise(inside):
-        yield low_s, high_s, [x for x in touching if x.start_s <= low_s < x.end_s]
+        yield low_s, high_s, [x for x in near if x.start_s <= low_s < x.end_s]
 
 
 def covered(key: SpendKey, exclusions: Iterable[Exclusion]) -> bool:

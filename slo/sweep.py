@@ -19,6 +19,7 @@ from netslo.model import Path
 from slo.budget import MissingData
 from slo.burn import BurnPair
 from slo.due import Due, coverage_of, events_expected
+from slo.exclusion import touching
 from slo.forecast.exhaustion import Exhaustion
 from slo.ledger import Standing
 from slo.objective import Objective
@@ -159,11 +160,11 @@ class Sweep:
         if objective.slices is not None:  # read from the store
             start_s, _ = span_at(now_s, period_s)
         span = start_s, now_s
-        touching = [x for x in standing.exclusions if start_s < x.end_s and x.start_s < now_s]
+        near = touching(standing.exclusions, start_s, now_s)
         alike: dict[float, Fraction] = {}  # by interval, without exclusions
         found = []
         for path, events, unmeasured in zip(paths, *counts, strict=True):
-            own = [x for x in touching if x.covers.matches(objective.name, path)]
+            own = [x for x in near if x.covers.matches(objective.name, path)]
             interval_s = self._estate.interval_s(path)
             planned = None if own else alike.get(interval_s)
             if planned is None:

@@ -11,8 +11,8 @@ from analytics._kernels.bits import trailing_zeros
 from analytics._kernels.compilation import compiled, compiled_for_sums, inlined
 from analytics.layouts import Counts
 
-_KEY_BITS = np.uint32(8)  # of a key within its part
-_KEYS_TOGETHER = 1 << 8
+_KEY_BITS = np.uint32(9)  # of a key within its part
+_KEYS_TOGETHER = 1 << 9
 _LOW_KEY = np.int32(_KEYS_TOGETHER - 1)
 _STEP = 4  # values whose places are looked up before any is counted
 _MANTISSA = np.uint64((1 << 52) - 1)
@@ -46,7 +46,7 @@ def partition(
     values: NDArray[np.float64],  # (n,) any
     starts: NDArray[np.int64],  # (parts + 1,) as `count_keys` has it
     extremes: NDArray[np.int64],  # (2,) bits of the smallest and the largest value; written
-    out_keys: NDArray[np.uint8],  # (n,) within the part; written
+    out_keys: NDArray[np.uint16],  # (n,) within the part; written
     out_values: NDArray[np.float64],  # (n,) written
 ) -> None:
     places = starts.copy()
@@ -56,7 +56,7 @@ def partition(
         part = np.uint32(keys[i]) >> _KEY_BITS
         place = np.uint64(places[part])
         places[part] += 1
-        out_keys[place] = np.uint8(keys[i] & _LOW_KEY)
+        out_keys[place] = np.uint16(keys[i] & _LOW_KEY)
         out_values[place] = values[i]
         least = min(least, signed[i])
         most = max(most, signed[i])
@@ -65,7 +65,7 @@ def partition(
 
 @compiled_for_sums
 def count_partitions(
-    keys: NDArray[np.uint8],  # (n,) as partitioned
+    keys: NDArray[np.uint16],  # (n,) as partitioned
     values: NDArray[np.float64],  # (n,) positive, normal, inside the index range
     starts: NDArray[np.int64],  # (parts + 1,)
     parts: NDArray[np.int64],  # (2,) the first part and the one behind the last

@@ -80,6 +80,18 @@ def part(keys: Keys, values: Values, count: int, threads: int = 1) -> Parted | N
     return parted
 
 
+def sorted_out(
+    keys: Keys, values: Values, low: float, high: float
+) -> tuple[tuple[Keys, Values], tuple[Keys, Values]]:
+    """Return the pairs of values in (low, high], and all others, by kernel and each in order."""
+    from analytics._kernels import keyed as kernel
+
+    out_keys, out_values = np.empty(len(keys) + 1, dtype=np.int32), np.empty(len(keys) + 1)
+    size = kernel.sort_out(keys, values, low, high, out_keys, out_values)
+    last_first = slice(None, size, -1)
+    return (out_keys[:size], out_values[:size]), (out_keys[last_first], out_values[last_first])
+
+
 def _shared(work: Callable[..., _R], shares: Sequence[tuple[Any, ...]]) -> list[_R]:
     """Do the same to several shares, each in a thread of its own."""
     if len(shares) == 1:

@@ -26,7 +26,16 @@ from analytics.pairs import (
     regrouped,
     spans,
 )
-from analytics.parted import INDEX_SPAN, Counted, Keys, Parted, Values, count_parted, part
+from analytics.parted import (
+    INDEX_SPAN,
+    Counted,
+    Keys,
+    Parted,
+    Values,
+    count_parted,
+    part,
+    sorted_out,
+)
 from analytics.readout import Rows, cdf, intervals, quantiles
 from analytics.real_numbers import real_numbers
 from analytics.sketch import BUCKET_LIMIT, SCALE_DEFAULT, Sketch
@@ -144,8 +153,13 @@ class SketchTable:
         low, high = self._bounds()
         if low < least and most <= high:
             self._count(0, key_array, array, parted)
-        else:
-            self._add_odd(key_array, array, low, high)
+            return
+        if parted is not None:  # by kernel all but the odd ones, however many these are
+            ordinary, others = sorted_out(key_array, array, low, high)
+            if len(ordinary[0]):
+                self._count(0, *ordinary)
+            key_array, array = others
+        self._add_odd(key_array, array, low, high)
 
     def merge(self, other: SketchTable) -> None:
         """Add the counts of another table of the same scale, key by key.

@@ -41,6 +41,30 @@ def count_keys(
 
 
 @compiled
+def sort_out(
+    keys: NDArray[np.int32],  # (n,)
+    values: NDArray[np.float64],  # (n,) any
+    low: float,
+    high: float,
+    out_keys: NDArray[np.int32],  # (n + 1,) written
+    out_values: NDArray[np.float64],  # likewise
+) -> int:
+    """Put pairs of values in (low, high] first, in order, and all others last; how many at first.
+
+    Where none of them goes is one place between, which holds anything.
+    """
+    at, odd_at = np.uint64(0), np.uint64(keys.shape[0])
+    for i in range(keys.shape[0]):
+        ordinary = (values[i] > low) & (values[i] <= high)
+        place = at if ordinary else odd_at
+        out_keys[place] = keys[i]
+        out_values[place] = values[i]
+        at += np.uint64(ordinary)
+        odd_at -= np.uint64(not ordinary)
+    return np.int64(at)  # type: ignore[return-value]
+
+
+@compiled
 def partition(
     keys: NDArray[np.int32],  # (n,) n > 0, all of a part
     values: NDArray[np.float64],  # (n,) any

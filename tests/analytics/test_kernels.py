@@ -16,6 +16,7 @@ from analytics import _kernels
 from analytics.blobs import pack, unpack
 from analytics.frame import Frame
 from analytics.mapping import bucket_index, lower_bound, window_table
+from analytics.parted import sorted_out
 from analytics.sketch import Sketch
 from analytics.streams import Streams
 
@@ -23,7 +24,7 @@ pytest.importorskip("numba", reason="numba comes with netslo[analytics]")
 from numba import config, njit
 from numba.core.caching import CacheImpl, FunctionCache
 
-from analytics._kernels.bits import trailing_zeros
+from analytics._kernels.bits import prefetch, trailing_zeros
 from analytics._kernels.compilation import compiled
 from analytics._kernels.sketch import count_coarse
 
@@ -294,3 +295,29 @@ def test_trailing_zeros_are_those_of_every_word_of_one_or_all_bits() -> None:
     for bit in range(64):
         for word in (1 << bit, (1 << 64) - (1 << bit)):
             assert _trailing_zeros(np.uint64(word)) == bit
+
+
+@compiled
+def _sum_with_a_hint(values: np.ndarray, place: np.int64) -> np.int64:
+    prefetch(values, place)
+    return np.int64(values.sum())
+
+
+def test_a_hint_where_to_read_next_may_be_of_any_place() -> None:
+    values = np.arange(10, dtype=np.uint64)
+    for place in (0, 9, 10, 10**12, -1, -(10**12)):
+        assert _sum_with_a_hint(values, np.int64(place)) == 45
+
+
+@given(
+    arrays(np.float64, st.integers(1, 40), elements=st.floats(-2.0, 2.0) | st.just(np.nan)),
+    st.floats(0.0, 1.0),
+)
+def test_pairs_outside_are_sorted_out_and_none_is_lost(values, low) -> None:
+    keys = np.arange(len(values), dtype=np.int32)
+    (inner_keys, inner), (odd_keys, odd) = sorted_out(keys, values, low, 1.5)
+    ordinary = (values > low) & (values <= 1.5)
+    assert inner_keys.tolist() == keys[ordinary].tolist()
+    assert odd_keys.tolist() == keys[~ordinary].tolist()
+    assert np.array_equal(inner, values[ordinary])
+    assert np.array_equal(odd, values[~ordinary], equal_nan=True)

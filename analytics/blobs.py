@@ -56,9 +56,9 @@ def pack_parts(frame: Frame, edges: NDArray[np.int64]) -> list[bytes]:
     columns = Columns.of(frame)
     if _kernels.pays(len(columns.positive) + len(columns.numbers) + len(columns.stream)):
         octets, ends = _pack_by_kernel(columns, edges)
-        return _compressed(octets, ends)
+        return compressed(octets, ends)
     plain = [pack_plainly(part) for part in columns.parts(edges)]
-    return _compressed(b"".join(plain), np.cumsum([len(part) for part in plain], dtype=np.int64))
+    return compressed(b"".join(plain), np.cumsum([len(part) for part in plain], dtype=np.int64))
 
 
 def unpack(blobs: Sequence[bytes], length_s: int) -> Frame:
@@ -67,25 +67,41 @@ def unpack(blobs: Sequence[bytes], length_s: int) -> Frame:
     Raises:
         DamagedBlob: one of them is not what `pack` wrote.
     """
-    if not blobs:
+    return unpack_octets(decompressed(blobs), length_s)
+
+
+def unpack_octets(plain: Sequence[bytes], length_s: int) -> Frame:
+    """Return the same of blobs that are decompressed."""
+    if not plain:
         return Frame.empty(length_s)
-    decompressor = zstandard.ZstdDecompressor()
     try:
-        plain = [_decompressed(decompressor, blob) for blob in blobs]
         by_kernel = _kernels.pays(_PLAINLY * sum(map(len, plain)))
         columns = _unpack_by_kernel(plain) if by_kernel else unpack_plainly(plain)
-    except (zstandard.ZstdError, Unsound) as error:
+    except Unsound as error:
         raise DamagedBlob(f"a blob of packed points is damaged: {error}") from error
     return columns.frame(length_s)
 
 
+def decompressed(blobs: Sequence[bytes]) -> list[bytes]:
+    """Return the octets of each blob.
+
+    Raises:
+        DamagedBlob: one of them is not what was compressed.
+    """
+    decompressor = zstandard.ZstdDecompressor()
+    try:
+        return [_decompressed(decompressor, blob) for blob in blobs]
+    except zstandard.ZstdError as error:
+        raise DamagedBlob(f"a blob of packed points is damaged: {error}") from error
+
+
 def _decompressed(decompressor: zstandard.ZstdDecompressor, blob: bytes) -> bytes:
     if zstandard.frame_content_size(blob) > _BLOB_MAX:  # before room is made for it
-        raise Unsound("too large")
+        raise DamagedBlob("a blob of packed points is damaged: too large")
     return decompressor.decompress(blob, max_output_size=_BLOB_MAX, allow_extra_data=False)
 
 
-def _compressed(octets: bytes | memoryview, ends: NDArray[np.int64]) -> list[bytes]:
+def compressed(octets: bytes | memoryview, ends: NDArray[np.int64]) -> list[bytes]:
     """Compress what ends at each of these places.
 
     All in one call where zstandard has it: to let go of the interpreter for each, and wait for it

@@ -147,7 +147,7 @@ def check_feasible(
         objective: What is promised.
         estate: What is probed, and how often.
         place: Where the problems are.
-        kept_s: How long windows are kept, in seconds.
+        kept_s: How long counts are kept, in seconds.
     """
     figures = Figures.of(objective, estate)
     where = place.at("spec", "objectives", 0)
@@ -162,7 +162,7 @@ def check_feasible(
     if kept_s is not None and objective.window_s > kept_s:
         place.at("spec", "timeWindow", 0, "duration").report(
             format_duration(objective.window_s),
-            f"is longer than windows are kept, {format_duration(kept_s)}",
+            f"is longer than counts are kept, {format_duration(kept_s)}",
         )
 
 

@@ -11,7 +11,7 @@ from slo import openslo
 from slo.objective import DEFAULT_PERIOD_S, CalendarWindow
 from slo.place import Place
 
-# The store keeps 35 days at 5 min; below a week the tickets' 3 d window outgrows the period.
+# Five weeks hold a month; below a week the tickets' 3 d window outgrows the period.
 PERIOD_S_MIN: Final = 7 * 86400
 PERIOD_S_MAX: Final = 35 * 86400
 
@@ -50,7 +50,7 @@ def _read_rolling(window: openslo.TimeWindow, place: Place) -> int:
     if not PERIOD_S_MIN <= period_s <= PERIOD_S_MAX:
         place.at("duration").report(
             window.duration,
-            "must be from 7d to 35d, for which windows are kept; use a calendar for longer reviews",
+            "must be from 7d to 35d; use a calendar for longer reviews",
         )
         return DEFAULT_PERIOD_S
     return period_s

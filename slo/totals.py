@@ -1,7 +1,7 @@
 """Counters that only grow: all events ever, but for those in times that were excluded beforehand.
 
-The store's totals never expire, its windows do. So what lies in excluded times is noted in a file
-of its own before it can expire. Without the file it is worked out again of what windows are left.
+The store's totals never expire, its counts by time do. So what lies in excluded times is noted in a
+file of its own before it can expire. Without the file it is worked out again of what is left.
 The file also says which times these are, so that no restart decides otherwise.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from analytics.store import WindowStore
-from analytics.store.interface import WARM_RETENTION_S
+from analytics.store.interface import COUNTS_RETENTION_S, DAY_S, WARM_RETENTION_S
 from analytics.windows import Selector
 from slo.beforehand import Beforehand, times_of
 from slo.budget import Spend
@@ -26,7 +26,7 @@ from slo.rising import Rising
 
 FILE_NAME: Final = "excluded.json"
 _FRESH_S: Final = 5.0
-_SETTLED_S: Final = 40 * 86_400  # by then windows have expired, and what is noted is all there is
+_SETTLED_S: Final = WARM_RETENTION_S + 5 * DAY_S  # so old windows are refused: notes are complete
 _NOTE_S: Final = 3600.0
 
 _Part = tuple[int, int]
@@ -90,11 +90,11 @@ class PersistentTotals:
 
     def _warn_of_lost(self, now_s: float) -> None:
         """Say which exclusions nobody knows the figures of any more."""
-        from_s = now_s - WARM_RETENTION_S
+        from_s = now_s - COUNTS_RETENTION_S
         lost = {x.id for x in self._beforehand.times if x.start_s < from_s}
         if lost:
             _log.warning(
-                "%s is not there, and windows of planned exclusions have expired: the counters "
+                "%s is not there, and counts of planned exclusions have expired: the counters "
                 "of /metrics count again what lay in %s; budgets of the period are right",
                 self._file,
                 ", ".join(sorted(lost)),
@@ -106,7 +106,8 @@ class PersistentTotals:
         parts = {(low_s, high_s): xs for low_s, high_s, xs in cut(*span, times) if xs}
         self._noted = {k: v for k, v in self._noted.items() if k in parts or not _touches(k, parts)}
         for part, in_force in parts.items():
-            if part[0] < now_s and part[1] > now_s - _SETTLED_S:
+            fresh = part not in self._noted or part[1] > now_s - _SETTLED_S
+            if part[0] < now_s and fresh:
                 noted = self._noted.setdefault(part, {})
                 for key, spend in add_up(self._store.slo_counts(Selector(), *part)).items():
                     if covered(key, in_force):

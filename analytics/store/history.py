@@ -38,16 +38,17 @@ class History:
         """Yield the points of [start_s, end_s), in windows of at most `window_s`, site by site.
 
         Windows are longer where shorter ones have expired. Without `distributions` or
-        `numbers` it is faster.
+        `numbers` it is faster; without `distributions` it reaches back to where counts begin.
         """
         read = read_points if numbers else read_distributions
         if not distributions:
             read = read_counters
         for chosen in chosen_by_site(self._streams, selector):
+            span = start_s, end_s, self._marks
             if window_s < WARM_S:
-                parts = fine_pieces(start_s, end_s, self._marks)
+                parts = fine_pieces(*span, only_numbers=not distributions)
             else:
-                parts = pieces(start_s, end_s, self._marks, days=window_s >= DAY_S)
+                parts = pieces(*span, days=window_s >= DAY_S, only_numbers=not distributions)
             yield from read(self._connection, parts, chosen, self._streams, self._bodies)
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ DAY_S = 86400
 EVER_S = 2**40  # one window for all times
 LATE_S = 120.0  # after a window's end; retries of a short trouble take less
 WARM_RETENTION_S = 35 * DAY_S
+COUNTS_RETENTION_S = 400 * DAY_S  # thirteen months: a year against the one before
 
 
 class StoreFull(NetsloError):
@@ -73,6 +74,14 @@ class SloTotals:
         return (1 - Fraction(self.target)) * self.counts.events
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFrom:
+    """From when on a store is complete, Unix seconds; 0 where nothing has expired yet."""
+
+    counts_s: int  # what is counted, by 5 min and by day
+    distributions_s: int
+
+
 _P = TypeVar("_P", bound=Told)
 
 
@@ -103,7 +112,7 @@ class PointHistory(Protocol):
         """Yield the points of [start_s, end_s), in windows of at most `window_s`.
 
         Windows are longer where shorter ones have expired. Without `distributions` or `numbers`
-        it is faster.
+        it is faster. Without `distributions` it reaches further back, see `WindowStore.kept_from`.
         """
 
     def close(self) -> None:
@@ -132,6 +141,9 @@ class WindowStore(Protocol):
         Raises:
             StoreFull: no room; nothing of the batch was kept.
         """
+
+    def kept_from(self) -> KeptFrom:
+        """From when on there are counts, and distributions; of before there is less, or nothing."""
 
     def late_arrivals(self) -> Mapping[str, float]:
         """When each site last delivered windows that were over for `LATE_S`, Unix seconds."""

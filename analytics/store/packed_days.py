@@ -2,7 +2,8 @@
 
 A copy for whoever reads weeks of them, made of days that are over. What changes a `warm` row
 empties the copy of its day in the same transaction, and it is made anew; a day without one is read
-from `warm`. So a copy that is there says the same as the rows.
+from `warm`. So a copy that is there says the same as the rows. It outlives them: rows go by whole
+days, and only once `copied_until` says that all of theirs are copied.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from analytics.store import catalogue
 from analytics.store.connection import Connection
 from analytics.store.interface import DAY_S
 from analytics.store.tiers import WARM, Row, Tier, opened, read_numbers, rows_of
-from analytics.store.watermarks import move_watermark, read_watermarks
+from analytics.store.watermarks import (
+    PACKED,
+    move_watermark,
+    read_progress,
+    read_watermarks,
+)
 from analytics.streams import Streams
 
 TABLE: Final = "warm_days"
@@ -54,7 +60,7 @@ def make_copies(
                 [(row.series, row.start_s, row.numbers) for row in made],
             )
             if not series:  # all of that day are there
-                move_watermark(connection, "packed", day_s + DAY_S)
+                move_watermark(connection, PACKED, day_s + DAY_S)
         at_most -= max(1, len(series))
 
 
@@ -69,17 +75,14 @@ def _due(
     if row[0] is not None:
         query = f"SELECT series FROM {TABLE} WHERE numbers = x'' AND start_s = ? LIMIT ?"  # noqa: S608
         return row[0], [each[0] for each in connection.execute(query, (row[0], at_most))]
-    oldest_s, newest_s = connection.execute(
-        "SELECT (SELECT min(start_s) FROM warm), (SELECT max(start_s) FROM warm)"
+    kept_s = read_watermarks(connection).warm_from_s // DAY_S * DAY_S
+    from_s = max(read_progress(connection, PACKED) or 0, kept_s)
+    # Of a day without any rows there is nothing to copy; a clock far ahead makes many of them.
+    (first_s,) = connection.execute(
+        "SELECT min(start_s) FROM warm WHERE start_s >= ?", (from_s,)
     ).fetchone()
-    if newest_s is None:
-        return None, []
-    row = connection.execute("SELECT unix_s FROM watermarks WHERE name = 'packed_from'").fetchone()
-    day_s = oldest_s // DAY_S * DAY_S if row is None else int(row[0])
-    kept_s = -(-read_watermarks(connection).warm_from_s // DAY_S) * DAY_S
-    day_s = max(day_s, kept_s)
-    # By a clock that is far ahead many days are over of which nothing has come yet.
-    if day_s + DAY_S + SETTLED_S > now_s or day_s > newest_s:
+    day_s = now_s if first_s is None else int(first_s) // DAY_S * DAY_S
+    if day_s + DAY_S + SETTLED_S > now_s:
         return None, []
     query = (
         f"SELECT id FROM series WHERE id NOT IN (SELECT series FROM {TABLE} WHERE start_s = ?)"  # noqa: S608
@@ -95,12 +98,29 @@ def _rows(
     return [found.get(number) or Row(number, day_s, _UNMADE, _NOTHING) for number in series]
 
 
+def copied_until(connection: sqlite3.Connection) -> int:
+    """Return the time before which everything that `warm` counts is copied; 0: nothing is."""
+    (unmade_s,) = connection.execute(
+        f"SELECT min(start_s) FROM {TABLE} WHERE numbers = x''"  # noqa: S608
+    ).fetchone()
+    packed_s = read_progress(connection, PACKED) or 0
+    return packed_s if unmade_s is None else min(packed_s, int(unmade_s))
+
+
 def forget(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
-    """Empty the copies that rows of `warm` which are written now are in."""
-    places = {(row.series, row.start_s // DAY_S * DAY_S) for row in rows}
+    """Empty the copies that rows of `warm` which are written now are in.
+
+    A series that is new on a day which was copied gets one, too: its rows wait for it.
+    """
+    packed_s = read_progress(connection, PACKED) or 0
+    places = sorted({(row.series, row.start_s // DAY_S * DAY_S) for row in rows})
     connection.executemany(
         f"UPDATE {TABLE} SET numbers = x'' WHERE series = ? AND start_s = ?",  # noqa: S608
-        sorted(places),
+        places,
+    )
+    connection.executemany(
+        f"INSERT OR IGNORE INTO {TABLE}(series, start_s, numbers) VALUES (?, ?, x'')",  # noqa: S608
+        [place for place in places if place[1] < packed_s],
     )
 
 
@@ -109,8 +129,9 @@ def read_warm_numbers(
 ) -> list[bytes]:
     """Return the packed numbers of 5 min windows that begin in [start_s, end_s), and of some more.
 
-    Those of copies are of whole days.
+    Those of copies are of whole days. Of days whose rows have expired there are only copies.
     """
+    rows_from_s = read_watermarks(connection).warm_from_s
     first_s = start_s // DAY_S * DAY_S
     days = {
         day_s: (max(start_s, day_s), min(end_s, day_s + DAY_S))
@@ -120,7 +141,12 @@ def read_warm_numbers(
         f"SELECT t.series, t.start_s, t.numbers FROM json_each(?) s CROSS JOIN {TABLE} t"  # noqa: S608
         " WHERE t.series = s.value AND t.start_s >= ? AND t.start_s < ? AND t.numbers <> x''"
     )
-    worth = [day_s for day_s, (low_s, high_s) in days.items() if high_s - low_s >= WORTH_S]
+    gone = {day_s for day_s in days if day_s + DAY_S <= rows_from_s}
+    worth = [
+        day_s
+        for day_s, (low_s, high_s) in days.items()
+        if day_s in gone or high_s - low_s >= WORTH_S
+    ]
     found: list[tuple[int, int, bytes]] = []
     if worth:
         span = worth[0], worth[-1] + 1
@@ -130,6 +156,7 @@ def read_warm_numbers(
     lacking = (
         (tuple(number for number in series if (number, day_s) not in there), span)
         for day_s, span in days.items()
+        if day_s not in gone
     )
     for numbers, together in itertools.groupby(lacking, key=lambda each: each[0]):
         spans = [span for _, span in together]

@@ -1,7 +1,8 @@
 """Which tier answers for a span of time.
 
-Before `hot_from` there are no 10 s windows any more, and before `warm_from` nothing. Points of
-bodies that are not compacted yet come on top of whatever tier answers.
+Before `hot_from` there are no 10 s windows any more, before `warm_from` no distributions, and
+before `counts_from` nothing. Points of bodies that are not compacted yet come on top of whatever
+tier answers.
 """
 
 from __future__ import annotations
@@ -23,16 +24,20 @@ class Piece:
     end_s: int
 
 
-def fine_pieces(start_s: int, end_s: int, marks: Watermarks) -> Iterator[Piece]:
+def fine_pieces(
+    start_s: int, end_s: int, marks: Watermarks, *, only_numbers: bool = False
+) -> Iterator[Piece]:
     """Yield what answers for [start_s, end_s) at 10 s, where 10 s windows are still kept."""
-    start_s, cut_s = _cut(start_s, end_s, marks)
+    start_s, cut_s = _cut(start_s, end_s, marks, only_numbers=only_numbers)
     yield from _piece(WARM, _up(start_s, WARM_S), _up(cut_s, WARM_S) if start_s < cut_s else 0)
     yield from _piece(HOT, cut_s, end_s)
 
 
-def pieces(start_s: int, end_s: int, marks: Watermarks, *, days: bool) -> Iterator[Piece]:
+def pieces(
+    start_s: int, end_s: int, marks: Watermarks, *, days: bool, only_numbers: bool = False
+) -> Iterator[Piece]:
     """Yield what answers for [start_s, end_s) by the coarsest windows that are exact."""
-    start_s, cut_s = _cut(start_s, end_s, marks)
+    start_s, cut_s = _cut(start_s, end_s, marks, only_numbers=only_numbers)
     if start_s < cut_s:
         yield from _coarse(_up(start_s, WARM_S), _up(cut_s, WARM_S), days=days)
     whole_start_s, whole_end_s = _up(cut_s, WARM_S), _down(end_s, WARM_S)
@@ -44,9 +49,9 @@ def pieces(start_s: int, end_s: int, marks: Watermarks, *, days: bool) -> Iterat
     yield from _piece(HOT, whole_end_s, end_s)
 
 
-def _cut(start_s: int, end_s: int, marks: Watermarks) -> tuple[int, int]:
+def _cut(start_s: int, end_s: int, marks: Watermarks, *, only_numbers: bool) -> tuple[int, int]:
     """Return where the answer begins, and from where on there are 10 s windows."""
-    start_s = max(start_s, marks.warm_from_s)
+    start_s = max(start_s, marks.numbers_from_s if only_numbers else marks.warm_from_s)
     return start_s, min(max(start_s, marks.hot_from_s), end_s)
 
 

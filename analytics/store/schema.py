@@ -4,7 +4,8 @@ A received body is kept as it came until it is compacted; then its points stand,
 tiers: 10 s windows by series and 5 min (`hot`), 5 min windows (`warm`), days (`day`), and all
 that ever came (`ever`). A body goes in the transaction that writes its points, so at any time each
 point is either in a body or in all tiers. Totals and `ever` hold what was compacted, and only grow.
-`warm_days` is a copy of what `warm` counts, by day, for who reads weeks of it.
+`warm_days` is a copy of what `warm` counts, by day, for who reads weeks of it; it outlives `warm`,
+as the numbers of `day` do.
 When each site last delivered late outlives its bodies in `late_arrivals`.
 
 Routes and capacity stand in tables of their own, written in the transaction of their batch.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 APPLICATION_ID: Final = 0x6E736C6F  # "nslo", so that a foreign file is told from ours
-VERSION: Final = 6
+VERSION: Final = 7
 
 _TIER = """
 CREATE TABLE {tier} (
@@ -33,6 +34,13 @@ CREATE TABLE warm_days (
 );
 CREATE INDEX warm_days_by_time ON warm_days(start_s);
 CREATE INDEX warm_days_due ON warm_days(start_s) WHERE numbers = x'';
+"""
+# Version 6 dropped copies with the rows: what is left is complete from there on. Series that came
+# late to a day had none; days are looked through once more.
+_COUNTS = """
+INSERT OR REPLACE INTO watermarks(name, unix_s)
+    SELECT 'counts_from', unix_s FROM watermarks WHERE name = 'warm_from';
+DELETE FROM watermarks WHERE name = 'packed_from';
 """
 _LATE = """
 CREATE TABLE late_arrivals (site TEXT PRIMARY KEY, received_s REAL NOT NULL) WITHOUT ROWID;
@@ -115,8 +123,9 @@ CREATE TABLE totals (
 
 # What an older store lacks, by its version.
 UPGRADES: Final = {
-    2: _EVER + _LATE + _ROUTES + _PACKED,
-    3: _LATE + _ROUTES + _PACKED,
-    4: _ROUTES + _PACKED,
-    5: _PACKED,
+    2: _EVER + _LATE + _ROUTES + _PACKED + _COUNTS,
+    3: _LATE + _ROUTES + _PACKED + _COUNTS,
+    4: _ROUTES + _PACKED + _COUNTS,
+    5: _PACKED + _COUNTS,
+    6: _COUNTS,
 }

@@ -20,6 +20,7 @@ from analytics.store.eras import Eras, declare, era_at, read_eras, split
 from analytics.store.files import Ballast, Hold, connect
 from analytics.store.history import History
 from analytics.store.interface import (
+    COUNTS_RETENTION_S,
     DAY_S,
     EVER_S,
     HOT_S,
@@ -27,6 +28,7 @@ from analytics.store.interface import (
     WARM_S,
     Appended,
     Arrival,
+    KeptFrom,
     Latest,
     SloTotals,
     StoreFull,
@@ -95,13 +97,17 @@ class SqliteStore:
         readonly: bool = False,
         hot_retention_s: int = HOT_RETENTION_S,
         warm_retention_s: int = WARM_RETENTION_S,
+        counts_retention_s: int = COUNTS_RETENTION_S,
     ) -> Self:
         """Open a store; a missing one is made, unless it shall only be read. It has one writer.
+
+        Retentions are as `analytics.store.maintenance.Retention` has them.
 
         Raises:
             NetsloError: see `analytics.store.files.connect`.
         """
-        retention, ballast = Retention(hot_retention_s, warm_retention_s), Ballast(file)
+        retention = Retention(hot_retention_s, warm_retention_s, counts_retention_s)
+        ballast = Ballast(file)
         if readonly:
             reader = Connection(connect(file, readonly=True), file)
             return cls(None, reader, ballast, retention, file)
@@ -154,6 +160,11 @@ class SqliteStore:
             self._bodies.remember(number, frame)
         return results
 
+    def kept_from(self) -> KeptFrom:
+        with self._reader.reading() as connection:
+            marks = read_watermarks(connection)
+        return KeptFrom(marks.numbers_from_s, marks.warm_from_s)
+
     def late_arrivals(self) -> Mapping[str, float]:
         with self._reader.reading() as connection:
             return lateness.read(connection)
@@ -195,7 +206,7 @@ class SqliteStore:
         with self._snapshot() as connection:
             eras, marks = read_eras(connection), read_watermarks(connection)
             for low_s, high_s in split(start_s, end_s, eras):
-                parts = list(pieces(low_s, high_s, marks, days=True))
+                parts = list(pieces(low_s, high_s, marks, days=True, only_numbers=True))
                 for chosen in chosen_by_site(self._streams, selector):
                     frames = read_counters(connection, parts, chosen, self._streams, self._bodies)
                     counters = concatenated(list(frames)).summed(low_s, high_s - low_s).counters
@@ -278,10 +289,10 @@ class SqliteStore:
                 if not self._ballast.release():
                     raise
                 expire(self._writer, self._retention, int(now_s))  # room first
+                self._copy(int(now_s))  # rows may wait for it to go
                 self._maintain(int(now_s), round_bytes=ROUND_BYTES_SMALL)
             else:
-                with suppress(StoreFull):  # of what is there already
-                    make_copies(self._reader, self._writer, self._streams, int(now_s))
+                self._copy(int(now_s))
             self._ballast.keep()
 
     @property
@@ -293,6 +304,10 @@ class SqliteStore:
     def _maintain(self, now_s: int, round_bytes: int = ROUND_BYTES) -> None:
         compact(self._reader, self._writer, self._streams, self._compacted, now_s, round_bytes)
         expire(self._writer, self._retention, now_s)
+
+    def _copy(self, now_s: int) -> None:
+        with suppress(StoreFull):  # of what is there already
+            make_copies(self._reader, self._writer, self._streams, now_s)
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -14,6 +14,7 @@ import numpy as np
 from analytics.store import WindowStore
 from analytics.store.interface import WARM_S
 from analytics.windows import Selector
+from netslo.errors import ConfigurationError
 from netslo.estate import Estate
 from netslo.model import NS_PER_S, Path
 from slo.backtest.history import History, read_history, step_for
@@ -23,6 +24,7 @@ from slo.backtest.thresholds import bounds_at
 from slo.budget import Spend
 from slo.due import Due, coverage_of, events_expected
 from slo.exclusion import Exclusion
+from slo.exclusion_log import format_time
 from slo.ledger import Era
 from slo.objective import Indicator, Objective
 from slo.ranges import SpendKey
@@ -85,6 +87,7 @@ class Backtest:
     now: Outcome
     changed: tuple[Outcome, ...] = ()
     first_s: int | None = None  # the first event that was looked at; None: there is none
+    kept_from_s: int = 0  # counts of before have expired; 0: none has
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +156,19 @@ def alignment_of(*objectives: Objective) -> int:
 def run(
     store: WindowStore, question: Question, on_rows: Callable[[int], None] = lambda _: None
 ) -> Backtest:
-    """Read and judge; `on_rows` is told, from any thread, of rows that are judged once more."""
+    """Read and judge; `on_rows` is told, from any thread, of rows that are judged once more.
+
+    Raises:
+        ConfigurationError: only distributions tell of the changed threshold, and those of a part
+            of the time have expired.
+    """
     asked, step_s = question, question.step_s
     both = [o for o in (asked.objective, asked.changed) if o is not None]
     back_s = max((s for o in both for s in o.alerts.windows_s), default=0)
     align_s = alignment_of(*both)
     begin_s = max(0, (asked.start_s - back_s) // align_s * align_s)
     found = Backtest(asked.start_s, asked.end_s, step_s, asked.outcome(asked.objective))
+    found.kept_from_s = store.kept_from().counts_s
     best, worst = (asked.outcome(asked.changed or asked.objective) for _ in range(2))
     cells = _BOUNDED_CELLS_MAX if asked.judges_anew else _CELLS_MAX
     size = max(1, cells * step_s // (asked.end_s - begin_s))
@@ -242,10 +251,22 @@ def _judged_anew(
             counted = read_history(store, keys, *span, selector=selector)
             if _same_packets(counted, history):
                 return [replace(counted, keys=history.keys)]
+    _expect_distributions(store, asked)
     bounds = bounds_at(store, history, asked.objective, changed.limit, selector=selector)
     if np.array_equal(bounds.best.bad, bounds.worst.bad):
         return [bounds.best]
     return [bounds.best, bounds.worst]
+
+
+def _expect_distributions(store: WindowStore, asked: Question) -> None:
+    """See that the asked time has them; windows which reach back before it get wide bounds."""
+    from_s = store.kept_from().distributions_s
+    if asked.start_s < from_s:
+        begin = format_time(-(-from_s // WARM_S) * WARM_S)
+        raise ConfigurationError(
+            f"--threshold: no probe counted at it, and distributions, which tell of it, are kept "
+            f"from {begin} on: --from {begin}, or without --threshold"
+        )
 
 
 def _eras_of(asked: Question) -> Sequence[Era]:

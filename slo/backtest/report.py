@@ -48,6 +48,7 @@ def to_json(found: Backtest) -> dict[str, Any]:
         "end": found.end_s,
         "step": found.step_s,
         "first_event": found.first_s,
+        "kept_from": found.kept_from_s or None,
         "now": _outcome_json(found.now),
         **{n: _outcome_json(o) for n, o in zip(names, found.changed, strict=False)},
     }
@@ -74,7 +75,9 @@ def _heading(found: Backtest) -> Iterator[str]:
             yield f"  {text}"
     if len(found.changed) > 1:
         yield "  no probe counted at this threshold: bounds are from the distributions"
-    if found.first_s is not None and found.first_s > found.start_s:
+    if found.start_s < found.kept_from_s:
+        yield f"  counts are kept from {format_time(found.kept_from_s)} on"
+    elif found.first_s is not None and found.first_s > found.start_s:
         yield f"  nothing was measured before {format_time(found.first_s)}"
 
 

@@ -71,7 +71,7 @@ def _check(
     config_dir: pathlib.Path, store_file: pathlib.Path | None
 ) -> tuple[Estate, tuple[Objective, ...], list[str]]:
     """Return what was found to be good, and what of it may surprise."""
-    from analytics.store.interface import WARM_RETENTION_S
+    from analytics.store.interface import COUNTS_RETENTION_S
     from netslo.config.estate_file import load_estate
     from slo.feasibility import check_feasible, warn
     from slo.rules.layout import too_many_pairs
@@ -81,7 +81,7 @@ def _check(
     specification = load_specification(
         config_dir,
         estate,
-        lambda objective, place: check_feasible(objective, estate, place, WARM_RETENTION_S),
+        lambda objective, place: check_feasible(objective, estate, place, COUNTS_RETENTION_S),
     )
     objectives = specification.objectives
     load_log(config_dir, store_file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,10 @@ Amounts = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Bad and budget events of all rows over time, as sums from the beginning on."""
+    """Bad and budget events of all rows over time, as sums from the beginning on.
+
+    Edges are midnights, UTC, and where else the past was cut.
+    """
 
     keys: tuple[SpendKey, ...]
     edges_s: NDArray[np.int64]  # (n + 1,) Unix seconds, ascending; the last is the present
@@ -32,7 +36,7 @@ class Course:
     def between(self, edges_s: Amounts) -> tuple[Amounts, Amounts]:
         """Return bad and budget events between moments, shape (rows, moments - 1).
 
-        Within a day they are taken to be spread evenly.
+        Exactly from edge to edge; between edges they are taken to be spread evenly.
         """
         at = np.interp(edges_s, self.edges_s, np.arange(len(self.edges_s)))
         low = np.minimum(at.astype(np.int64), len(self.edges_s) - 2)
@@ -46,7 +50,7 @@ class Course:
 
 @dataclass(slots=True)
 class DailySpends:
-    """Reads days, and remembers those that are over. Not thread-safe.
+    """Reads days and parts of days, and remembers those that are over. Not thread-safe.
 
     A window that is more than two days late is not seen until a new one is made.
     """
@@ -57,39 +61,43 @@ class DailySpends:
     _keys: tuple[SpendKey, ...] = field(default=(), init=False)
     _rows: dict[SpendKey, int] = field(default_factory=dict, init=False, repr=False)
     _missing: dict[str, MissingData] = field(default_factory=dict, init=False)
-    _days: dict[int, tuple[Amounts, Amounts]] = field(default_factory=dict, init=False, repr=False)
+    _parts: dict[tuple[int, int], tuple[Amounts, Amounts]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         self._keys = tuple((o.name, path) for o in self.objectives for path in o.paths(self.estate))
         self._rows = {key: row for row, key in enumerate(self._keys)}
         self._missing = {o.name: o.missing_data for o in self.objectives}
 
-    def read(self, start_s: int, now_s: int) -> Course:
-        """Return the course from the day of `start_s` to the present."""
+    def kept_from_s(self) -> int:
+        """Return from when on counts are kept, Unix seconds; 0: none has expired yet."""
+        return self.ranges.store.kept_from().counts_s
+
+    def read(self, start_s: int, now_s: int, cuts_s: Collection[int] = ()) -> Course:
+        """Return the course from the day of `start_s` to the present, with edges at `cuts_s`."""
         first_s, today_s = (at_s // DAY_S * DAY_S for at_s in (start_s, now_s))
-        days_s = range(first_s, today_s, DAY_S)
-        self._forget(days_s)
-        parts = [self._day(day_s, today_s) for day_s in days_s]
-        edges_s = [*days_s, today_s]
-        if now_s > today_s:
-            parts.append(self._count(today_s, now_s))
-            edges_s.append(now_s)
+        inside = {cut_s for cut_s in cuts_s if first_s < cut_s < now_s}
+        edges_s = sorted({*range(first_s, today_s, DAY_S), today_s, now_s, *inside})
+        spans = list(pairwise(edges_s))
+        self._forget(spans)
+        parts = [self._part(span, today_s) for span in spans]
         bad, budget = (
             np.cumsum([np.zeros(len(self._keys)), *(part[n] for part in parts)], axis=0).T
             for n in range(2)
         )
         return Course(self._keys, np.array(edges_s, dtype=np.int64), bad, budget)
 
-    def _forget(self, wanted: Collection[int]) -> None:
-        for day_s in [day_s for day_s in self._days if day_s not in wanted]:
-            del self._days[day_s]
+    def _forget(self, wanted: Collection[tuple[int, int]]) -> None:
+        for span in self._parts.keys() - set(wanted):
+            del self._parts[span]
 
-    def _day(self, day_s: int, today_s: int) -> tuple[Amounts, Amounts]:
-        if day_s >= today_s - _OPEN_DAYS * DAY_S:
-            return self._count(day_s, day_s + DAY_S)
-        if day_s not in self._days:
-            self._days[day_s] = self._count(day_s, day_s + DAY_S)
-        return self._days[day_s]
+    def _part(self, span: tuple[int, int], today_s: int) -> tuple[Amounts, Amounts]:
+        if span[0] >= today_s - _OPEN_DAYS * DAY_S:
+            return self._count(*span)
+        if span not in self._parts:
+            self._parts[span] = self._count(*span)
+        return self._parts[span]
 
     def _count(self, start_s: int, end_s: int) -> tuple[Amounts, Amounts]:
         bad, budget = np.zeros(len(self._keys)), np.zeros(len(self._keys))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from analytics.store.interface import DAY_S, WARM_RETENTION_S
+from analytics.store.interface import DAY_S
 from netslo.errors import NetsloError
 from slo._kernels.exhausting import use_up_by_end, use_up_rolling
 from slo.calendar_period import period_at
@@ -59,14 +59,36 @@ class Dates:
 
 
 @dataclass(frozen=True, slots=True)
+class SoFar:
+    """What was spent of a calendar period's budget by now, as far as counts are kept."""
+
+    start_s: int  # of the period, Unix seconds
+    since_s: int  # from when on that is known; later than the start where counts have expired
+    bad: float  # events
+    budget: float  # of what was due since then
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "start": self.start_s,
+            "since": self.since_s,
+            "bad_events": self.bad,
+            "budget_events": self.budget,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Exhaustion:
     """The dates of the rolling budget, and of the calendar one where there is one."""
 
     rolling: Dates
     calendar: Dates | None = None
+    so_far: SoFar | None = None  # of the calendar one
 
     def to_json(self) -> dict[str, Any]:
-        calendar = None if self.calendar is None else self.calendar.to_json()
+        calendar = None
+        if self.calendar is not None:
+            so_far = {} if self.so_far is None else self.so_far.to_json()
+            calendar = self.calendar.to_json() | so_far
         return {"rolling": self.rolling.to_json(), "calendar": calendar}
 
 
@@ -86,7 +108,7 @@ def forecast(
             the date of its rolling budget.
     """
     present_s = int(now_s)
-    kept_s = present_s - WARM_RETENTION_S + DAY_S  # the last day of the store is not whole
+    kept_s = days.kept_from_s()
     starts_s = [present_s - max((o.window_s for o in objectives), default=DAY_S)]
     calendars: dict[CalendarWindow, Interval] = {}
     for objective in objectives:
@@ -95,8 +117,8 @@ def forecast(
                 calendars[objective.calendar] = period_at(objective.calendar, now_s)
             except NetsloError as error:
                 on_trouble(f"{objective.name}: {error}")
-    starts_s += [max(kept_s, start_s) for start_s, _ in calendars.values()]
-    course = days.read(min(starts_s), present_s)
+    known_s = {max(kept_s, start_s) for start_s, _ in calendars.values()}
+    course = days.read(min([*starts_s, *known_s]), present_s, known_s)
     found: dict[SpendKey, Exhaustion] = {}
     for objective in objectives:
         rows = [row for row, key in enumerate(course.keys) if key[0] == objective.name]
@@ -145,7 +167,12 @@ def _of_objective(
         after,
     )
     calendar = _dates(after, now_s, step_s, end_s)
-    return {key: Exhaustion(*dates) for key, *dates in zip(keys, rolling, calendar, strict=True)}
+    so_far = (
+        SoFar(start_s, known_s, bad_events, budget_events)
+        for bad_events, budget_events in zip(spent.tolist(), allowed.tolist(), strict=True)
+    )
+    figures = zip(rolling, calendar, so_far, strict=True)
+    return {key: Exhaustion(*each) for key, each in zip(keys, figures, strict=True)}
 
 
 def _reaches_back(course: Course, known_s: int) -> bool:

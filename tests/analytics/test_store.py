@@ -22,6 +22,7 @@ from netslo.errors import NetsloError
 from netslo.model import Path, Window
 
 HOT_S, WARM_S = 1800, 7200
+RETENTIONS = {"hot_retention_s": HOT_S, "warm_retention_s": WARM_S, "counts_retention_s": 0}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def file(tmp_path) -> pathlib.Path:
 
 @pytest.fixture
 def store(file):
-    store = SqliteStore.open(file, hot_retention_s=HOT_S, warm_retention_s=WARM_S)
+    store = SqliteStore.open(file, **RETENTIONS)
     store.declare_objectives({"latency": "0.99", "loss": "0.999"}, T0 - 3600)
     yield store
     store.close()
@@ -222,7 +223,7 @@ def test_a_clock_that_jumps_ahead_expires_nothing(store) -> None:
 
 
 def test_10_s_windows_stay_until_they_are_rolled_up_however_short_their_retention(file) -> None:
-    store = SqliteStore.open(file, hot_retention_s=0, warm_retention_s=WARM_S)
+    store = SqliteStore.open(file, **RETENTIONS | {"hot_retention_s": 0})
     store.append(make_batch(make_window(T0 + 10)), T0 + 20)
     for now_s in (T0 + 310, T0 + 900):  # at first too early to roll up
         store.maintain(now_s)

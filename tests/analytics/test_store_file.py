@@ -22,6 +22,7 @@ from analytics.windows import Selector
 from netslo.errors import NetsloError
 
 HOT_S, WARM_S = 1800, 7200
+RETENTIONS = {"hot_retention_s": HOT_S, "warm_retention_s": WARM_S, "counts_retention_s": 0}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def file(tmp_path) -> pathlib.Path:
 
 @pytest.fixture
 def store(file):
-    store = SqliteStore.open(file, hot_retention_s=HOT_S, warm_retention_s=WARM_S)
+    store = SqliteStore.open(file, **RETENTIONS)
     yield store
     store.close()
 
@@ -283,7 +284,7 @@ def test_a_store_in_use_is_not_upgraded(store, file) -> None:
     with closing(SqliteStore.open(file)):
         pass
     with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (6,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (7,)
 
 
 def test_a_store_of_version_3_learns_of_late_arrivals(store, file) -> None:

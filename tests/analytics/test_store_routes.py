@@ -22,6 +22,7 @@ from analytics.store.sqlite import SqliteStore
 from netslo.metrics import BANDWIDTH, LOADED_RTT
 
 HOT_S, WARM_S = 1800, 7200
+RETENTIONS = {"hot_retention_s": HOT_S, "warm_retention_s": WARM_S, "counts_retention_s": 0}
 EVER = (0.0, 2.0**33)
 
 
@@ -32,7 +33,7 @@ def file(tmp_path) -> pathlib.Path:
 
 @pytest.fixture
 def store(file):
-    with closing(SqliteStore.open(file, hot_retention_s=HOT_S, warm_retention_s=WARM_S)) as store:
+    with closing(SqliteStore.open(file, **RETENTIONS)) as store:
         yield store
 
 

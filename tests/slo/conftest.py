@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from analytics.store import SloTotals
+from analytics.store.interface import KeptFrom
 from analytics.windows import Selector, SeriesKey, SloCounts
 from netslo.estate import Estate, ProbingPlan
 from netslo.model import Endpoint, Location, Path, Scope, Site, Tier, TrafficClass
@@ -67,6 +68,7 @@ class CountedStore:
 
     rows: list[tuple[int, Path, str, str, SloCounts]] = field(default_factory=list)
     asked: list[tuple[int, int]] = field(default_factory=list)
+    counts_from_s: int = 0
 
     @property
     def queries(self) -> int:
@@ -92,6 +94,9 @@ class CountedStore:
             for row in self.rows
             if start_s <= row[0] < end_s and selector.matches(SeriesKey(row[1]))
         )
+
+    def kept_from(self) -> KeptFrom:
+        return KeptFrom(self.counts_from_s, 0)
 
     def targets(self) -> dict[str, list[tuple[int, str]]]:
         """Return what the windows were under, the strictest last, so that it is in force."""

@@ -25,28 +25,31 @@ EVENTS = 10_000  # a day; budget of 10 at 99.9 %
 class SomeDays:
     """The past as a test has it: bad and budget events by day, the last one yesterday."""
 
-    def __init__(self, name: str, bad, budget=None, now_s: int = NOW_S) -> None:
+    def __init__(
+        self, name: str, bad, budget=None, now_s: int = NOW_S, counts_from_s: int = 0
+    ) -> None:
         bad = np.atleast_2d(np.asarray(bad, dtype=float))
         budget = np.full(bad.shape, 10.0) if budget is None else np.atleast_2d(budget)
         self.keys = tuple((name, Path("london", f"s{row}", "ef")) for row in range(len(bad)))
         self.edges_s = now_s + DAY_S * np.arange(-bad.shape[1], 1)
+        self.counts_from_s = counts_from_s
         self.sums = [
             np.concatenate([np.zeros((len(bad), 1)), np.cumsum(each, axis=1)], axis=1)
             for each in (bad, budget)
         ]
 
-    def read(self, start_s: int, now_s: int) -> Course:
-        del start_s
+    def kept_from_s(self) -> int:
+        return self.counts_from_s
+
+    def read(self, start_s: int, now_s: int, cuts_s=()) -> Course:
+        del start_s, cuts_s
         assert now_s == self.edges_s[-1]
         return Course(self.keys, self.edges_s, *self.sums)
 
 
-def of(objective, bad, budget=None, now_s: int = NOW_S):
-    return list(
-        forecast(
-            SomeDays(objective.name, bad, budget, now_s), [objective], now_s, pytest.fail
-        ).values()
-    )
+def of(objective, bad, budget=None, now_s: int = NOW_S, counts_from_s: int = 0):
+    days = SomeDays(objective.name, bad, budget, now_s, counts_from_s)
+    return list(forecast(days, [objective], now_s, pytest.fail).values())
 
 
 def days_from_now(unix_s, now_s: int = NOW_S):
@@ -162,7 +165,8 @@ def test_days_of_a_quarter_that_are_no_longer_kept_are_like_the_others(latency) 
     start_s, end_s = period_at(LONDON, 1_770_000_000)
     now_s = start_s + 80 * DAY_S
     quarter = replace(latency, calendar=LONDON)
-    (found,) = of(quarter, np.full(40, 10.5), now_s=now_s)
+    (found,) = of(quarter, np.full(40, 10.5), now_s=now_s, counts_from_s=now_s - 34 * DAY_S)
+    assert (found.so_far.start_s, found.so_far.since_s) == (start_s, now_s - 34 * DAY_S)
     assert found.calendar.p50 == pytest.approx(start_s + (end_s - start_s) / 1.05, abs=1)
 
 

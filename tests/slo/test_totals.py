@@ -95,7 +95,7 @@ def test_a_file_that_is_lost_with_figures_that_have_expired_is_said(
     store, latency, tmp_path, caplog
 ) -> None:
     store.add(T0 - 300, NORTH, latency, bad=1)
-    old = [planned(T0 - 50 * 86_400, T0 - 49 * 86_400, name="CHG-7")]
+    old = [planned(T0 - 410 * 86_400, T0 - 409 * 86_400, name="CHG-7")]
     file = tmp_path / "excluded.json"
     totals = PersistentTotals(store, file, old, Clock())
     assert totals.read()[KEYS[0]].bad == 1

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.spellings import Spellings
 from analytics.windows import STATES, CountKey, PathWindow, SeriesKey, SketchKey, SloCounts
 
 
@@ -76,6 +77,7 @@ class Streams:
         self._series_of: list[int] = []  # by stream
         self._objectives: dict[SeriesKey, set[str]] = {}
         self._as_array = np.zeros(0, dtype=np.int32)
+        self.spellings = Spellings()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics import _kernels
 from analytics.buckets import Buckets
 from analytics.layouts import Counts, Statistics
 from analytics.row_sketch import sketch_of
@@ -35,8 +36,15 @@ class Side:
         offsets = _offsets(lengths)
         if not offsets[-1]:
             return Side(self.first[rows], offsets, self.counts[:0])
+        begins = self.offsets[:-1][rows]
+        if _kernels.loaded():
+            from analytics._kernels import sliding as kernel
+
+            counts: Counts = np.empty(int(offsets[-1]), dtype=self.counts.dtype)
+            kernel.copy_runs(self.counts, begins, lengths, offsets[:-1], counts)
+            return Side(self.first[rows], offsets, counts)
         # Each row's counts lie together: the place of an entry is its row's begin plus its rank.
-        shift = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
+        shift = np.repeat(begins - offsets[:-1], lengths)
         return Side(self.first[rows], offsets, self.counts[np.arange(offsets[-1]) + shift])
 
 

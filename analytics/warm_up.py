@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics import _kernels
 from netslo.model import WINDOW_S
@@ -100,7 +101,8 @@ def _exercise() -> None:
         readout.row_quantiles(
             edges, index, counts, real, whole, wide, whole, real, real, real, np.zeros((0, 0))
         )
-    for source, copied in ((index, index), (index, narrow), (index, wide), (narrow, wide)):
+    widths: tuple[NDArray[Any], ...] = (index, narrow, wide)
+    for source, copied in itertools.combinations_with_replacement(widths, 2):  # none gets narrower
         sliding.copy_runs(source, whole, whole, whole, copied)
     none = Columns.room(np.zeros(5, dtype=np.int64))
     columns = (none.numbers, none.specials, none.doubles, none.first, none.offsets)

@@ -204,18 +204,30 @@ class FrameReader:
         return None if unknown else found
 
     def _stream(self, name: str, key: bytes, site: str) -> int | None:
-        """Return the stream that attributes spell, the careful way; None where it is refused."""
+        """Return the stream that attributes spell; None where it is refused."""
+        spellings = self._streams.spellings
+        number = spellings.find(name, key)
+        if number is not None:
+            stream = self._streams[number]
+            return number if self._known(site, stream.series, stream.about) else None
+        subject = self._read_subject(name, key)
+        if subject is None or not self._known(site, *subject):
+            return None  # before it has a number: a peer may ask for endless ones
+        number = self._streams.number(*subject)
+        spellings.note(name, key, number)
+        return number
+
+    def _read_subject(self, name: str, key: bytes) -> tuple[SeriesKey, About] | None:
+        """Read attributes the careful way; None where they are refused."""
         histogram = INSTRUMENTS[name].kind == HISTOGRAM
         point: Any = ExponentialHistogramDataPoint if histogram else NumberDataPoint
         try:
             pairs = point.FromString(key).attributes
             attributes = read_attributes(pairs, self._limits.attributes_max)
-            series, about = read_subject(name, attributes)
+            subject = read_subject(name, attributes)
         except (DecodeError, Refused):
             return None
-        if any(special in attributes for special in SPECIAL_COUNTS):
-            return None
-        return self._streams.number(series, about) if self._known(site, series, about) else None
+        return None if any(special in attributes for special in SPECIAL_COUNTS) else subject
 
 
 class _Room:

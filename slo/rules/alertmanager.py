@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from slo.burn import Severity
-from slo.exclusion import Exclusion
+from slo.exclusion import Exclusion, Interval
 from slo.objective import Objective
 from slo.policy import HEARTBEAT
 from slo.rules.mute_regions import Region, of_paths, of_sites, parted
-from slo.rules.mutes import mute_name, time_intervals
+from slo.rules.mutes import mute_names, time_intervals
 from slo.rules.rules import BURN_ALERTS, Alert
 
 Route = dict[str, Any]
@@ -74,12 +74,13 @@ def configuration(
         ConfigurationError: exclusions overlap in too many ways.
     """
     receivers, waits = receivers or Receivers(), waits or Waits()
-    every = {e.id: e for e in (*exclusions, *(e for o in objectives for e in o.exclusions))}
-    muting = sorted((e for e in every.values() if e.end_s > now_s), key=lambda e: (e.start_s, e.id))
+    every = (*exclusions, *(e for o in objectives for e in o.exclusions))
+    muting = sorted((e for e in every if e.end_s > now_s), key=lambda e: (e.start_s, e.id))
+    names = mute_names(muting)
     routes = [
         _heartbeat(waits),
-        *_muted(_OF_PATHS, of_paths, muting, objectives, waits),
-        *_muted(_OF_SITES, of_sites, muting, objectives, waits),
+        *_muted(_OF_PATHS, _regions(of_paths, muting, names), objectives, waits),
+        *_muted(_OF_SITES, _regions(of_sites, muting, names), objectives, waits),
         *_routes(objectives, waits),
     ]
     config: dict[str, Any] = {
@@ -96,7 +97,8 @@ def configuration(
     }
     if muting:
         config["time_intervals"] = [
-            {"name": mute_name(e), "time_intervals": time_intervals(e)} for e in muting
+            {"name": name, "time_intervals": time_intervals(*interval)}
+            for (_, interval), name in names.items()
         ]
     return config
 
@@ -213,16 +215,25 @@ def _escalations(objectives: Sequence[Objective], waits: Waits) -> list[Route]:
     ]
 
 
-def _muted(
-    alerts: str,
+def _regions(
     regions_of: Callable[[Exclusion], Iterable[Region]],
     exclusions: Iterable[Exclusion],
+    names: Mapping[tuple[str, Interval], str],
+) -> Iterator[tuple[Region, str]]:
+    """Yield what exclusions cover, each with the name of its time interval."""
+    for each in exclusions:
+        for region in regions_of(each):
+            yield region, names[each.id, each.interval]
+
+
+def _muted(
+    alerts: str,
+    muted: Iterable[tuple[Region, str]],
     objectives: Sequence[Objective],
     waits: Waits,
 ) -> Iterator[Route]:
     """Yield the usual routes for what exclusions cover, silent while one of them is in force."""
-    regions = parted((region, mute_name(e)) for e in exclusions for region in regions_of(e))
-    for region, names in regions.items():
+    for region, names in parted(muted).items():
         mutes = list(names)
         yield {
             "matchers": [f'alertname=~"{alerts}"', *region.matchers],

@@ -168,6 +168,27 @@ def test_a_planned_exclusion_mutes_its_burns_and_nothing_else(objectives, write)
     assert routed(file, **of_leeds) == ["director", "carrier-desk"]
 
 
+@pytest.mark.parametrize("longer_s", [0, 3600])
+def test_documents_may_give_their_exclusions_the_same_id(objectives, write, longer_s) -> None:
+    """One change, declared for each objective: each has its own time, and is muted by it."""
+    made = [
+        replace(o, exclusions=(
+            Exclusion("CHG-7", DAY, DAY + 7200 + n * longer_s, "alice", "CHG-7", DAY - 60,
+                      Covers(slos=frozenset({o.name}))),
+        ))
+        for n, o in enumerate(objectives)
+    ]  # fmt: skip
+    config = configuration(made, now_s=DAY - 60)
+    write(config)
+    by_name = {each["name"]: each["time_intervals"] for each in config["time_intervals"]}
+    assert len(by_name) == (2 if longer_s else 1)
+    muted = {
+        route["matchers"][1]: [by_name[name] for name in route["mute_time_intervals"]]
+        for route in config["route"]["routes"] if "mute_time_intervals" in route
+    }  # fmt: skip
+    assert muted == {f'slo=~"{o.name}"': [time_intervals(*o.exclusions[0].interval)] for o in made}
+
+
 @contextmanager
 def web_hook() -> Iterator[tuple[str, list[dict[str, str]]]]:
     """Yield a web hook's address and the labels of all alerts that it was told of."""
@@ -255,8 +276,7 @@ def test_a_site_that_is_off_as_a_whole_mutes_its_probe(objectives, write) -> Non
 
 
 def test_times_are_cut_at_midnight() -> None:
-    night = Exclusion("n", DAY - 3600, DAY + 90 * 60, "bob", "CHG-2", 0)
-    assert time_intervals(night) == [
+    assert time_intervals(DAY - 3600, DAY + 90 * 60) == [
         {"times": [{"start_time": "23:00", "end_time": "24:00"}],
          "days_of_month": ["15"], "months": ["1"], "years": ["2027"]},
         {"times": [{"start_time": "00:00", "end_time": "01:30"}],
@@ -268,7 +288,7 @@ def test_times_are_cut_at_midnight() -> None:
 def test_intervals_hold_all_of_an_exclusion_and_nothing_else(start, length) -> None:
     """Against days and minutes counted one by one, in few entries."""
     start_s, end_s = DAY + 300 * start, DAY + 300 * (start + length)
-    found = time_intervals(Exclusion("x", start_s, end_s, "bob", "CHG-2", 0))
+    found = time_intervals(start_s, end_s)
     assert len(found) <= 2 + 13
     spans = []
     for each in found:

@@ -17,13 +17,13 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from netslo.errors import ConfigurationError, NetsloError, Problem
 from netslo.model import Path
-from slo.exclusion import AUTHOR_LENGTH_MAX, REASON_LENGTH_MAX, Covers, Exclusion
+from slo.exclusion import AUTHOR_LENGTH_MAX, REASON_LENGTH_MAX, Covers, Exclusion, next_step
 
 FILE_NAME: Final = "exclusions.jsonl"
 SIZE_MAX: Final = 16 << 20
@@ -85,6 +85,19 @@ def in_force(entries: Iterable[Exclusion | Revocation]) -> tuple[Exclusion, ...]
     entries = tuple(entries)
     revoked = {entry.revokes for entry in entries if isinstance(entry, Revocation)}
     return tuple(e for e in entries if isinstance(e, Exclusion) and e.id not in revoked)
+
+
+def taken_back(entries: Iterable[Exclusion | Revocation]) -> tuple[Exclusion, ...]:
+    """Return what was over of exclusions when they were revoked: counters have left it out."""
+    found, declared = [], dict[str, Exclusion]()
+    for entry in entries:
+        if isinstance(entry, Exclusion):
+            declared[entry.id] = entry
+        elif (x := declared.pop(entry.revokes, None)) is not None:
+            end_s = min(x.end_s, next_step(entry.declared_s))
+            if x.start_s < end_s:
+                found.append(replace(x, end_s=end_s))
+    return tuple(found)
 
 
 def append_to_log(file: pathlib.Path, entry: Exclusion | Revocation) -> None:

@@ -12,7 +12,7 @@ from analytics.collector.server import Beside
 from analytics.frame import Frame
 from netslo.errors import ConfigurationError
 from slo.exclusion import Exclusion
-from slo.exclusion_log import load_exclusions
+from slo.exclusion_log import in_force, load_exclusions, read_log, taken_back
 from slo.objective import Objective
 
 _LOOK_S: Final = 5.0
@@ -36,7 +36,9 @@ class ExclusionWatch:
         self._own = tuple(x for o in objectives for x in o.exclusions)
         self._listeners: list[Listener] = []
         self._seen = _state(file)
-        self._current = (*self._own, *load_exclusions(file))
+        entries = read_log(file)
+        self._current = (*self._own, *in_force(entries))
+        self.taken_back = taken_back(entries)  # what was over of them, as of the start
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="exclusions", daemon=True)
 

@@ -1,8 +1,9 @@
 """Counters that only grow: all events ever, but for those in times that were excluded beforehand.
 
 The store's totals never expire, its counts by time do. So what lies in excluded times is noted in a
-file of its own before it can expire. Without the file it is worked out again of what is left.
-The file also says which times these are, so that no restart decides otherwise.
+file of its own before it can expire. The file also says which times these are, so that no restart
+decides otherwise. Without the file both are worked out again, of what is left and of what was
+declared and taken back.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ class PersistentTotals:
 
     Exclusions count here from when they were known, see `slo.beforehand`: what is excluded later
     stays in a counter, and burn rates and budgets are corrected instead.
+
+    Args:
+        store: Where totals and windows are.
+        file: Where what lies in excluded times is noted; None notes nothing.
+        exclusions: Those that are declared.
+        clock: Unix seconds.
+        taken_back: What was over of others when they were taken back, for who has lost the file.
     """
 
     def __init__(
@@ -48,17 +56,21 @@ class PersistentTotals:
         file: pathlib.Path | None = None,
         exclusions: Sequence[Exclusion] = (),
         clock: Callable[[], float] = time.time,
+        taken_back: Sequence[Exclusion] = (),
     ) -> None:
         self._store = store
         self._file = file
         self._clock = clock
         nothing: _Kept = (None, {})
-        times, self._noted = load(file, _parsed, nothing, "old planned exclusions count again")
+        kept = load(file, _parsed, nothing, "old planned exclusions count again")
+        times, self._noted = kept
         self._beforehand = Beforehand(times, self._counted)
         self._missing = file is not None and not file.exists()
         self._noted_s = clock()
         self._rising = Rising(self._work_out, _FRESH_S, clock)
         self._lock = threading.Lock()  # nothing is counted while it is decided what is
+        if kept is nothing and taken_back:
+            self.exclude([*taken_back, *exclusions])
         self.exclude(exclusions)
 
     def exclude(self, exclusions: Sequence[Exclusion]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from netslo.model import Path
 from slo.exclusion import Covers, Exclusion
+from slo.exclusion_log import Revocation, in_force, taken_back
 from slo.ranges import Ranges
 from slo.totals import PersistentTotals
 
@@ -89,6 +90,38 @@ def test_a_file_that_is_lost_is_made_anew_of_the_windows(store, latency, tmp_pat
     assert not caplog.text
     again.note()
     assert file.exists()
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_a_file_that_is_lost_is_made_anew_of_what_was_taken_back_too(
+    store, latency, tmp_path, content
+) -> None:
+    clock, file = Clock(T0 - 3600), tmp_path / "excluded.json"
+    off = planned(T0 - 3000, T0 + 3000, declared_s=T0 - 3700)
+    totals, key = PersistentTotals(store, file, [off], clock), KEYS[0]
+    for at_s in range(T0 - 3600, T0 + 3600, 300):
+        clock.now_s = at_s + 20
+        if at_s == T0 - 600:
+            totals.exclude([])  # it was put off
+        store.add(at_s, NORTH, latency, good=90, bad=1)
+        totals.read()
+    before = totals.read()[key]
+    clock.now_s += 10
+    assert (before.bad, totals.read()[key]) == (24 - 9, before)
+    log = [off, Revocation("x1", "bob", "put off", T0 - 580)]
+    file.unlink() if content is None else file.write_text(content)
+    again = PersistentTotals(store, file, in_force(log), clock, taken_back=taken_back(log))
+    assert again.read()[key] == before
+    assert PersistentTotals(store, file, in_force(log), clock).read()[key] == before
+
+
+def test_what_was_taken_back_before_it_began_was_never_left_out() -> None:
+    off, other = planned(T0, T0 + 600), planned(T0 - 900, T0 - 300, name="x2")
+    never = Revocation("x1", "bob", "put off", T0 - 30)
+    late = Revocation("x2", "bob", "it was Reading", T0 + 9000)
+    assert taken_back([off, never]) == ()
+    assert taken_back([off, other, never, late]) == (other,)
+    assert taken_back([off, Revocation("x1", "bob", "done", T0 + 1)]) == (planned(T0, T0 + 300),)
 
 
 def test_a_file_that_is_lost_with_figures_that_have_expired_is_said(

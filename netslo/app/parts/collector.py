@@ -76,7 +76,9 @@ async def run_collector(
         targets = store.targets()
         watch = ExclusionWatch(data_dir / EXCLUSIONS, objectives)
         standings = Standings(store, objectives, estate, watch.current())
-        totals = PersistentTotals(store, data_dir / EXCLUDED, watch.current())
+        totals = PersistentTotals(
+            store, data_dir / EXCLUDED, watch.current(), taken_back=watch.taken_back
+        )
         watch.listen(standings.exclude)
         watch.listen(totals.exclude)
         forecaster = Forecaster(store, objectives, estate, watch.current())

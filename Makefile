@@ -94,5 +94,6 @@ $(VENV)/.wheel: $(SOURCE) pyproject.toml README.md LICENSE $(VENV)/.runtime
 	@rm -rf dist
 	@$(PIP) wheel --no-build-isolation --no-deps -w dist .
 	@$(PIP) install --no-deps --force-reinstall dist/netslo-*.whl
-	@$(BIN)/python -P -m analytics.warm_up & $(BIN)/python -P -m probes.warm_up && wait $$!
+	@$(BIN)/python -P -m analytics.warm_up & $(BIN)/python -P -m probes.warm_up \
+	  && $(BIN)/python -P -m slo.warm_up && wait $$!
 	@touch $@

@@ -73,6 +73,8 @@ def test_the_cache_of_compiled_loops_lies_where_it_was_made_and_can_be_written()
         assert f"--from={name}-files --chown=10001:10001 {folder} {folder}" in copies
         # numba knows a loop by the path of its source
         assert f"--from={name}-files /opt/netslo /opt/netslo" in copies
+    for floor in ("analytics", "slo"):
+        assert f"-m {floor}.warm_up" in STAGES["collector-files"].arguments("RUN")[0]
 
 
 def test_only_locks_are_installed_from() -> None:

@@ -78,6 +78,7 @@ def build(
     """
     from dashboards.grafana.build import Surroundings, files
     from netslo.config.estate_file import load_estate
+    from slo.commands.shared import slo_count
     from slo.spec import load_objectives
 
     for option, url in (
@@ -96,7 +97,7 @@ def build(
     for name, text in made.items():
         _write(output_dir / name, text)
     count = sum(name.startswith("dashboards/") for name in made)
-    click.echo(f"{count} dashboards for {len(objectives)} SLOs, and provisioning: {output_dir}")
+    click.echo(f"{count} dashboards for {slo_count(objectives)}, and provisioning: {output_dir}")
 
 
 @dashboards.command()

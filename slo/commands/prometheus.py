@@ -43,7 +43,7 @@ def prometheus_commands() -> Sequence[click.Command]:
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How often pairs up to 1 h are evaluated; up to 6 h half as often, of days every 4 min.",
+    help="How often pairs up to 1 h are looked at; to 6 h a third as often, of days every 4 min.",
 )
 def rules(
     config_dir: pathlib.Path,

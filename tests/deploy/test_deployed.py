@@ -349,6 +349,23 @@ def test_rules_are_loaded_and_alertmanager_is_known(host) -> None:
     ]
 
 
+def test_an_exclusion_beside_the_store_mutes_once_configured_anew(host) -> None:
+    """As `docker compose exec collector netslo slo exclude ...` and `run --rm configure`."""
+    mounts = host.mounts("collector")
+    where = ["-c", str(mounts["/etc/netslo"])]
+    where += ["--store", str(mounts["/var/lib/netslo"] / "store.sqlite")]
+    when = ["--from", "2036-12-01T01:00:00Z", "--to", "2036-12-01T03:00:00Z"]
+    said = ["--reason", "CHG-7", "--author", "alice", "--site", "london"]
+    command = [*OURS, "slo", "exclude", *where, *when, *said, "--json"]
+    environ = host.environment("collector")
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    host.start("configure")
+    assert host.processes["configure"].wait(200) == 0, host.log("configure")
+    made = host.folder / "volumes/generated/alertmanager/alertmanager.yml"
+    (interval,) = yaml.safe_load(made.read_text())["time_intervals"]
+    assert interval["name"] == f"exclusion-{json.loads(done.stdout)['id']}"
+
+
 def test_a_page_reaches_who_shows_it(host) -> None:
     labels = {"alertname": "SLOCollectorDown", "severity": "page"}
     alerts = [{"labels": labels, "annotations": {"summary": "nothing is measured"}}]

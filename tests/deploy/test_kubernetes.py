@@ -1,6 +1,7 @@
 """The Kubernetes manifests: valid, restricted, and the same commands as docker-compose.yml."""
 
 import copy
+import pathlib
 import re
 import shutil
 import subprocess
@@ -8,6 +9,9 @@ import subprocess
 import pytest
 import yaml
 from deployment import DEPLOY, IMAGES, ROOT, SERVICES, containers, dockerfile, faults, kubernetes
+
+from slo.commands.shared import log_of
+from slo.exclusion_log import FILE_NAME
 
 OBJECTS = kubernetes()
 WORKLOADS = [each for each in OBJECTS if each["kind"] in {"Deployment", "StatefulSet"}]
@@ -65,7 +69,7 @@ def test_every_file_is_named_and_there() -> None:
     keys = {name: {file.rpartition("/")[2] for file in files} for name, files in maps.items()}
     for workload in WORKLOADS:
         for volume in pod(workload)["volumes"]:
-            if "configMap" in volume:
+            if "configMap" in volume and volume["name"] != "exclusions":  # made from the store's
                 known = keys[volume["configMap"]["name"]]
                 wanted = {item["key"] for item in volume["configMap"].get("items", [])}
                 assert wanted <= known
@@ -157,6 +161,18 @@ def test_commands_are_those_of_compose() -> None:
     configure = SERVICES["configure"]["entrypoint"] + SERVICES["configure"]["command"]
     made = [each["command"] for (_, name), each in containers().items() if name == "configure"]
     assert made == [configure] * 2
+
+
+def test_alertmanager_may_have_a_copy_of_the_exclusions() -> None:
+    (workload,) = (each for each in WORKLOADS if each["metadata"]["name"] == "alertmanager")
+    (volume,) = (each for each in pod(workload)["volumes"] if each["name"] == "exclusions")
+    assert volume["configMap"]["optional"] is True
+    configure = containers("initContainers")["alertmanager", "configure"]
+    (store,) = (each["value"] for each in configure["env"] if each["name"] == "NETSLO_STORE")
+    (mount,) = (m["mountPath"] for m in configure["volumeMounts"] if m["name"] == "exclusions")
+    assert log_of(pathlib.Path("/etc/netslo"), pathlib.Path(store)).parent == pathlib.Path(mount)
+    documented = (ROOT / "docs" / "deploying.md").read_text()
+    assert f"create configmap {volume['configMap']['name']} --from-file={FILE_NAME}" in documented
 
 
 @pytest.mark.parametrize("site", SITES)

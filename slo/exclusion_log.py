@@ -13,10 +13,12 @@ back from the beginning; both lines stay.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -100,6 +102,18 @@ def taken_back(entries: Iterable[Exclusion | Revocation]) -> tuple[Exclusion, ..
     return tuple(found)
 
 
+@contextmanager
+def only_author(file: pathlib.Path) -> Iterator[None]:
+    """Have other authors wait: who reads the log to give an id would give the same one twice.
+
+    Raises:
+        NetsloError: the file cannot be written.
+    """
+    with _written(file) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
 def append_to_log(file: pathlib.Path, entry: Exclusion | Revocation) -> None:
     """Add one line, on disk when this returns.
 
@@ -107,18 +121,11 @@ def append_to_log(file: pathlib.Path, entry: Exclusion | Revocation) -> None:
         NetsloError: the file cannot be written.
     """
     line = json.dumps(to_json(entry), ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            if _ends_within_a_line(file):  # a writer was killed; its line is then at fault alone
-                line = "\n" + line
-            os.write(descriptor, line.encode())  # one write, so that two authors do not mix
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise NetsloError(f"{file}: cannot be written: {error.strerror}") from error
+    with _written(file) as descriptor:
+        if _ends_within_a_line(file):  # a writer was killed; its line is then at fault alone
+            line = "\n" + line
+        os.write(descriptor, line.encode())  # one write, so that two authors do not mix
+        os.fsync(descriptor)
 
 
 def to_json(entry: Exclusion | Revocation) -> dict[str, Any]:
@@ -202,6 +209,20 @@ def format_time(unix_s: int) -> str:
 
 _KNOWN = (*_TEXTS, *_TIMES, *_LISTS)
 _Fault = Callable[[str, object, str], None]
+
+
+@contextmanager
+def _written(file: pathlib.Path) -> Iterator[int]:
+    """Open the log to add to it, and make it if it is not there."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise NetsloError(f"{file}: cannot be written: {error.strerror}") from error
 
 
 def _lines(file: pathlib.Path) -> Iterator[str]:

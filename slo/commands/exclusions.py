@@ -15,6 +15,8 @@ from slo.commands.shared import check_paths, load, log_of, print_json, select, s
 if TYPE_CHECKING:
     from netslo.estate import Estate
     from slo.exclusion import Exclusion
+    from slo.exclusion_log import Revocation
+    from slo.spec import Specification
 
 T = TypeVar("T")
 
@@ -59,10 +61,10 @@ def exclude(
     beside the store only grows.
     """
     import time
+    from dataclasses import replace
 
     from netslo.errors import ConfigurationError
-    from slo.exclusion import STEP_S
-    from slo.exclusion_log import Revocation, append_to_log, format_time, read_log
+    from slo.exclusion_log import Revocation, append_to_log, only_author, read_log
 
     estate, specification = load(config_dir)
     file = log_of(config_dir, store_file)
@@ -88,35 +90,69 @@ def exclude(
         if revoke not in {each.id for each in _in_force(file)}:
             raise ConfigurationError(f"--revoke {revoke}: no exclusion in force has this id")
     else:
-        faults = _Faults()
-        faults.of(lambda: select(specification, slos))
-        faults.of(lambda: check_paths(paths, estate))
-        faults.of(lambda: _check_sites(sites, estate))
-        span = faults.of(lambda: _time("--from", start)), faults.of(lambda: _time("--to", end))
-        known = not faults.found
-        made = faults.of(
-            lambda: _exclusion(
-                number=1 + len(read_log(file)),
-                # Without times that are understood, the rest is looked at all the same.
-                span=(0, STEP_S) if span[0] is None or span[1] is None else (span[0], span[1]),
-                author=str(author),
-                reason=str(reason),
-                now_s=now_s,
-                covers=(slos, paths, sites) if known else ((), (), ()),
-            )
-        )
-        faults.raise_all()
-        assert made is not None
-        entry = made
-    append_to_log(file, entry)
-    if as_json:
-        from slo.exclusion_log import to_json
+        who = str(author), str(reason), now_s
+        entry = _read(start, end, who, (slos, paths, sites), (estate, specification))
+    with only_author(file):
+        if not isinstance(entry, Revocation):
+            entry = replace(entry, id=f"x{1 + len(read_log(file))}-{now_s}")
+        append_to_log(file, entry)
+    _say(entry, now_s, store_file, as_json=as_json)
 
+
+def _read(
+    start: str | None,
+    end: str | None,
+    who: tuple[str, str, int],  # author, reason, when
+    named: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],  # SLOs, paths, sites
+    among: tuple[Estate, Specification],
+) -> Exclusion:
+    """Return the exclusion that options say; it has an id when it is written.
+
+    Raises:
+        ConfigurationError: with all that is wrong.
+    """
+    from slo.exclusion import STEP_S
+
+    estate, specification = among
+    slos, paths, sites = named
+    faults = _Faults()
+    faults.of(lambda: select(specification, slos))
+    faults.of(lambda: check_paths(paths, estate))
+    faults.of(lambda: _check_sites(sites, estate))
+    span = faults.of(lambda: _time("--from", start)), faults.of(lambda: _time("--to", end))
+    known = not faults.found
+    made = faults.of(
+        lambda: _exclusion(
+            # Without times that are understood, the rest is looked at all the same.
+            span=(0, STEP_S) if span[0] is None or span[1] is None else (span[0], span[1]),
+            who=who,
+            covers=named if known else ((), (), ()),
+        )
+    )
+    if made is not None and known:
+        faults.of(lambda: _check_matter(made, specification, estate))
+    faults.raise_all()
+    assert made is not None
+    return made
+
+
+def _say(
+    entry: Exclusion | Revocation, now_s: int, store_file: pathlib.Path | None, *, as_json: bool
+) -> None:
+    """Say what was written, and what it does not do."""
+    from slo.exclusion_log import Revocation, format_time, to_json
+
+    if as_json:
         print_json(to_json(entry))
     elif isinstance(entry, Revocation):
         click.echo(f"{entry.revokes} is taken back; what it left out counts again")
     else:
         click.echo(_line(entry, now_s))
+    if store_file is not None and not store_file.exists():
+        click.echo(
+            f"note: there is no {store_file}: a collector with another store does not see this",
+            err=True,
+        )
     if not isinstance(entry, Revocation) and entry.counted_until_s > entry.start_s:
         click.echo(
             "note: the windows of Prometheus' rules keep the raw history up to "
@@ -157,6 +193,17 @@ def _check_sites(sites: tuple[str, ...], estate: Estate) -> None:
         raise ConfigurationError("\n".join(strange))
 
 
+def _check_matter(made: Exclusion, specification: Specification, estate: Estate) -> None:
+    """See that an exclusion is about anything: what is named must match all together."""
+    from netslo.errors import ConfigurationError
+
+    covers = made.covers
+    named = covers.slos or covers.paths or covers.sites
+    keys = ((o.name, path) for o in specification.objectives for path in o.paths(estate))
+    if named and not any(made.excludes(key) for key in keys):
+        raise ConfigurationError("exclusion: no SLO has a path that is of all that is named")
+
+
 def _in_force(file: pathlib.Path) -> tuple[Exclusion, ...]:
     from slo.exclusion_log import load_exclusions
 
@@ -182,21 +229,19 @@ def _time(option: str, text: str | None) -> int:
 
 def _exclusion(
     *,
-    number: int,
     span: tuple[int, int],
-    author: str,
-    reason: str,
-    now_s: int,
+    who: tuple[str, str, int],
     covers: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
 ) -> Exclusion:
     from netslo.errors import ConfigurationError
     from netslo.model import Path
     from slo.exclusion import STEP_S, Covers, Exclusion
 
+    author, reason, now_s = who
     slos, paths, sites = covers
     try:
         return Exclusion(
-            id=f"x{number}-{now_s}",
+            id="x",
             start_s=span[0] // STEP_S * STEP_S,
             end_s=-(-span[1] // STEP_S) * STEP_S,
             author=author,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from netslo.errors import ConfigurationError
 from slo.cli import slo
-from slo.exclusion_log import load_exclusions
+from slo.exclusion import Exclusion
+from slo.exclusion_log import append_to_log, load_exclusions, only_author
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "uk"
 SOON = (datetime.now(UTC) + timedelta(days=1)).replace(minute=2, second=3, microsecond=0)
@@ -66,6 +68,34 @@ def test_all_that_is_wrong_is_said_at_once(run, config) -> None:
     assert "author must say who" in said[-1]
     assert "reason must say why" in said[-1]
     assert not (config / "netslo-data" / "exclusions.jsonl").exists()
+
+
+def test_what_no_objective_is_about_is_refused(run, config) -> None:
+    """Each that is named must match, so these together match nothing."""
+    with pytest.raises(ConfigurationError, match="no SLO has a path that is of all that is named"):
+        run(*WHEN, *WHO, "--path", "london:leeds/ef", "--site", "brighton")
+    assert not (config / "netslo-data" / "exclusions.jsonl").exists()
+    run(*WHEN, *WHO, "--path", "london:leeds/ef", "--site", "leeds")
+
+
+def test_a_store_that_is_not_there_is_said(run, tmp_path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "store.sqlite"
+    assert f"there is no {elsewhere}" in run(*WHEN, *WHO, "--store", str(elsewhere))
+    elsewhere.touch()
+    assert "note" not in run(*WHEN, *WHO, "--store", str(elsewhere))
+
+
+def test_who_declares_waits_for_another_author(run, config) -> None:
+    """Else both would take the same id, and nobody could read the log any more."""
+    file = config / "netslo-data" / "exclusions.jsonl"
+    first = Exclusion("x1-1", 0, 300, "bob", "CHG-2", 0)
+    with only_author(file):
+        other = threading.Thread(target=run, args=(*WHEN, *WHO))
+        other.start()
+        other.join(0.5)
+        append_to_log(file, first)
+    other.join()
+    assert [each.id.partition("-")[0] for each in load_exclusions(file)] == ["x1", "x2"]
 
 
 def test_a_reason_of_several_lines_is_listed_in_one(run) -> None:

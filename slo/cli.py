@@ -115,7 +115,7 @@ def _evaluate(
         oldest_s = now_s - max((o.window_s for o in objectives), default=0) - WARM_S
         if not touching(exclusions, oldest_s, now_s):
             return statuses
-        everything = evaluate(Ranges(store, (), objectives), objectives, estate, now_s)
+        everything = evaluate(ranges.whole(), objectives, estate, now_s)
         return with_both(statuses, everything, exclusions)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final
@@ -20,6 +20,7 @@ from netslo.model import Path
 from slo.budget import Spend
 from slo.exclusion import Exclusion, touching
 from slo.objective import Objective
+from slo.rates import GRACE_S
 from slo.slice_reader import Days, spends_by_slice
 from slo.targets import Targets
 
@@ -83,6 +84,21 @@ class Ranges:
             spends = _merge(spends, self._part(low_s, high_s))
             by_start[low_s] = spends
         return {length_s: by_start[start_s] for length_s, start_s in starts.items()}
+
+    def whole(self) -> Ranges:
+        """Return who reads the same as if no time had been excluded; for who has `cuts`.
+
+        What was read between them, and no exclusion touches, is not read again.
+        """
+        longest_s = max((o.slices.length_s for o in self.objectives if o.slices), default=0)
+        before_s = longest_s + GRACE_S  # a slice that ends in a part may have begun before
+        found = replace(self, exclusions=())
+        found._between.update(  # noqa: SLF001 - one of ours
+            (part, spends)
+            for part, spends in self._between.items()
+            if not touching(self.exclusions, part[0] - before_s, part[1])
+        )
+        return found
 
     def span(self, now_s: float, length_s: int) -> tuple[int, int]:
         """Return from when to when such a range is, Unix seconds."""

@@ -11,6 +11,7 @@ from analytics.store import SloTotals
 from analytics.windows import SloCounts
 from netslo.model import Path
 from slo.budget import Spend
+from slo.exclusion import Exclusion
 from slo.forecast.days import DailySpends
 from slo.ranges import Ranges, add_up, cuts_at
 
@@ -106,3 +107,27 @@ def test_days_and_nested_ranges_of_one_moment_share_what_is_read(
     parts = sorted(span for span in asked if span[1] - span[0] < DAY_S)
     for spans in (whole, parts):
         assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    ages_s=st.lists(st.integers(0, 29 * 288).map(lambda n: n * 300), max_size=40),
+    into_s=st.integers(0, 86399),
+    off=st.lists(st.tuples(st.integers(1, 29 * 288), st.integers(1, 400)), max_size=3),
+)
+def test_what_is_read_as_if_nothing_was_excluded_is_read_again_where_something_was(
+    ages_s, into_s, off, new_store, latency
+):
+    store, now_s = new_store(), NOW_S + into_s // 10 * 10
+    for age_s in ages_s:
+        store.add(NOW_S - age_s, NORTH, latency, bad=1)
+    exclusions = [
+        Exclusion(str(n), NOW_S - 300 * age, NOW_S - 300 * (age - length), "alice", "CHG-1", 0)
+        for n, (age, length) in enumerate(off)
+    ]
+    ranges = Ranges(store, exclusions, cuts=cuts_at(now_s, LENGTHS))
+    assert ranges.read(now_s, LENGTHS) == Ranges(store, exclusions).read(now_s, LENGTHS)
+    expected, before = Ranges(store).read(now_s, LENGTHS), len(store.asked)
+    assert ranges.whole().read(now_s, LENGTHS) == expected
+    if not exclusions:
+        assert len(store.asked) == before

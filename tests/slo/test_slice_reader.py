@@ -15,7 +15,7 @@ from netslo.model import Path, Window
 from slo.budget import Spend
 from slo.exclusion import Covers, Exclusion
 from slo.objective import Indicator
-from slo.ranges import Ranges
+from slo.ranges import Ranges, cuts_at
 from slo.slice_reader import judge_all, spends_by_slice
 from slo.slices import PARTS, TimeSlices
 from slo.status import evaluate
@@ -161,3 +161,20 @@ def test_slices_that_touch_an_exclusion_do_not_count(store, availability, estate
     ranges = Ranges(store, [excluded], [sliced])
     status = next(s for s in evaluate(ranges, [sliced], estate, T0) if s.path == NORTH)
     assert status.events == 600 // length_s
+
+
+def test_a_slice_that_reaches_into_an_exclusion_is_read_again_as_if_there_was_none(
+    store, availability
+):
+    """It ends in a part that no exclusion touches."""
+    hourly = replace(availability, slices=TimeSlices(3600, Fraction(9, 10)))
+    begin_s = T0 // 3600 * 3600
+    now_s = begin_s + 3600 + 900
+    keep(store, *((begin_s + 300 * n, NORTH, (0, 50, 0)) for n in range(12)), now_s=now_s)
+    off = Exclusion("x1", begin_s, begin_s + 300, "alice", "CHG-1", 0, Covers())
+    lengths_s = (1800, 86_400)
+    ranges = Ranges(store, [off], [hourly], cuts_at(now_s, lengths_s))
+    assert ranges.read(now_s, lengths_s)[86_400].get(("up", NORTH)) is None
+    whole = ranges.whole().read(now_s, lengths_s)
+    assert whole == Ranges(store, (), [hourly]).read(now_s, lengths_s)
+    assert whole[1800]["up", NORTH].bad == 1

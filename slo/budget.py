@@ -75,7 +75,7 @@ class Spend:
             self.bad + other.bad,
             self.unmeasured + other.unmeasured,
             self.budget + other.budget,
-            self.unmeasured_budget + other.unmeasured_budget,
+            _sum(self.unmeasured_budget, other.unmeasured_budget),
         )
 
     def at_least(self, other: Spend) -> Spend:
@@ -102,3 +102,8 @@ class Spend:
         """The share of the budget that is left: negative when overspent, None without one."""
         burn = self.burn_rate
         return None if burn is None else 1 - burn
+
+
+def _sum(one: Fraction, other: Fraction) -> Fraction:
+    """Return the sum, without an addition where one is 0, as mostly."""
+    return one + other if one and other else one or other

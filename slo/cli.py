@@ -93,6 +93,7 @@ def _evaluate(
 ) -> list[SloStatus]:
     import time
 
+    from analytics import _kernels
     from analytics.store.interface import WARM_S
     from slo.burn import WINDOWS_S
     from slo.exclusion import touching
@@ -101,6 +102,7 @@ def _evaluate(
     from slo.ranges import Ranges, cuts_at
     from slo.status import evaluate, with_both
 
+    _kernels.load()  # numba is here already, for the dates
     exclusions = (*load_log(config_dir, store_file), *(x for o in objectives for x in o.exclusions))
     with open_store(config_dir, store_file) as store:
         now_s = time.time()

@@ -7,7 +7,7 @@ report is missing as much as what it could not measure, so windows are held agai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from netslo.estate import Estate
@@ -73,14 +73,19 @@ class Due:
         self._targets = targets or {}
         self._events_min: dict[tuple[str, int], int] = {}
         self._bad_min: dict[tuple[str, BurnPair], int] = {}
+        self._least: dict[tuple[str, int], tuple[float, Fraction]] = {}  # and when it was asked
+        self._planned: dict[tuple[str, float], tuple[Interval, Fraction]] = {}  # by interval
 
     def budget_least(self, objective: Objective, window_s: int, now_s: float) -> Fraction:
         """Return the budget events without which a window that ends now says nothing."""
         key = objective.name, window_s
-        if key not in self._events_min:
-            self._events_min[key] = events_min(objective, self._estate, window_s)
-        share = least_share(objective, self._targets, now_s - window_s)
-        return share * (self._events_min[key] - Fraction(1, 2))
+        known = self._least.get(key)
+        if known is None or known[0] != now_s:
+            if key not in self._events_min:
+                self._events_min[key] = events_min(objective, self._estate, window_s)
+            share = least_share(objective, self._targets, now_s - window_s)
+            known = self._least[key] = now_s, share * (self._events_min[key] - Fraction(1, 2))
+        return known[1]
 
     def known(self, objective: Objective, spend: Spend, window_s: int, now_s: float) -> Spend:
         """Return what a window says of burning: nothing when too little of it was measured.
@@ -108,8 +113,19 @@ class Due:
 
         Unlike the least events of a window, this goes by the interval of the path itself.
         """
-        start_s, end_s = span
         out = excluded_times(exclusions, objective.name, path)
+        if out:
+            return self._planned_without(objective, path, span, out)
+        key = objective.name, self._estate.interval_s(path)
+        known = self._planned.get(key)
+        if known is None or known[0] != span:
+            known = self._planned[key] = span, self._planned_without(objective, path, span, ())
+        return known[1]
+
+    def _planned_without(
+        self, objective: Objective, path: Path, span: Interval, out: Sequence[Interval]
+    ) -> Fraction:
+        start_s, end_s = span
         if objective.slices is None:
             out_s = sum(high_s - low_s for low_s, high_s in clip(out, start_s, end_s))
             return (end_s - start_s - out_s) / self.interval_s(path)

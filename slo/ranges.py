@@ -17,7 +17,7 @@ from analytics.store import SloTotals, WindowStore
 from analytics.store.interface import DAY_S, HOT_S, WARM_S
 from analytics.windows import Selector
 from netslo.model import Path
-from slo.budget import Spend
+from slo.budget import Spend, budget_events
 from slo.exclusion import Exclusion, touching
 from slo.objective import Objective
 from slo.rates import GRACE_S
@@ -25,6 +25,7 @@ from slo.slice_reader import Days, spends_by_slice
 from slo.targets import Targets
 
 SETTLED_S: Final = 6 * 3600
+_NOTHING: Final = Fraction(0)
 
 SpendKey = tuple[str, Path]  # objective's name, path
 Spends = dict[SpendKey, Spend]
@@ -33,10 +34,13 @@ Spends = dict[SpendKey, Spend]
 def add_up(totals: Iterable[SloTotals]) -> Spends:
     """Add the totals of each objective and path, whatever targets they were under."""
     found: Spends = {}
-    exact = functools.cache(Fraction)  # a text takes longer to read than all else here
+    # A text takes longer to read than all else here.
+    budget_of_one = functools.cache(lambda text: budget_events(Fraction(text), 1))
     for total in totals:
         counts, key = total.counts, (total.slo, total.path)
-        spend = Spend.under(exact(total.target), counts.events, counts.bad, counts.unmeasured)
+        share, events, unmeasured = budget_of_one(total.target), counts.events, counts.unmeasured
+        missing = share * unmeasured if unmeasured else _NOTHING
+        spend = Spend(events, counts.bad, unmeasured, share * events, missing)
         found[key] = found[key] + spend if key in found else spend
     return found
 
@@ -142,9 +146,9 @@ class Ranges:
         found: Spends = {}
         for low_s, high_s, in_force in cut(start_s, end_s, self.exclusions):
             counts = add_up(self.store.slo_counts(Selector(), low_s, high_s))
-            found = _merge(
-                found, {key: s for key, s in counts.items() if not covered(key, in_force)}
-            )
+            if in_force:
+                counts = {key: s for key, s in counts.items() if not covered(key, in_force)}
+            found = _merge(found, counts) if found else counts
         sliced = {o.name for o in self.objectives if o.slices is not None}
         if not sliced:
             return found

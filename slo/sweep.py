@@ -161,16 +161,9 @@ class Sweep:
             start_s, _ = span_at(now_s, period_s)
         span = start_s, now_s
         near = touching(standing.exclusions, start_s, now_s)
-        alike: dict[float, Fraction] = {}  # by interval, without exclusions
         found = []
         for path, events, unmeasured in zip(paths, *counts, strict=True):
-            own = [x for x in near if x.covers.matches(objective.name, path)]
-            interval_s = self._estate.interval_s(path)
-            planned = None if own else alike.get(interval_s)
-            if planned is None:
-                planned = self._due.planned(objective, path, span, own)
-                if not own:
-                    alike[interval_s] = planned
+            planned = self._due.planned(objective, path, span, near)
             found.append(events_expected(planned, events + unmeasured))
         return found
 

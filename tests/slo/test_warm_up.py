@@ -17,6 +17,7 @@ _JUDGING = """
 import pathlib
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 import numpy as np
 from netslo.config.estate_file import load_estate
 from slo.backtest.sums import Sums
@@ -32,6 +33,7 @@ quarter = CalendarWindow("1Q", "2026-01-01 00:00:00", "Europe/London")
 objectives = [replace(o, calendar=quarter) for o in load_specification(folder, estate).objectives]
 
 class Past:
+    store = SimpleNamespace(kept_from=lambda: SimpleNamespace(counts_s=0))
     def count(self, start_s, end_s):
         spent = Spend.under(Fraction("0.999"), (end_s - start_s) // 100, 1)
         return {(o.name, path): spent for o in objectives for path in o.paths(estate)}

@@ -4,9 +4,11 @@ Two values in buckets d apart add up to a value d + e(d) buckets above the small
 few distinct values: pairs of one e are summed by prefix sums, in O((n + m) 2**scale) instead of
 O(n m). A packet lost on either leg never arrives, so the mass of a sum may be below one.
 
-Error. A value x is represented by r with |r - x| <= a x. So the sum of two representatives is off
-by at most a of the true sum, and its own bucket's representative by a of that: (1 + a)**2 - 1,
-2 a to first order. Each order statistic of sums is off by no more, as no sum is.
+Error. The values x of a bucket have a representative r in [(1 - a) x, (1 + a) x], and what its
+own bucket makes of a sum of two r is from 1 - a to 1 + a of it: together at most 1 + 2 a + a**2,
+but at least 1 - 2 a + a**2. So sums are shared out as if they were 1 + a**2 times smaller, which
+makes both sides the same: 2 a / (1 + a**2), never above 2 a. An error r of what is added makes it
+(a + r) / (1 + a r), as velocities add up. No sum is further off, so no order statistic of sums is.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from analytics.mapping import relative_error, representative
 from analytics.sketch import BUCKET_LIMIT, Sketch
 
 Convention = Literal["delivered", "due"]
+Groups = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 _ENOUGH: Final = 64  # binades apart, a sum is the larger summand
 
@@ -106,7 +109,7 @@ class Delay:
             return (float("nan"), float("nan"))
         reach = self.relative_error
         bounds = []
-        for limit in (x / (1 + reach), x * (1 + reach)):
+        for limit in (x * (1 - reach), x * (1 + reach)):
             within = self._values() <= limit
             zero = self.zero if x >= 0 else 0.0
             bounds.append((float(self.weights[within].sum()) + zero) / total)
@@ -120,9 +123,9 @@ class Delay:
             weights = weights.reshape(-1, 2).sum(axis=1)
             offset >>= 1
         scale = self.scale - steps
-        error = self.relative_error
-        if steps:
-            error = (1 + error) * (1 + relative_error(scale)) - 1
+        error = relative_error(scale)
+        if self.relative_error > relative_error(self.scale):  # not all values lie in their buckets
+            error = (1 + self.relative_error) * (1 + error) - 1
         return Delay(scale, offset, weights, self.zero, self.lost, error)
 
     def _values(self) -> NDArray[np.float64]:
@@ -146,23 +149,38 @@ def convolve(a: Delay | Sketch, b: Delay | Sketch, bucket_limit: int = BUCKET_LI
     if a.lost or b.lost:
         arrivals = a.arrived, b.arrived
         lost = arrivals[0] * b.lost + a.lost * (arrivals[1] + b.lost)
-    error = (1 + max(a.relative_error, b.relative_error)) * (1 + relative_error(scale)) - 1
-    offset, weights = _sums(a, b)
-    whole = Delay(scale, offset, weights, a.zero * b.zero, lost, error)
+    error = max(a.relative_error, b.relative_error)
+    offset, weights = _sums(a, b, error)
     steps = 0
     while len(weights) >> steps > bucket_limit - 1 and scale - steps > 1:
         steps += 1
-    return whole.coarser(steps) if steps else whole
+    if steps:  # anew, for less is lost by summands that are coarser than by a sum that is
+        return convolve(a.coarser(steps), b.coarser(steps), bucket_limit)
+    return Delay(scale, offset, weights, a.zero * b.zero, lost, _error_of_sums(scale, error))
 
 
-def _sums(a: Delay, b: Delay) -> tuple[int, NDArray[np.float64]]:
+def _shrunk(scale: int, error: float) -> float:
+    """Return by what a sum is multiplied before its bucket is looked for."""
+    # An error of 1 says nothing any more; a little less keeps a sum in the larger one's bucket.
+    return 1 / (1 + relative_error(scale) * min(error, 0.99))
+
+
+def _error_of_sums(scale: int, error: float) -> float:
+    alpha, shrunk = relative_error(scale), _shrunk(scale, error)
+    above = (1 + alpha) * shrunk * (1 + error) - 1
+    below = 1 - (1 - alpha) * shrunk * (1 - error)
+    return max(above, below)
+
+
+def _sums(a: Delay, b: Delay, error: float) -> tuple[int, NDArray[np.float64]]:
     """Return the first bucket of the sums, and the weights from there to the last one."""
     low = min(a.offset, b.offset)
     size = max(a.offset + len(a.weights), b.offset + len(b.weights)) - low
     out = np.zeros(size + (1 << a.scale) + 1)
     begin, end = 0, -1
     if len(a.weights) and len(b.weights):
-        begin, end = _add_sums(a, b, low, size, out)
+        groups = shift_groups(a.scale, error)
+        begin, end = _add_sums(a, b, low, size, groups, out)
     for one, other in ((a, b), (b, a)):  # nothing and a delay is that delay
         if one.zero and len(other.weights):
             start = other.offset - low
@@ -174,9 +192,11 @@ def _sums(a: Delay, b: Delay) -> tuple[int, NDArray[np.float64]]:
     return (low + begin, out[begin:end]) if begin < end else (0, out[:0])
 
 
-def _add_sums(a: Delay, b: Delay, low: int, size: int, out: NDArray[np.float64]) -> tuple[int, int]:
+def _add_sums(
+    a: Delay, b: Delay, low: int, size: int, groups: Groups, out: NDArray[np.float64]
+) -> tuple[int, int]:
     """Add all sums to `out`; return between which of its buckets they are, (0, -1) if unknown."""
-    shifts, firsts = shift_groups(a.scale)
+    shifts, firsts = groups
     if _kernels.pays(size * len(shifts)):
         from analytics._kernels import convolution as kernel
 
@@ -194,19 +214,21 @@ def _add_sums(a: Delay, b: Delay, low: int, size: int, out: NDArray[np.float64])
     return 0, -1
 
 
-@lru_cache(maxsize=16)
-def shift_groups(scale: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+@lru_cache(maxsize=64)
+def shift_groups(scale: int, error: float) -> Groups:
     """Return the distinct e, and the first distance d that has each; the last has all beyond.
 
     They are 2**scale, which distance 0 alone has, and then all down to 0. The sum of the
-    representatives of buckets i and i + d lies in bucket i + d + e(d).
+    representatives of buckets i and i + d counts in bucket i + d + e(d), `error` being the
+    relative error of what is added.
     """
     per_binade = 1 << scale
     d = np.arange(_ENOUGH * per_binade, dtype=np.float64)
-    middle = np.log2(1 + relative_error(scale))  # of a representative above its bucket's end
+    # Of a representative above its bucket's end, less what keeps both sides of the error alike.
+    middle = np.log2(1 + relative_error(scale)) + np.log2(_shrunk(scale, error))
     reach = (middle + np.log2(1 + np.exp2(-d / per_binade))) * per_binade
     e = np.ceil(reach).astype(np.int64) - 1
-    # Exactly a tie: c (1 + base) = 2 base, the inclusive end of a bucket.
+    # Exactly a tie where there is no error: c (1 + base) = 2 base, the inclusive end of a bucket.
     e[1] = per_binade - 1
     firsts = np.flatnonzero(np.diff(e, prepend=e[0] + 1))
     return e[firsts], firsts

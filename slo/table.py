@@ -17,6 +17,7 @@ from slo.status import SloStatus
 
 QUIET_ROWS_MAX: Final = 20
 _BAR_CELLS: Final = 10
+_HALF: Final = 0.5  # of a period; a budget of less says little
 
 
 def by_trouble(statuses: Iterable[SloStatus]) -> list[SloStatus]:
@@ -128,7 +129,7 @@ def _span(seconds: float) -> str:
     return f"{hours / 24:.0f} d" if hours >= 48 else f"{hours:.0f} h"  # noqa: PLR2004
 
 
-_WIDE, _WIDER, _WIDEST = 100, 150, 180
+_WIDE, _FAIRLY_WIDE, _WIDER, _WIDEST = 100, 120, 150, 180
 
 _COLUMNS: Final = (
     _Column("state", _state, "left"),
@@ -138,6 +139,7 @@ _COLUMNS: Final = (
     _Column("limit", _limit, width_min=_WIDER),
     _Column("bad", lambda status: f"{status.bad_events:,}", width_min=_WIDE),
     _Column("events", lambda status: f"{status.events:,}", width_min=_WIDER),
+    _Column("coverage", lambda status: format_percent(status.coverage, 1), width_min=_FAIRLY_WIDE),
     _Column("", lambda status: _bar(status.budget_remaining_ratio), "left", _WIDE),
     _Column("budget", _left),
     _Column("burn 5m", _burn_over("5m")),
@@ -152,6 +154,9 @@ def _footer(statuses: Sequence[SloStatus], shown: int, trouble: int) -> list[Tex
     lines = []
     if shown < len(statuses):
         lines.append(Text(f"… and {len(statuses) - shown} more without trouble (--all)"))
+    if thin := sum(bool(s.events) and (s.coverage or 0) < _HALF for s in statuses):
+        of_all = f"{thin} of {len(statuses)} budgets"
+        lines.append(Text(f"{of_all} rest on less than half a period: a young store, or gaps."))
     if not any(status.events for status in statuses):
         periods = sorted({status.period_s for status in statuses})
         spans = ", ".join(format_duration(period_s) for period_s in periods)

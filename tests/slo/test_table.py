@@ -48,8 +48,15 @@ def test_a_row_says_in_words_what_its_colour_says(statuses):
     row = draw(statuses)[1].split()
     assert row == [
         "PAGE", "national-latency", "london:leeds/ef", "99.9", "100.0", "ms", "100", "1,000",
+        "24.8", "%",
         "░░░░░░░░░░", "-9900.0", "%", "100.00", "100.00", "100.00", "100.00",
     ]  # fmt: skip
+
+
+def test_how_much_a_budget_rests_on_is_said(statuses):
+    assert "budgets rest on less than half a period" in " ".join(draw(statuses))
+    whole = [replace(status, coverage=0.5) for status in statuses]
+    assert "rest on less" not in " ".join(draw(whole))
 
 
 def test_a_target_is_never_shown_as_all(store, estate, loss):
@@ -64,12 +71,12 @@ def test_no_line_is_wider_than_the_terminal_and_no_name_is_cut(statuses, width):
     lines = draw(statuses, width)
     assert max(map(len, lines)) <= width
     assert "london:leeds/ef" in lines[1]
-    assert not any("…" in line for line in lines[:-2])
+    assert not any("…" in line for line in lines[:-3])
 
 
 def test_only_a_screenful_of_what_is_well_is_shown_unless_all_is_asked_for(statuses):
-    assert f"and {36 - QUIET_ROWS_MAX} more" in draw(statuses)[-2]
-    assert len(draw(statuses, everything=True)) == 1 + 36 + 1
+    assert f"and {36 - QUIET_ROWS_MAX} more" in draw(statuses)[-3]
+    assert len(draw(statuses, everything=True)) == 1 + 36 + 2
 
 
 def test_all_in_trouble_is_shown_however_much(store, estate, loss):

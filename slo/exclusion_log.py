@@ -13,6 +13,7 @@ back from the beginning; both lines stay.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -124,7 +125,10 @@ def append_to_log(file: pathlib.Path, entry: Exclusion | Revocation) -> None:
     with _written(file) as descriptor:
         if _ends_within_a_line(file):  # a writer was killed; its line is then at fault alone
             line = "\n" + line
-        os.write(descriptor, line.encode())  # one write, so that two authors do not mix
+        octets, size = line.encode(), os.fstat(descriptor).st_size
+        if os.write(descriptor, octets) < len(octets):  # one write, so that two authors do not mix
+            os.ftruncate(descriptor, size)  # a part of a line would be a fault to all who read it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
 
 

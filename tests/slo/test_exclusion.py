@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import pairwise
 
 import pytest
@@ -194,6 +195,15 @@ def test_whatever_stands_in_a_log_is_read_or_refused(tmp_path_factory, text):
 def test_a_log_that_cannot_be_written_is_said(tmp_path):
     with pytest.raises(NetsloError, match="cannot be written"):
         append_to_log(tmp_path, MADE)
+
+
+def test_a_line_that_a_full_disk_has_room_for_only_in_part_is_taken_away(tmp_path, monkeypatch):
+    file, write = tmp_path / "exclusions.jsonl", os.write
+    append_to_log(file, MADE)
+    monkeypatch.setattr(os, "write", lambda descriptor, octets: write(descriptor, octets[:20]))
+    with pytest.raises(NetsloError, match="No space left"):
+        append_to_log(file, make(name="x2"))
+    assert read_log(file) == (MADE,)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ noted in a file beside it before it can expire.
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import threading
 import time
@@ -27,6 +28,8 @@ _FRESH_S: Final = 30.0  # a slice is a minute at least
 _SETTLED_S: Final = 6 * 3600  # later windows change a slice no more, in these counters
 _STEP_S: Final = 3600
 _FIRST_S: Final = 48 * 3600  # how far back a new file begins: as far as slices of 1 min can be seen
+
+_log = logging.getLogger(__name__)
 
 # Until when slices have settled, their totals, what was said beyond them, which times are left out.
 _Kept = tuple[int, Spends, Spends, tuple[Exclusion, ...] | None]
@@ -67,7 +70,20 @@ class SliceTotals:
         said = self._settled | self._held
         self._rising = Rising(self._work_out, _FRESH_S, clock, said, self._hold)
         self._lock = threading.Lock()  # nothing is counted while it is decided what is
+        if file is not None and not file.exists():
+            self._warn_of_lost(file)
         self.exclude(exclusions)
+
+    def _warn_of_lost(self, file: pathlib.Path) -> None:
+        """Say that counters begin anew, where there were some."""
+        names = {objective.name for objective in self._objectives}
+        if lost := sorted(names & {total.slo for total in self._store.slo_totals()}):
+            _log.warning(
+                "%s is not there: the counters of %s in /metrics begin anew with two days of them: "
+                "Prometheus knows no burn rate until they are as old as its window",
+                file,
+                ", ".join(lost),
+            )
 
     def exclude(self, exclusions: Sequence[Exclusion]) -> None:
         """Leave out slices that touch these from now on."""

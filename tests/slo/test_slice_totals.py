@@ -64,6 +64,16 @@ def bench(tmp_path, up):
         yield bench
 
 
+def test_counters_that_begin_anew_for_a_lost_file_are_said(bench, caplog):
+    bench.keep(T0, 5, 0)
+    bench.read(T0 + 120)
+    bench.restart()
+    assert "begin anew" not in caplog.text
+    bench.file.unlink()
+    bench.restart()
+    assert "slices.json is not there: the counters of up in /metrics begin anew" in caplog.text
+
+
 def test_slices_are_counted_once_through_settling_and_restarts(bench):
     for n in range(10):
         bench.keep(T0 + 60 * n, 0 if n < 2 else 5, 5 if n < 2 else 0)

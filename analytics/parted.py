@@ -7,23 +7,20 @@ its values lie together, are counted key by key in one row, and each key's fille
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.layouts import Pairs
 from analytics.mapping import EXPONENT_BIAS, MANTISSA_BITS, slice_table
+from analytics.shared import shared
 
 KEYS_TOGETHER: Final = 512  # of one part: its values fit the L2 cache
 # Two lines of the L1 cache are written for each part: with parts of 256 keys and 100,000 keys they
 # fitted it no more, and parting took two to three times as long.
 INDEX_SPAN: Final = 1 << 16  # buckets that an index of 16 bits tells apart
-
-_R = TypeVar("_R")
 
 Keys = NDArray[np.int32]
 Values = NDArray[np.float64]
@@ -62,14 +59,14 @@ def part(keys: Keys, values: Values, count: int, threads: int = 1) -> Parted | N
     shares = [slice(low, high) for low, high in itertools.pairwise(edges) if low < high]
     starts = np.zeros((len(shares), parts + 2), dtype=np.int64)
     extremes = np.empty((len(shares), 2), dtype=np.int64)
-    _shared(kernel.count_keys, [(keys[s], starts[k], extremes[k]) for k, s in enumerate(shares)])
+    shared(kernel.count_keys, [(keys[s], starts[k], extremes[k]) for k, s in enumerate(shares)])
     if extremes[:, 0].min() < 0 or extremes[:, 1].max() >= count:
         return None
     whole = starts.sum(axis=0)[:-1]
     before = np.diff(starts, axis=1, prepend=0)[:, 1:]
     places = whole + np.cumsum(before, axis=0) - before
     parted = Parted(whole, np.empty(len(keys), dtype=np.uint16), np.empty_like(values), extremes[0])
-    _shared(
+    shared(
         kernel.partition,
         [
             (keys[s], values[s], places[k], extremes[k], parted.keys, parted.values)
@@ -90,14 +87,6 @@ def sorted_out(
     size = kernel.sort_out(keys, values, low, high, out_keys, out_values)
     last_first = slice(None, size, -1)
     return (out_keys[:size], out_values[:size]), (out_keys[last_first], out_values[last_first])
-
-
-def _shared(work: Callable[..., _R], shares: Sequence[tuple[Any, ...]]) -> list[_R]:
-    """Do the same to several shares, each in a thread of its own."""
-    if len(shares) == 1:
-        return [work(*shares[0])]
-    with ThreadPoolExecutor(len(shares)) as pool:
-        return list(pool.map(work, *zip(*shares, strict=True)))
 
 
 def count_parted(parted: Parted, count: int, scale: int, base: int, threads: int) -> Counted:
@@ -141,7 +130,7 @@ def count_parted(parted: Parted, count: int, scale: int, base: int, threads: int
     edges = [parts * k // threads for k in range(threads + 1)]
     spans = list(itertools.pairwise(edges))
     done = 0
-    for (first, last), size in zip(spans, _shared(counted, spans), strict=True):
+    for (first, last), size in zip(spans, shared(counted, spans), strict=True):
         found = slice(starts[first], starts[first] + size)
         for entries in (index, counts):  # down over the room that the shares before it left
             entries[done : done + size] = entries[found]

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 import os
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analytics import _kernels
+from analytics.dense import DenseCounters, Extent
 from analytics.layouts import Pairs, Statistics
 from analytics.mapping import SMALLEST_NORMAL, bucket_index, relative_error
+from analytics.merging import pairs_of
 from analytics.pairs import (
     added,
     extended,
@@ -75,6 +77,7 @@ class SketchTable:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._base = -(INDEX_SPAN // 2)
         self._sides: tuple[list[Pairs], list[Pairs]] = ([], [])  # the largest run first
+        self._dense = DenseCounters(keys, scale)  # positive values of late, where keys are few
         self._outside: dict[int, Sketch] = {}  # values that the window has no bucket for
         self._s = Statistics.none(keys)
 
@@ -124,6 +127,8 @@ class SketchTable:
         more = keys - len(self)
         if more <= 0:
             return
+        self._settle()
+        self._dense = DenseCounters(keys, self.scale)
         extra = Statistics.none(more)
         self._s = Statistics(
             *(np.append(getattr(self._s, f.name), getattr(extra, f.name)) for f in fields(extra))
@@ -146,6 +151,8 @@ class SketchTable:
             return
         parted = None
         if _kernels.pays_for_pairs(len(array)):
+            if self._add_densely(key_array, array):
+                return
             parted = part(key_array, array, len(self), self._threads)
         if parted is None and (key_array.min() < 0 or key_array.max() >= len(self)):
             raise _out_of_range(key_array, "key", 0, len(self) - 1)
@@ -156,7 +163,7 @@ class SketchTable:
             return
         if parted is not None:  # by kernel all but the odd ones, however many these are
             ordinary, others = sorted_out(key_array, array, low, high)
-            if len(ordinary[0]):
+            if len(ordinary[0]) and not self._add_densely(*ordinary):
                 self._count(0, *ordinary)
             key_array, array = others
         self._add_odd(key_array, array, low, high)
@@ -170,6 +177,7 @@ class SketchTable:
         if other.scale != self.scale:
             raise ValueError(f"a table of scale {other.scale} does not add to one of {self.scale}")
         self.grow(len(other))
+        other._settle()
         more = len(self) - len(other)
         for mine, theirs in zip(self._sides, other._sides, strict=True):
             for pairs in theirs:
@@ -188,6 +196,7 @@ class SketchTable:
         sound = group.min(initial=0) >= -1 and group.max(initial=-1) < count
         if group.shape != (len(self),) or not sound:
             raise ValueError(f"groups must be {len(self)} numbers from -1 to {count - 1}")
+        self._settle()
         whole = SketchTable(count, self.scale, self._limit, self._threads)
         for mine, theirs in zip(whole._sides, self._sides, strict=True):
             mine.extend(regrouped(pairs, group, count) for pairs in theirs)
@@ -294,14 +303,43 @@ class SketchTable:
         else:
             found = self._count_plainly(keys, magnitudes)
         sums, low, high = found.sum, found.min, found.max
-        if side:
-            sums, low, high = -sums, -high, -low
+        self._note(*((-sums, -high, -low) if side else (sums, low, high)))
+        _push(self._sides[side], found.pairs)
+
+    def _note(self, sums: Values, low: Values, high: Values) -> None:
+        """Take in the statistics of all keys."""
         with np.errstate(over="ignore"):
             np.add(self._s.sum, sums, out=self._s.sum)
         np.clip(self._s.sum, -_LARGEST, _LARGEST, out=self._s.sum)
         np.minimum(self._s.min, low, out=self._s.min)
         np.maximum(self._s.max, high, out=self._s.max)
-        _push(self._sides[side], found.pairs)
+
+    def _add_densely(self, keys: Keys, values: Values) -> bool:
+        """Count pairs where counters for all keys side by side are worth it; whether they are."""
+        size, dense = len(values), self._dense
+        if not dense.possible:
+            return False
+        extent = Extent.of(keys, values)
+        least, most = _extremes(extent.bits.view(np.float64))
+        low, high = self._bounds()
+        sound = extent.least_key >= 0 and extent.most_key < len(self)
+        if not sound or least <= low or most > high:
+            return False
+        window = dense.window_for(extent)
+        if window is None or not dense.worth(window, size):
+            return False
+        if not dense.holds(window, size):
+            self._settle()
+        self._note(*dense.count(keys, values, window, self._threads))
+        return True
+
+    def _settle(self) -> None:
+        """Put what was counted densely to the other counts."""
+        runs = self._dense.taken()
+        if runs is not None:
+            pairs = pairs_of(runs)
+            index = (pairs.index.astype(np.int64) + (pairs.base - self._base)).astype(np.uint16)
+            _push(self._sides[0], replace(pairs, base=self._base, index=index))
 
     def _count_plainly(self, keys: Keys, magnitudes: Values) -> Counted:
         index = bucket_index(magnitudes, self.scale) - self._base
@@ -317,6 +355,7 @@ class SketchTable:
 
     def _rows(self) -> Rows:
         """Return all counts of the window as one run for each side."""
+        self._settle()
         empty = no_pairs(len(self), self.scale, self._base)
         for side in self._sides:
             while len(side) > 1:

@@ -146,7 +146,8 @@ def _count_a_little() -> None:
     real, numbers = np.zeros(0), np.zeros(0, dtype=np.int64)
     convolution.add_half(real, real, numbers, numbers, 0, real)
     table = SketchTable(1)
-    table.add([0, 0], [1.0, 0.0])
+    table.add([0, 0], [1.0, 0.0])  # parted
+    table.add(np.zeros(200, dtype=np.int32), np.ones(200))  # counted densely
     table.quantiles([0.5])
     narrow = no_pairs(1, whole.scale, 0)
     wide = replace(narrow, counts=narrow.counts.astype(np.uint64))

@@ -25,7 +25,7 @@ _SMALLER, _LARGER = 2.0**-64, 2.0**64
 
 
 @inlined
-def _place(
+def place_of(
     bits: np.uint64, shift: np.uint64, first: np.uint64, table: NDArray[np.uint64]
 ) -> np.uint64:
     """Return the counter of a value in the window: the carry into the exponent compares."""
@@ -80,14 +80,14 @@ def count_run(
         whole = part.shape[0] // _STEP * _STEP
         for i in range(0, whole, _STEP):
             prefetch(unsigned, begin + i + _AHEAD)
-            a = _place(part[i], shift, first_slice, table)
-            b = _place(part[i + 1], shift, first_slice, table)
-            c = _place(part[i + 2], shift, first_slice, table)
-            d = _place(part[i + 3], shift, first_slice, table)
-            e = _place(part[i + 4], shift, first_slice, table)
-            f = _place(part[i + 5], shift, first_slice, table)
-            g = _place(part[i + 6], shift, first_slice, table)
-            h = _place(part[i + 7], shift, first_slice, table)
+            a = place_of(part[i], shift, first_slice, table)
+            b = place_of(part[i + 1], shift, first_slice, table)
+            c = place_of(part[i + 2], shift, first_slice, table)
+            d = place_of(part[i + 3], shift, first_slice, table)
+            e = place_of(part[i + 4], shift, first_slice, table)
+            f = place_of(part[i + 5], shift, first_slice, table)
+            g = place_of(part[i + 6], shift, first_slice, table)
+            h = place_of(part[i + 7], shift, first_slice, table)
             counts[a] += np.uint32(1)
             counts[b] += np.uint32(1)
             counts[c] += np.uint32(1)
@@ -97,7 +97,7 @@ def count_run(
             counts[g] += np.uint32(1)
             counts[h] += np.uint32(1)
         for bits in part[whole:]:
-            counts[_place(bits, shift, first_slice, table)] += np.uint32(1)
+            counts[place_of(bits, shift, first_slice, table)] += np.uint32(1)
     return size, odd
 
 
@@ -149,7 +149,7 @@ def _count_any(
     for i in range(bits.shape[0]):
         magnitude = bits[i] & _MAGNITUDE
         held = min(max(magnitude, low), high)
-        place = _place(held, shift, first_slice, table)
+        place = place_of(held, shift, first_slice, table)
         place += (nowhere + _ONE) * (bits[i] >> _SIGN_BIT)
         cells[i] = place if held == magnitude else nowhere
         zero, nan = magnitude == _NOTHING, magnitude > _INFINITY

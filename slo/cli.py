@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # the commands import what they need, so that --help needs no
     from netslo.estate import Estate
     from slo.objective import Objective
     from slo.status import SloStatus
+
+
+_MANY: Final = 500  # budgets, from which on kernels save more than loading them takes
 
 
 @click.group()
@@ -102,7 +105,8 @@ def _evaluate(
     from slo.ranges import Ranges, cuts_at
     from slo.status import evaluate, with_both
 
-    _kernels.load()  # numba is here already, for the dates
+    if sum(len(objective.paths(estate)) for objective in objectives) >= _MANY:
+        _kernels.load()  # numba is here already, for the dates
     exclusions = (*load_log(config_dir, store_file), *(x for o in objectives for x in o.exclusions))
     with open_store(config_dir, store_file) as store:
         now_s = time.time()

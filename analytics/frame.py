@@ -124,6 +124,9 @@ class Frame:
     def only_numbers(self) -> Frame:
         return Frame(_NO_DISTRIBUTIONS, self.counters, self.gauges, self.length_s)
 
+    def only_counters(self) -> Frame:
+        return Frame(_NO_DISTRIBUTIONS, self.counters, _NO_GAUGES, self.length_s)
+
     def window_count(self, series_of: NDArray[np.int32]) -> int:
         """Return how many windows of a series have points."""
         first_s, end_s = self.span()

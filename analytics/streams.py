@@ -118,6 +118,11 @@ class Streams:
             return self._series_of[number]
         return self._series.setdefault(series, len(self._series))
 
+    def find(self, series: SeriesKey, about: About) -> int | None:
+        """Return the number of a stream, None if it has none."""
+        known = self._numbers.get(series)
+        return None if known is None else known.get(about)
+
     def objectives(self, series: SeriesKey) -> frozenset[str]:
         """Return the objectives of which a series has events."""
         return frozenset(self._objectives.get(series, ()))

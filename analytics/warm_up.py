@@ -55,7 +55,17 @@ def warm_up_behind() -> None:
 
 def _exercise() -> None:
     """Call every kernel with arrays of the types that it will see."""
-    from analytics._kernels import blobs, keys, merging, points, readout, sketch, sliding, walk
+    from analytics._kernels import (
+        blobs,
+        days,
+        keys,
+        merging,
+        points,
+        readout,
+        sketch,
+        sliding,
+        walk,
+    )
     from analytics.blob_columns import Columns
 
     octets, rows = np.zeros(8, dtype=np.uint8), np.zeros((0, 17), dtype=np.int64)
@@ -129,6 +139,8 @@ def _exercise() -> None:
         none.start_s,
         none.value,
     )
+    flags, counted = np.zeros(0, dtype=np.bool_), np.zeros((0, 0), dtype=np.uint32)
+    days.add_days(frozen, whole, flags, whole, 0, 0, whole, counted)
     sketch.count_coarse(real, 0, 0, wide)
 
 

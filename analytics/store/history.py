@@ -6,9 +6,16 @@ import sqlite3
 from collections.abc import Iterator
 
 from analytics.frame import Frame
+from analytics.steps import Steps
 from analytics.store.bodies import BodyReader
 from analytics.store.interface import DAY_S, WARM_S
-from analytics.store.points import chosen_by_site, read_counters, read_distributions, read_points
+from analytics.store.points import (
+    add_counters,
+    chosen_by_site,
+    read_counters,
+    read_distributions,
+    read_points,
+)
 from analytics.store.query import fine_pieces, pieces
 from analytics.store.watermarks import read_watermarks
 from analytics.streams import Streams
@@ -38,7 +45,8 @@ class History:
         """Yield the points of [start_s, end_s), in windows of at most `window_s`, site by site.
 
         Windows are longer where shorter ones have expired. Without `distributions` or
-        `numbers` it is faster; without `distributions` it reaches back to where counts begin.
+        `numbers` it is faster; without `distributions` there are counters alone, from where
+        counts begin.
         """
         read = read_points if numbers else read_distributions
         if not distributions:
@@ -50,6 +58,16 @@ class History:
             else:
                 parts = pieces(*span, days=window_s >= DAY_S, only_numbers=not distributions)
             yield from read(self._connection, parts, chosen, self._streams, self._bodies)
+
+    def add_to(self, steps: Steps, end_s: int, selector: Selector = ALL) -> None:
+        """Add the counters from where `steps` begin to `end_s` to them, as `frames` has them."""
+        span = steps.start_s, end_s, self._marks
+        for chosen in chosen_by_site(self._streams, selector):
+            if steps.step_s < WARM_S:
+                parts = fine_pieces(*span, only_numbers=True)
+            else:
+                parts = pieces(*span, days=False, only_numbers=True)
+            add_counters(self._connection, parts, chosen, self._streams, self._bodies, steps)
 
     def close(self) -> None:
         self._connection.close()

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from analytics.frame import Frame
 from analytics.readings import Reading, Told
+from analytics.steps import Steps
 from analytics.streams import Streams
 from analytics.windows import ALL, Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
 from netslo.errors import NetsloError
@@ -112,8 +113,12 @@ class PointHistory(Protocol):
         """Yield the points of [start_s, end_s), in windows of at most `window_s`.
 
         Windows are longer where shorter ones have expired. Without `distributions` or `numbers`
-        it is faster. Without `distributions` it reaches further back, see `WindowStore.kept_from`.
+        it is faster. Without `distributions` there are counters alone, and from further back: see
+        `WindowStore.kept_from`.
         """
+
+    def add_to(self, steps: Steps, end_s: int, selector: Selector = ALL) -> None:
+        """Add the counters from where `steps` begin to `end_s` to them."""
 
     def close(self) -> None:
         """Let go of the state."""

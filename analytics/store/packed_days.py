@@ -1,4 +1,4 @@
-"""The numbers of 5 min windows by series and whole day: one row to read where `warm` has 288.
+"""What 5 min windows count by series and whole day: one row to read where `warm` has 288.
 
 A copy for whoever reads weeks of them, made of days that are over. What changes a `warm` row
 empties the copy of its day in the same transaction, and it is made anew; a day without one is read
@@ -14,15 +14,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from analytics.blobs import pack
-from analytics.frame import Frame
+from analytics.day_columns import Day, pack_days
 from analytics.store import catalogue
 from analytics.store.connection import Connection
 from analytics.store.interface import DAY_S
-from analytics.store.tiers import WARM, Row, Tier, opened, read_numbers, rows_of
+from analytics.store.tiers import WARM, Row, opened, read_numbers
 from analytics.store.watermarks import (
     PACKED,
     move_watermark,
@@ -36,9 +32,6 @@ SETTLED_S: Final = 6 * 3600  # after a day: what comes later has it made anew
 AT_ONCE: Final = 50  # series in one transaction: some 15,000 rows are read for them
 IN_ROUND: Final = 1000  # and in one round of maintenance
 WORTH_S: Final = 3600  # of a day: less is quicker to read by rows
-_DAYS: Final = Tier(TABLE, DAY_S, WARM.window_s)
-_NOTHING: Final = pack(Frame.empty(WARM.window_s))  # of a series without windows on a day
-_UNMADE: Final = b""
 
 
 def make_copies(
@@ -52,12 +45,12 @@ def make_copies(
                 return
             blobs = read_numbers(connection, WARM, day_s, day_s + DAY_S, series)
             catalogue.load(connection, streams)
-        points = opened([(_UNMADE, blob) for blob in blobs], WARM)
-        made = _rows(points, streams.series_of(), day_s, series)
+        counters = opened([(b"", blob) for blob in blobs], WARM).counters
+        made = pack_days(counters, streams.series_of(), day_s, series)
         with writer.writing() as connection:
             connection.executemany(
                 f"INSERT OR REPLACE INTO {TABLE}(series, start_s, numbers) VALUES (?, ?, ?)",  # noqa: S608
-                [(row.series, row.start_s, row.numbers) for row in made],
+                [(day.series, day.start_s, day.octets) for day in made],
             )
             if not series:  # all of that day are there
                 move_watermark(connection, PACKED, day_s + DAY_S)
@@ -91,13 +84,6 @@ def _due(
     return day_s, [each[0] for each in connection.execute(query, (day_s, at_most))]
 
 
-def _rows(
-    points: Frame, series_of: NDArray[np.int32], day_s: int, series: Sequence[int]
-) -> list[Row]:
-    found = {row.series: row for row in rows_of(points, series_of, _DAYS)}
-    return [found.get(number) or Row(number, day_s, _UNMADE, _NOTHING) for number in series]
-
-
 def copied_until(connection: sqlite3.Connection) -> int:
     """Return the time before which everything that `warm` counts is copied; 0: nothing is."""
     (unmade_s,) = connection.execute(
@@ -124,12 +110,13 @@ def forget(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
     )
 
 
-def read_warm_numbers(
+def read_copies(
     connection: sqlite3.Connection, start_s: int, end_s: int, series: Sequence[int]
-) -> list[bytes]:
-    """Return the packed numbers of 5 min windows that begin in [start_s, end_s), and of some more.
+) -> tuple[list[Day], list[bytes]]:
+    """Return what 5 min windows count that begin in [start_s, end_s), and some more.
 
-    Those of copies are of whole days. Of days whose rows have expired there are only copies.
+    Copies of whole days, and the packed numbers of rows where there is no copy. Of days whose rows
+    have expired there are only copies.
     """
     rows_from_s = read_watermarks(connection).warm_from_s
     first_s = start_s // DAY_S * DAY_S
@@ -147,12 +134,13 @@ def read_warm_numbers(
         for day_s, (low_s, high_s) in days.items()
         if day_s in gone or high_s - low_s >= WORTH_S
     ]
-    found: list[tuple[int, int, bytes]] = []
+    found: list[Day] = []
     if worth:
         span = worth[0], worth[-1] + 1
-        found = connection.execute(query, (json.dumps(list(series)), *span)).fetchall()
-    there = {(number, day_s) for number, day_s, _ in found}
-    blobs = [blob for _, _, blob in found]
+        rows = connection.execute(query, (json.dumps(list(series)), *span))
+        found = list(itertools.starmap(Day, rows))
+    there = {(day.series, day.start_s) for day in found}
+    blobs: list[bytes] = []
     lacking = (
         (tuple(number for number in series if (number, day_s) not in there), span)
         for day_s, span in days.items()
@@ -162,4 +150,4 @@ def read_warm_numbers(
         spans = [span for _, span in together]
         if numbers:
             blobs += read_numbers(connection, WARM, spans[0][0], spans[-1][1], numbers)
-    return blobs
+    return found, blobs

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.day_columns import unpack_days
 from analytics.frame import Frame, concatenated
+from analytics.steps import Steps
 from analytics.store.bodies import Body, BodyReader, overlapping
-from analytics.store.packed_days import read_warm_numbers
+from analytics.store.packed_days import read_copies
 from analytics.store.query import Piece
 from analytics.store.tiers import WARM, opened, read_numbers, read_rows, read_sketches_of
 from analytics.streams import Streams
@@ -60,16 +62,43 @@ def read_counters(
     streams: Streams,
     reader: BodyReader,
 ) -> Iterator[Frame]:
-    """Yield the points of each piece but for distributions, which are not even unpacked."""
+    """Yield the counters of each piece; distributions are not even unpacked."""
     pieces = list(pieces)
     fresh = _fresh(connection, pieces, chosen, streams, reader.numbers)
     for piece in pieces:
         span = piece.start_s, piece.end_s
+        frames = [fresh]
         if piece.tier is WARM:
-            blobs = read_warm_numbers(connection, *span, chosen.series)
+            days, blobs = read_copies(connection, *span, chosen.series)
+            frames.insert(0, unpack_days(days))
         else:
             blobs = read_numbers(connection, piece.tier, *span, chosen.series)
-        yield _together([opened([(b"", blob) for blob in blobs], piece.tier), fresh], piece)
+        frames.insert(0, opened([(b"", blob) for blob in blobs], piece.tier))
+        yield _together([frame.only_counters() for frame in frames], piece)
+
+
+def add_counters(
+    connection: sqlite3.Connection,
+    pieces: Iterable[Piece],
+    chosen: Chosen,
+    streams: Streams,
+    reader: BodyReader,
+    steps: Steps,
+) -> None:
+    """Add the counters of each piece to steps, those of copied days without a frame."""
+    pieces = list(pieces)
+    fresh = _fresh(connection, pieces, chosen, streams, reader.numbers)
+    for piece in pieces:
+        span = piece.start_s, piece.end_s
+        if piece.tier.window_s > steps.step_s:
+            continue
+        if piece.tier is WARM:
+            days, blobs = read_copies(connection, *span, chosen.series)
+            steps.add_days(days, *span)
+        else:
+            blobs = read_numbers(connection, piece.tier, *span, chosen.series)
+        rows = opened([(b"", blob) for blob in blobs], piece.tier)
+        steps.add(_together([rows, fresh], piece))
 
 
 def read_distributions(

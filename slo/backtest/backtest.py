@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
@@ -30,7 +32,7 @@ from slo.objective import Indicator, Objective
 from slo.ranges import SpendKey
 from slo.rates import Kind, judge_rates
 
-_CELLS_MAX: Final = 15_000_000  # in memory at once: 180 MB
+_CELLS_MAX: Final = 5_000_000  # of one part, 60 MB; three are in memory at once
 _BOUNDED_CELLS_MAX: Final = 4_000_000  # bounds take some six times as much
 
 
@@ -180,9 +182,8 @@ def run(
         found.first_s = _first_reading_s(store, both, asked.paths)
         return found
     exact = True
-    for paths, selector in parts_by_site(asked.paths, size):
-        keys = [(asked.objective.name, path) for path in paths]
-        history = read_history(store, keys, begin_s, asked.end_s, step_s, selector=selector)
+    span = begin_s, asked.end_s, step_s
+    for history, selector in _read_ahead(store, asked, span, size):
         first_s = history.first_s()
         if first_s is not None:
             found.first_s = min(first_s, found.first_s or first_s)
@@ -199,6 +200,25 @@ def run(
     for outcome in (found.now, best, worst):
         outcome.episodes.sort(key=_by_time)
     return found
+
+
+def _read_ahead(
+    store: WindowStore, asked: Question, span: tuple[int, int, int], size: int
+) -> Iterator[tuple[History, Selector]]:
+    """Yield the history of some rows at a time; the next is read while one is judged."""
+
+    def read(part: tuple[list[Path], Selector]) -> tuple[History, Selector]:
+        paths, selector = part
+        keys = [(asked.objective.name, path) for path in paths]
+        return read_history(store, keys, *span, selector=selector), selector
+
+    parts = parts_by_site(asked.paths, size)
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque(pool.submit(read, part) for part in itertools.islice(parts, 2))
+        while coming:
+            found = coming.popleft().result()
+            coming.extend(pool.submit(read, part) for part in itertools.islice(parts, 1))
+            yield found
 
 
 def _add_rates(

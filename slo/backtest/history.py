@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import product
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics import _kernels
-from analytics.frame import Frame
+from analytics.steps import Steps
 from analytics.store import WindowStore
 from analytics.store.eras import Era, era_at
 from analytics.store.interface import HOT_S, WARM_S
-from analytics.streams import EVENT_FIELDS, Events
-from analytics.windows import ALL, Selector
+from analytics.streams import EVENT_FIELDS, Events, Streams
+from analytics.windows import ALL, Selector, SeriesKey
+from netslo.model import ProbeKind
 from slo.exclusion import Exclusion
 from slo.ranges import SpendKey
 
 Counts = NDArray[np.uint32]  # (rows, steps); a step is at most 5 min
 
 _ELSEWHERE: Final = -1
-
-Report = Callable[[Frame], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,6 @@ def read_history(
     start_s: int,
     end_s: int,
     step_s: int = WARM_S,
-    on_frame: Report = lambda _: None,
     selector: Selector = ALL,
 ) -> History:
     """Read the events due in [start_s, end_s), which is whole steps, of some rows.
@@ -116,38 +115,33 @@ def read_history(
     matches the rows' paths and few others makes it quicker.
     """
     _kernels.load()  # numba is here already, for the judging
-    shape = len(keys), (end_s - start_s) // step_s
-    good, bad, unmeasured = fields = [np.zeros(shape, dtype=np.uint32) for _ in EVENT_FIELDS]
-    rows = {key: row for row, key in enumerate(keys)}
-    places = np.zeros(0, dtype=np.int64)
+    steps = (end_s - start_s) // step_s
+    counts = np.zeros((len(EVENT_FIELDS), len(keys), steps), dtype=np.uint32)
+    places = _Places(store.streams, keys)
     with closing(store.history()) as history:
-        for frame in history.frames(start_s, end_s, step_s, distributions=False, selector=selector):
-            on_frame(frame)
-            if frame.length_s > step_s:
-                continue
-            places = _places(store, rows, places)
-            counters = frame.counters
-            place = places[counters.stream]
-            ours = place >= 0
-            row, field = np.divmod(place[ours], len(EVENT_FIELDS))
-            column = (counters.start_s[ours] - start_s) // step_s
-            value = counters.value[ours].astype(np.uint32)
-            for number, counts in enumerate(fields):
-                mine = field == number
-                np.add.at(counts, (row[mine], column[mine]), value[mine])
+        to = Steps(start_s, step_s, places.by_stream, counts.reshape(-1, steps))
+        history.add_to(to, end_s, selector)
+    good, bad, unmeasured = counts
     good += bad  # in place: from here on they are events
     return History(tuple(keys), start_s, step_s, good, bad, unmeasured)
 
 
-def _places(
-    store: WindowStore, rows: dict[SpendKey, int], known: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return by stream the row and field in one number, more of them than are known."""
-    more = []
-    for stream in store.streams.since(len(known)):
-        about, place = stream.about, _ELSEWHERE
-        if isinstance(about, Events) and (about.slo, stream.series.path) in rows:
-            row = rows[about.slo, stream.series.path]
-            place = row * len(EVENT_FIELDS) + EVENT_FIELDS.index(about.field)
-        more.append(place)
-    return np.append(known, np.array(more, dtype=np.int64))
+class _Places:
+    """Where the counters of some rows go: the good of all rows first, then the others."""
+
+    def __init__(self, streams: Streams, keys: Sequence[SpendKey]) -> None:
+        self._streams = streams
+        self._keys = keys
+        self._known = np.zeros(0, dtype=np.int64)
+
+    def by_stream(self) -> NDArray[np.int64]:
+        """Return the place of each stream that there is, or -1."""
+        count = len(self._streams)
+        if count > len(self._known):  # bodies bring new ones
+            self._known = np.full(count, _ELSEWHERE, dtype=np.int64)
+            for place, (field, (slo, path)) in enumerate(product(EVENT_FIELDS, self._keys)):
+                for probe in ProbeKind:
+                    number = self._streams.find(SeriesKey(path, probe), Events(slo, field))
+                    if number is not None and number < count:
+                        self._known[number] = place
+        return self._known

@@ -21,7 +21,7 @@ from analytics.tables import Distributions, Side
 from analytics.windows import ALL, Selector, SketchKey
 from netslo.metrics import DELAY, JITTER, RTT
 from netslo.model import Direction, Measure, Path
-from slo.backtest.history import History, Report
+from slo.backtest.history import History
 from slo.objective import Objective
 
 Matrix = NDArray[np.int64]
@@ -42,7 +42,6 @@ def bounds_at(
     history: History,
     counted: Objective,
     limit_s: float,
-    on_frame: Report = lambda _: None,
     selector: Selector = ALL,
 ) -> Bounds:
     """Judge the events of a history by another threshold.
@@ -52,13 +51,12 @@ def bounds_at(
         history: The events of `counted`'s rows, judged by its own limit.
         counted: What the probes judged by.
         limit_s: By what the events are judged instead, seconds.
-        on_frame: Told of each frame that is read.
         selector: Of the rows' paths.
 
     Raises:
         ValueError: no distribution of what the objective measures is kept; see `metric_of`.
     """
-    certain, possible, known = _read_up_to(store, history, counted, limit_s, on_frame, selector)
+    certain, possible, known = _read_up_to(store, history, counted, limit_s, selector)
     events = history.events.astype(np.int64)
     good = events - history.bad
     # What was counted good without a distribution that says so may lie on either side.
@@ -78,7 +76,6 @@ def _read_up_to(
     history: History,
     counted: Objective,
     limit_s: float,
-    on_frame: Report,
     selector: Selector,
 ) -> tuple[Matrix, Matrix, Matrix]:
     """Return by row and step how many values are good: certainly, possibly, and all there are."""
@@ -91,7 +88,6 @@ def _read_up_to(
         for frame in points.frames(
             history.start_s, history.end_s, history.step_s, numbers=False, selector=selector
         ):
-            on_frame(frame)
             if frame.length_s > history.step_s:
                 continue
             places = _places(store.streams, rows, counted, places)

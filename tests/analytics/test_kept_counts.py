@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sqlite3
 from collections import Counter
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from some_windows import PATHS, make_batch, make_window
 
+from analytics.blobs import pack
+from analytics.day_columns import Day, unpack_days
 from analytics.store.connection import Connection
 from analytics.store.interface import DAY_S
 from analytics.store.packed_days import SETTLED_S, TABLE
@@ -252,6 +255,11 @@ def test_a_store_of_version_6_is_taken_over_with_what_it_has(store, file, monkey
         connection.execute(
             f"DELETE FROM {TABLE} WHERE start_s = ? AND series = 1", (T0 + 4 * DAY_S,)
         )
+        for day in itertools.starmap(Day, connection.execute(f"SELECT * FROM {TABLE}").fetchall()):
+            connection.execute(  # it packed them as frames
+                f"UPDATE {TABLE} SET numbers = ? WHERE series = ? AND start_s = ?",
+                (pack(unpack_days([day])), day.series, day.start_s),
+            )
         connection.execute("PRAGMA user_version = 6")
     with closing(opened(file)) as upgraded:
         assert upgraded.kept_from().counts_s == cut_s

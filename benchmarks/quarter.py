@@ -1,0 +1,159 @@
+"""A backtest of 90 days from a real store: reading what was counted, and judging it twice.
+
+`python benchmarks/quarter.py [PATHS]`, 1,000 of them unless told otherwise. Days are written as
+maintenance copies them, without the windows that they would have been copied from.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+from support.traffic import estate_of
+
+from analytics import _kernels
+from analytics.day_columns import STEP_S, STEPS, pack_days
+from analytics.frame import Frame
+from analytics.store import packed_days
+from analytics.store.interface import DAY_S
+from analytics.store.sqlite import SqliteStore
+from analytics.tables import Numbers
+from analytics.windows import Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
+from netslo.estate import Estate, ProbingPlan
+from netslo.model import Path, Scope, Window
+from slo.backtest.backtest import Question, run
+from slo.backtest.history import read_history
+from slo.backtest.replay import THREADS
+from slo.objective import Indicator, Objective, PathSelector
+
+DAYS, JUDGED = 93, 90  # windows of three days reach back before what is judged
+SLOS = ("loss", "latency", "national-latency")
+T0 = 1_800_057_600  # midnight, UTC
+END_S = T0 + DAYS * DAY_S
+DUE = 1500  # packets in 5 min
+BACKGROUND = 0.0002  # a fifth of the budget of 99.9 %
+INCIDENT, INCIDENT_STEPS = 0.2, 24
+AT_ONCE = 500  # series in memory
+OBJECTIVE = Objective(
+    name=SLOS[0],
+    display_name="loss",
+    description="",
+    service="backbone",
+    indicator=Indicator.LOSS,
+    limit=None,
+    target_text="0.999",
+    selector=PathSelector(scopes=frozenset(Scope)),
+)
+
+
+def main() -> None:
+    network = estate_of(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, 1)
+    network = replace(network, plan=ProbingPlan(STEP_S / DUE, 1.0))
+    paths = network.paths
+    _kernels.load()
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "store.sqlite"
+        began = time.perf_counter()
+        size = _fill(file, paths)
+        print(f"{len(paths):,} paths x {DAYS} days, {len(paths) * DAYS * STEPS:,} steps: "
+              f"{size / len(paths) / DAYS:,.0f} octets a path and day, "
+              f"store of {file.stat().st_size / 1e6:,.0f} MB "
+              f"(made in {time.perf_counter() - began:.0f} s)")  # fmt: skip
+        with closing(SqliteStore.open(file, readonly=True)) as store:
+            read_history(store, [(SLOS[0], path) for path in paths[:1]], T0, END_S)  # kernels
+            _read(store, paths)
+            _judge(store, network, paths)
+    print(f"  memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB at most")
+
+
+def _fill(file: pathlib.Path, paths: Sequence[Path]) -> int:
+    """Make a store; return how many octets its copies have."""
+    rng = np.random.default_rng(1)
+    with closing(SqliteStore.open(file)) as store:
+        store.declare_objectives(dict.fromkeys(SLOS, "0.999"), T0 - DAY_S)
+        for number, src in enumerate(dict.fromkeys(path.src for path in paths)):
+            own = [_window(path) for path in paths if path.src == src]
+            store.append(Batch(src, src, number, tuple(own)), END_S)
+        store.maintain(END_S + 600)
+        streams, series_of = store.streams, store.streams.series_of()
+        one = Frame.of([_window(path) for path in paths], streams).counters
+        is_bad = np.array([getattr(s.about, "field", "") in ("bad", "lost") for s in streams])
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            for day_s in range(T0, END_S, DAY_S):
+                for low in range(0, len(paths), AT_ONCE):
+                    series = list(range(low, min(low + AT_ONCE, len(paths))))
+                    mine = np.isin(series_of[one.stream], series)
+                    days = _days(rng, one.stream[mine], is_bad, series_of, day_s, series)
+                    connection.executemany(
+                        f"INSERT OR REPLACE INTO {packed_days.TABLE} VALUES (?, ?, ?)",
+                        [(day.series, day.start_s, day.octets) for day in days],
+                    )
+            marks = {"packed_from": END_S, "hot_from": END_S, "warm_from": END_S - 35 * DAY_S}
+            connection.executemany("INSERT OR REPLACE INTO watermarks VALUES (?, ?)", marks.items())
+            query = f"SELECT sum(length(numbers)) FROM {packed_days.TABLE}"
+            return int(connection.execute(query).fetchone()[0])
+
+
+def _days(rng, streams, is_bad, series_of, day_s: int, series: Sequence[int]):
+    """Return days with a little loss all the time, and an incident of two hours now and then."""
+    owner = series_of[streams] - series[0]
+    bad = rng.poisson(DUE * BACKGROUND, (len(series), STEPS))
+    for row in np.flatnonzero(rng.random(len(series)) < 1 / 900):
+        at = int(rng.integers(0, STEPS - INCIDENT_STEPS))
+        bad[row, at : at + INCIDENT_STEPS] = rng.binomial(DUE, INCIDENT, INCIDENT_STEPS)
+    value = np.where(is_bad[streams][:, None], bad[owner], DUE - bad[owner]).astype(np.uint64)
+    steps_s = np.tile(day_s + STEP_S * np.arange(STEPS), len(streams))
+    counters = Numbers(np.repeat(streams, STEPS), steps_s, value.reshape(-1))
+    return pack_days(counters, series_of, day_s, series)
+
+
+def _window(path: Path) -> PathWindow:
+    events = {slo: SloCounts(DUE, 1) for slo in SLOS}
+    return PathWindow(SeriesKey(path), Window(END_S - 10), PacketCounts(DUE, 1), slo=events)
+
+
+def _read(store: SqliteStore, paths: Sequence[Path]) -> None:
+    by_site: dict[str, list[Path]] = {}
+    for path in paths:
+        by_site.setdefault(path.src, []).append(path)
+    began, began_cpu, steps, bad = time.perf_counter(), time.process_time(), 0, 0
+    for src, own in by_site.items():
+        keys = [(SLOS[0], path) for path in own]
+        history = read_history(store, keys, T0, END_S, selector=Selector(src=src))
+        assert history.events.min() == DUE or history.events[:, :-1].min() == DUE
+        steps += history.events.size
+        bad += int(history.bad.sum())
+    _say("read", began, began_cpu, steps)
+
+
+def _judge(store: SqliteStore, network: Estate, paths: Sequence[Path]) -> None:
+    changed = replace(OBJECTIVE, target_text="0.9995")
+    for what, other in (("backtest", None), ("--target 99.95%", changed)):
+        span, eras = (END_S - JUDGED * DAY_S, END_S), [(0, OBJECTIVE.target_text)]
+        question = Question(OBJECTIVE, other, network, paths, *span, eras)
+        began, began_cpu = time.perf_counter(), time.process_time()
+        found = run(store, question)
+        last = found.changed[-1] if found.changed else found.now
+        _say(f"{what}", began, began_cpu, len(paths) * DAYS * STEPS)
+        print(
+            f"    {last.total.bad:,} bad events, {len(last.episodes):,} alerts, {THREADS} threads"
+        )
+
+
+def _say(what: str, began: float, began_cpu: float, steps: int) -> None:
+    wall_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+    scale = 10_000 * JUDGED * STEPS / steps
+    print(f"  {what:16} {wall_s:7.2f} s, {cpu_s:7.2f} CPU-s, {cpu_s / steps * 1e9:6.1f} ns of CPU "
+          f"a step; 10,000 paths x {JUDGED} days: {wall_s * scale:.1f} s")  # fmt: skip
+
+
+main()

@@ -118,10 +118,9 @@ class Streams:
             return self._series_of[number]
         return self._series.setdefault(series, len(self._series))
 
-    def find(self, series: SeriesKey, about: About) -> int | None:
-        """Return the number of a stream, None if it has none."""
-        known = self._numbers.get(series)
-        return None if known is None else known.get(about)
+    def of(self, series: SeriesKey) -> Mapping[About, int]:
+        """Return the numbers of a series' streams; it grows as others add some."""
+        return self._numbers.get(series, {})
 
     def objectives(self, series: SeriesKey) -> frozenset[str]:
         """Return the objectives of which a series has events."""

@@ -32,7 +32,8 @@ from slo.objective import Indicator, Objective
 from slo.ranges import SpendKey
 from slo.rates import Kind, judge_rates
 
-_CELLS_MAX: Final = 5_000_000  # of one part, 60 MB; three are in memory at once
+_READERS: Final = 2  # threads; they leave the interpreter to each other for half of their time
+_CELLS_MAX: Final = 4_000_000  # of one part, 48 MB; there are two more than readers
 _BOUNDED_CELLS_MAX: Final = 4_000_000  # bounds take some six times as much
 
 
@@ -205,7 +206,7 @@ def run(
 def _read_ahead(
     store: WindowStore, asked: Question, span: tuple[int, int, int], size: int
 ) -> Iterator[tuple[History, Selector]]:
-    """Yield the history of some rows at a time; the next is read while one is judged."""
+    """Yield the history of some rows at a time; the next ones are read while one is judged."""
 
     def read(part: tuple[list[Path], Selector]) -> tuple[History, Selector]:
         paths, selector = part
@@ -213,8 +214,9 @@ def _read_ahead(
         return read_history(store, keys, *span, selector=selector), selector
 
     parts = parts_by_site(asked.paths, size)
-    with ThreadPoolExecutor(1) as pool:
-        coming = deque(pool.submit(read, part) for part in itertools.islice(parts, 2))
+    with ThreadPoolExecutor(_READERS) as pool:
+        ahead = itertools.islice(parts, 1 + _READERS)
+        coming = deque(pool.submit(read, part) for part in ahead)
         while coming:
             found = coming.popleft().result()
             coming.extend(pool.submit(read, part) for part in itertools.islice(parts, 1))

@@ -132,6 +132,7 @@ class _Places:
     def __init__(self, streams: Streams, keys: Sequence[SpendKey]) -> None:
         self._streams = streams
         self._keys = keys
+        self._events = {slo: [Events(slo, field) for field in EVENT_FIELDS] for slo, _ in keys}
         self._known = np.zeros(0, dtype=np.int64)
 
     def by_stream(self) -> NDArray[np.int64]:
@@ -139,9 +140,10 @@ class _Places:
         count = len(self._streams)
         if count > len(self._known):  # bodies bring new ones
             self._known = np.full(count, _ELSEWHERE, dtype=np.int64)
-            for place, (field, (slo, path)) in enumerate(product(EVENT_FIELDS, self._keys)):
-                for probe in ProbeKind:
-                    number = self._streams.find(SeriesKey(path, probe), Events(slo, field))
-                    if number is not None and number < count:
-                        self._known[number] = place
+            for (row, (slo, path)), probe in product(enumerate(self._keys), ProbeKind):
+                of_series = self._streams.of(SeriesKey(path, probe))
+                for field, about in enumerate(self._events[slo] if of_series else ()):
+                    number = of_series.get(about, count)
+                    if number < count:
+                        self._known[number] = field * len(self._keys) + row
         return self._known

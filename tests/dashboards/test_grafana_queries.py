@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import pathlib
 import re
@@ -36,9 +37,14 @@ EMPTY_AT_FIRST = 2  # plots that say instead why they are empty, such as of remo
 LABEL = re.compile(r"\{\{(\w+)\}\}|__field\.labels\.(\w+)|__data\.fields\.(\w+)")
 
 
+@functools.cache  # they are the same each time that a query waits for its data
+def our_boards():
+    return boards(())
+
+
 def queries():
     """Yield board, name, expression, whether it is instant, and panel and form of the legend."""
-    for board in boards(()):
+    for board in our_boards():
         uid = board["uid"]
         for panel in board["panels"]:
             for target in panel.get("targets", ()):
@@ -73,7 +79,7 @@ def test_every_target_of_every_panel_returns_data_with_the_labels_it_names(runni
         span = Span(running.began_s, time.time(), SCRAPE_S)
         chosen = {}
         try:
-            for board in boards(()):
+            for board in our_boards():
                 wanted = WANTED.get(board["uid"], {})
                 chosen[board["uid"]] = choose(board, server, span, wanted)
         except ConfigurationError:  # nothing of it yet
@@ -149,7 +155,7 @@ async def test_the_preview_draws_every_board_from_its_own_file(running, tmp_path
 async def looked_at(tab) -> list[str]:
     """Look at every board; return those of which a panel has no data, or too few are drawn."""
     empty = []
-    for board in boards(()):
+    for board in our_boards():
         await tab.run(f"location.hash = {board['uid']!r}")
         await tab.until(f"document.body.dataset.shown === {board['uid']!r}")
         plots = sum(panel["type"] in PLOTTED for panel in board["panels"])
@@ -178,9 +184,9 @@ def test_the_preview_says_what_is_wrong(tmp_path) -> None:
     file = tmp_path / "dashboards" / "a.json"
     file.write_text("{")
     assert "a.json: must be a dashboard" in refused(tmp_path)
-    file.write_text(json.dumps({**boards(())[0], "uid": '"><script>'}))
+    file.write_text(json.dumps({**our_boards()[0], "uid": '"><script>'}))
     assert "uid" in refused(tmp_path)
-    file.write_text(json.dumps(boards(())[0]))
+    file.write_text(json.dumps(our_boards()[0]))
     assert "must be NAME=VALUE" in refused(tmp_path, "--var", "path")
     assert "no dashboard has it; they have class, scope, slo" in refused(tmp_path, "--var", "x=y")
     assert "not a positive duration" in refused(tmp_path, "--last", "yesterday")

@@ -74,7 +74,9 @@ _PLACES = {
     "dundee": ("scotland", 56.5, -3.0),
 }
 _PACKETS = 60  # of a window
+_REQUESTS = 20
 _BEFORE_S = 3600
+_MINUTE = 6  # windows: of the past, one has the packets of a whole minute, so that much is known
 SHOP = Service(
     "shop", TlsRequest(Where("shop.example", 443), "shop.example"), "be", tuple(_PLACES), 0.5, 5.0
 )
@@ -123,12 +125,19 @@ def make_objectives(**changes: str) -> tuple[Objective, ...]:
     return tuple(replace(o, alerts=accelerated(DEFAULT_POLICY, 60)) for o in (latency, loss, shop))
 
 
-def window_of(path: Path, start_s: int, random: np.random.Generator, *, ill: bool) -> PathWindow:
+def window_of(
+    path: Path,
+    start_s: int,
+    random: np.random.Generator,
+    *,
+    ill: bool = False,
+    packets: int = _PACKETS,
+) -> PathWindow:
     """Return a window with everything that a probe can tell."""
-    rtts = random.lognormal(np.log(0.012), 0.2, _PACKETS)
+    rtts = random.lognormal(np.log(0.012), 0.2, packets)
     lost = 0
     if ill:
-        rtts[: _PACKETS // 2] += 0.06
+        rtts[: packets // 2] += 0.06
         lost = 4
     rtts = rtts[lost:]
     bad = int((rtts > 0.03).sum())
@@ -180,9 +189,10 @@ def told_of(path: Path, at_s: float, number: int) -> Iterator[Told]:
             yield make_loaded(at_s, rtt_s, state, path=path, direction=direction)
 
 
-def shop_window_of(path: Path, start_s: int, random: np.random.Generator) -> PathWindow:
+def shop_window_of(
+    path: Path, start_s: int, random: np.random.Generator, count: int = _REQUESTS
+) -> PathWindow:
     """Return a window of requests to a service, of which one fails."""
-    count = 20
     phases = {
         phase: random.lognormal(np.log(mean_s), 0.3, count)
         for phase, mean_s in zip(Phase, (0.002, 0.01, 0.02, 0.05, 0.01), strict=True)
@@ -250,13 +260,13 @@ def _prepare(folder: pathlib.Path, estate: Estate, objectives, now_s: int) -> No
         for site in estate.sites:
             starts = range(now_s - _BEFORE_S, now_s - 120, 60)
             windows = [
-                window_of(path, start_s // 10 * 10, random, ill=False)
+                window_of(path, start_s // 10 * 10, random, packets=_MINUTE * _PACKETS)
                 for start_s in starts
                 for path in estate.paths
                 if path.src == site
             ]
             windows += [
-                shop_window_of(path, start_s // 10 * 10, random)
+                shop_window_of(path, start_s // 10 * 10, random, _MINUTE * _REQUESTS)
                 for start_s in starts
                 for path in estate.service_paths
                 if path.src == site
@@ -285,7 +295,7 @@ def _collector(folder: pathlib.Path, estate: Estate, objectives) -> Iterator[str
 
     async def run() -> None:
         # Nobody takes what it writes remotely: what waits is seen.
-        nowhere = RemoteWrite(f"http://127.0.0.1:{free_port()}/api/v1/write", 1.0)
+        nowhere = RemoteWrite(f"http://127.0.0.1:{free_port()}/api/v1/write", 5.0)
         await run_collector(
             estate, objectives, folder / "store.sqlite", Endpoint("127.0.0.1", 0), stop,
             bound.append, nowhere,
@@ -340,7 +350,7 @@ def _feed(url: str, estate: Estate, now_s: int, done: threading.Event) -> None:
                 batch = batch_of(*told, windows=windows, sequence=number, site=site, instance=site)
             _post(url, encode_batch(batch))
             _report(health[site], site, number)
-        stranger = window_of(Path("london", "nowhere", "ef"), start_s, random, ill=False)
+        stranger = window_of(Path("london", "nowhere", "ef"), start_s, random)
         _post(url, encode_batch(make_batch(stranger, sequence=number, instance="stranger")))
         number += 1
         done.wait(1.0)

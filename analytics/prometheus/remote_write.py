@@ -7,6 +7,7 @@ scrape would ("Prometheus Remote-Write 1.0 specification"; prompb/types.proto).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -72,7 +73,12 @@ class Series:
     def _labels(self, name: str, labels: Mapping[str, str]) -> bytes:
         """Encode labels sorted by name, without empty ones: the receiver asks for both."""
         whole = {**self._external, **labels, "__name__": name}
-        return b"".join(octets(1, text(1, k) + text(2, v)) for k, v in sorted(whole.items()) if v)
+        return b"".join(_label(key, value) for key, value in sorted(whole.items()) if value)
+
+
+@functools.lru_cache(maxsize=2**16)  # few are different, and each is written with every request
+def _label(name: str, value: str) -> bytes:
+    return octets(1, text(1, name) + text(2, value))
 
 
 def snappy(data: bytes) -> bytes:

@@ -18,10 +18,13 @@ _SEVEN: Final = np.uint64(7)
 _LOW: Final = np.uint64(0x7F)
 _MORE: Final = np.uint8(0x80)
 _OCTETS_MAX: Final = 10  # of 64 bits, seven in each
+_OF_ONE_OCTET: Final = tuple(bytes((number,)) for number in range(0x80))  # most: tags and lengths
 
 
 def varint(number: int) -> bytes:
     """Encode a whole number of at most 64 bits; a negative one as its two's complement."""
+    if 0 <= number <= 0x7F:  # noqa: PLR2004 - what one octet holds
+        return _OF_ONE_OCTET[number]
     number &= 2**64 - 1
     out = bytearray()
     while number > 0x7F:  # noqa: PLR2004 - what one octet holds

@@ -8,6 +8,7 @@ between steps.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import pathlib
 import re
@@ -312,14 +313,21 @@ def _key(labels: dict[str, str]) -> Labels:
 def _note_scrape(
     scraped: dict[tuple[str, Labels], list[float | None]], text: str, step: int, steps: int
 ) -> None:
-    wanted = "\n".join(
-        line for line in text.splitlines() if re.split("[{ ]", line, maxsplit=1)[0] in _NAMES
-    )
-    for family in text_string_to_metric_families(wanted + "\n"):
-        for sample in family.samples:
-            key = (sample.name, frozenset(sample.labels.items()))
-            value = sample.value - T0 if sample.name in _IN_UNIX_TIME else sample.value
+    for line in text.splitlines():
+        if re.split("[{ ]", line, maxsplit=1)[0] in _NAMES:
+            series, _, said = line.rpartition(" ")
+            key = _series_of(series)
+            value = float(said) - T0 if key[0] in _IN_UNIX_TIME else float(said)
             scraped.setdefault(key, [None] * steps)[step] = value
+
+
+@functools.cache  # each step has the same ones, and the parser takes its time over labels
+def _series_of(text: str) -> tuple[str, Labels]:
+    """Return name and labels of a series as prometheus_client reads them."""
+    (family,) = text_string_to_metric_families(f"{text} 0\n")
+    (sample,) = family.samples
+    assert sample.timestamp is None
+    return sample.name, frozenset(sample.labels.items())
 
 
 def _ask_rules(

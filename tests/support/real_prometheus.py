@@ -38,7 +38,11 @@ def binary(*names: str) -> str:
 def run(program: str, *arguments: str | pathlib.Path) -> subprocess.CompletedProcess[str]:
     """Run a checker such as promtool; what it says is in the result."""
     return subprocess.run(
-        [binary(program), *map(str, arguments)], capture_output=True, text=True, check=False
+        [binary(program), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"GOGC": "400", **os.environ},  # its heap is small: collected less often, a fifth less
     )
 
 

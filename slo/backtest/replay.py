@@ -100,10 +100,27 @@ def replay(
 
 
 @dataclass(frozen=True, slots=True)
+class _Rule:
+    """A pair with what it asks for under its objective, worked out once."""
+
+    pair: BurnPair
+    threshold: Fraction
+    bad_min: int  # events in the long window
+    events_min: tuple[tuple[int, int], ...]  # in a window of so many seconds
+
+    @classmethod
+    def of(cls, pair: BurnPair, objective: Objective, estate: Estate) -> _Rule:
+        lengths_s = pair.long_s, pair.short_s
+        least = tuple((s, events_min(objective, estate, s)) for s in lengths_s)
+        bad_min = bad_events_min(objective, estate, pair)
+        return cls(pair, pair.threshold(objective.window_s), bad_min, least)
+
+
+@dataclass(frozen=True, slots=True)
 class _Judge:
     history: History
     objective: Objective
-    estate: Estate
+    rules: Sequence[_Rule]
     shares: tuple[tuple[int, Fraction], ...]  # the first column of each era, an event's budget
     low: int  # columns in which alerts and budgets are wanted
     high: int
@@ -120,7 +137,8 @@ class _Judge:
         holes: Sequence[Hole],
     ) -> _Judge:
         low, high = (history.column(at_s) for at_s in span)
-        return cls(history, objective, estate, history.shares(eras), low, high, holes)
+        rules = [_Rule.of(pair, objective, estate) for pair in objective.alerts.pairs]
+        return cls(history, objective, rules, history.shares(eras), low, high, holes)
 
     def block(self, rows: slice) -> tuple[list[Spend], list[Episode]]:
         """Return the spends and alerts of some rows."""
@@ -138,23 +156,22 @@ class _Judge:
         spends = sums.spends_between(self.low, self.high)
         taken = sums.taking(self.objective.missing_data)
         keys = self.history.keys[rows]
-        found = [self._episodes(keys, pair, taken) for pair in self.objective.alerts.pairs]
+        found = [self._episodes(keys, rule, taken) for rule in self.rules]
         return spends, [episode for of_pair in found for episode in of_pair]
 
-    def _episodes(self, keys: Sequence[SpendKey], pair: BurnPair, sums: Sums) -> list[Episode]:
-        step_s, objective = self.history.step_s, self.objective
+    def _episodes(self, keys: Sequence[SpendKey], rule: _Rule, sums: Sums) -> list[Episode]:
+        step_s, pair = self.history.step_s, rule.pair
         long, short = pair.long_s // step_s, pair.short_s // step_s
-        least = bad_events_min(objective, self.estate, pair)
-        at = sums.burning(pair.threshold(objective.window_s), long, short, least)
+        at = sums.burning(rule.threshold, long, short, rule.bad_min)
         kept = (at[1] >= self.low) & (at[1] < self.high)
         at = _where(at, kept)
-        for length, length_s in ((long, pair.long_s), (short, pair.short_s)):
-            at = _where(at, sums.known(at, length, events_min(objective, self.estate, length_s)))
+        for length_s, least in rule.events_min:
+            at = _where(at, sums.known(at, length_s // step_s, least))
         row, first, last = runs_of(at)
         if not len(row):
             return []
         bad = sums.bad_over((row, last), long + last - first)
-        periods = sums.budget_by_step(row) * (objective.window_s / step_s)
+        periods = sums.budget_by_step(row) * (self.objective.window_s / step_s)
         begins = self.history.start_s + (first + 1) * step_s
         ends = self.history.start_s + (last + 2) * step_s
         going_on = last + 1 == self.high

@@ -64,6 +64,17 @@ def bad_events_min(objective: Objective, estate: Estate, pair: BurnPair, scale: 
     )
 
 
+def lacking_s(objective: Objective) -> int:
+    """Return for how long after an excluded time the shortest window may lack events; seconds.
+
+    A slice that touches the time does not count either, and those of bandwidth are told late.
+    """
+    shortest_s = min(objective.alerts.windows_s, default=0)
+    if objective.slices is None:
+        return shortest_s
+    return shortest_s + objective.slices.length_s + GRACE_S
+
+
 class Due:
     """The same of one estate again and again: what does not change is worked out once."""
 

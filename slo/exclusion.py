@@ -160,6 +160,14 @@ def excluded_times(exclusions: Iterable[Exclusion], slo: str, path: Path) -> tup
     return merge(e.interval for e in exclusions if e.covers.matches(slo, path))
 
 
-def is_excluded(exclusions: Iterable[Exclusion], slo: str, path: Path, at_s: float) -> bool:
-    """Whether a moment, in Unix seconds, does not count for one objective on one path."""
-    return any(e.start_s <= at_s < e.end_s and e.covers.matches(slo, path) for e in exclusions)
+def is_excluded(
+    exclusions: Iterable[Exclusion], slo: str, path: Path, at_s: float, since_s: float | None = None
+) -> bool:
+    """Whether a moment, in Unix seconds, does not count for one objective on one path.
+
+    With `since_s`, whether any moment from then on did not.
+    """
+    first_s = at_s if since_s is None else since_s
+    return any(
+        e.start_s <= at_s and first_s < e.end_s and e.covers.matches(slo, path) for e in exclusions
+    )

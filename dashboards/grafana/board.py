@@ -176,7 +176,7 @@ def common_annotations(selector: str = "") -> tuple[Json, ...]:
         _annotation(
             "Exclusions",
             "purple",
-            f"max by (slo, path) ({metrics.PROM_SLO_EXCLUDED}{{{selector}}})",
+            f"max by (slo, path) ({metrics.PROM_SLO_EXCLUDED}{{{selector}}}) > 0",
             "Excluded: {{slo}} on {{path}}",
         ),
         _annotation(

@@ -95,7 +95,7 @@ def _stats(levels: Levels) -> list[ModernPanel]:
         Stat(
             "Excluded",
             "SLOs for which this path does not count just now.",
-            [Query(of.count_of(f"max by (slo) ({metrics.PROM_SLO_EXCLUDED}{{{_PATH}}})"))],
+            [Query(of.count_of(f"max by (slo) ({metrics.PROM_SLO_EXCLUDED}{{{_PATH}}}) > 0"))],
             Field("none", (("green", None), ("purple", 1))),
             links=[to_board("SLO detail", SLO)],
         ),

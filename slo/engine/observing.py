@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from netslo.estate import Estate
 from netslo.model import Path
 from slo.burn import Severity
+from slo.due import lacking_s
 from slo.engine.book import Labels, Observation, Observed, labels_of
 from slo.engine.certificates import expiring
 from slo.engine.verdicts import Judged, PairVerdicts, Verdict
@@ -51,6 +52,7 @@ class Observer:
         self._objectives = tuple(objectives)
         self._estate = estate
         self._peers = peers_of(objectives, estate)
+        self._lacking_s = {o.name: lacking_s(o) for o in objectives}
 
     def observe(
         self, judged: Judged, around: Surroundings, in_force: Collection[Labels] = ()
@@ -132,7 +134,8 @@ class Observer:
     def _coverage(self, judged: Judged, around: Surroundings) -> Iterator[Observation]:
         for slo, path in sorted(judged.unknown):
             exclusions = (*self._exclusions_of(slo), *around.exclusions)
-            if not is_excluded(exclusions, slo, path, around.now_s):
+            since_s = around.now_s - self._lacking_s[slo] / around.scale
+            if not is_excluded(exclusions, slo, path, around.now_s, since_s):
                 labels = labels_of(
                     alertname=Alert.COVERAGE_LOW,
                     severity=Severity.TICKET.value,

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from netslo import metrics
 from netslo.estate import Estate
 from netslo.units import format_duration
-from slo.due import bad_events_min, budget_events_min
-from slo.exclusion import Exclusion, is_excluded
+from slo.due import bad_events_min, budget_events_min, lacking_s
+from slo.exclusion import Exclusion, is_excluded, touching
 from slo.objective import Objective
 from slo.rules.layout import peers_of, span_of
 from slo.targets import Targets, least_share
@@ -81,14 +81,16 @@ class ThresholdCollector(Collector):
         now_s = self._clock()
         logged = tuple(self._exclusions())
         for objective in self._objectives:
+            since_s = now_s - lacking_s(objective) / self._scale
             exclusions = (*objective.exclusions, *logged)
-            if not any(e.start_s <= now_s < e.end_s for e in exclusions):
+            if not touching(exclusions, since_s, now_s + 1):
                 continue
             for path in objective.paths(self._estate):
-                if is_excluded(exclusions, objective.name, path, now_s):
+                if is_excluded(exclusions, objective.name, path, now_s, since_s):
                     scope = self._estate.scope(path).value
                     labels = [path.id, path.src, path.dst, path.traffic_class, scope]
-                    family.add_metric([*labels, objective.name], 1)
+                    now = is_excluded(exclusions, objective.name, path, now_s)
+                    family.add_metric([*labels, objective.name], float(now))
 
 
 def _families() -> list[GaugeMetricFamily]:
@@ -115,6 +117,10 @@ def _families() -> list[GaugeMetricFamily]:
                 "Other sites with which a site shares a path that has an objective.",
                 ("site",),
             ),
-            (metrics.PROM_SLO_EXCLUDED, "1 while an exclusion is in force.", _PATH_LABELS),
+            (
+                metrics.PROM_SLO_EXCLUDED,
+                "1 while an exclusion is in force, 0 while coverage still lacks what it left out.",
+                _PATH_LABELS,
+            ),
         )
     ]

@@ -18,7 +18,7 @@ What all of them keep to:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Final
 
@@ -158,22 +158,29 @@ def site_burns() -> str:
     )
 
 
-def coverage_low(window_s: int, timing: Timing) -> str:
+def coverage_low(windows_s: Sequence[int], timing: Timing) -> str:
     """Return the paths whose shortest window has too little, outside of exclusions.
 
     A backlog in it is no lack of data; one that goes on and on keeps `probe_down` true.
+
+    Args:
+        windows_s: The shortest windows that objectives have, ascending; each objective is judged
+            by the first of them that it has.
+        timing: How much faster windows go by.
     """
-    budget, least = _difference(_BUDGET, window_s, timing), _budget_min(window_s)
-    enough = f"({budget} >= on (slo) group_left () max by (slo) ({least}))"
-    return (
-        f"max without (job, instance) (\n"
-        f"  {metrics.PROM_SLO_EVENTS}\n"
-        f"  unless on (path, slo) {enough}\n"
-        f"  unless on (path, slo) {metrics.PROM_SLO_EXCLUDED}\n"
-        f"  unless on (src_site) {_has_backlog(window_s, timing)}\n"
-        f"  and on (slo) {least}\n"
-        f")"
-    )
+    parts = []
+    for place, window_s in enumerate(windows_s):
+        budget, least = _difference(_BUDGET, window_s, timing), _budget_min(window_s)
+        enough = f"({budget} >= on (slo) group_left () max by (slo) ({least}))"
+        shorter = "".join(f" unless on (slo) {_budget_min(s)}" for s in windows_s[:place])
+        parts.append(
+            f"  {metrics.PROM_SLO_EVENTS}\n"
+            f"  unless on (path, slo) {enough}\n"
+            f"  unless on (path, slo) {metrics.PROM_SLO_EXCLUDED}\n"
+            f"  unless on (src_site) {_has_backlog(window_s, timing)}\n"
+            f"  and on (slo) ({least}{shorter})\n"
+        )
+    return "max without (job, instance) (\n" + "  or\n".join(parts) + ")"
 
 
 def probe_down(timing: Timing) -> str:

@@ -142,6 +142,12 @@ def too_many_pairs(objectives: Iterable[Objective]) -> str | None:
     )
 
 
+def shortest_windows_s(objectives: Iterable[Objective]) -> tuple[int, ...]:
+    """Return the shortest windows of objectives, ascending; the Workbook's if there are none."""
+    found = {o.alerts.windows_s[0] for o in objectives if o.alerts.pairs}
+    return tuple(sorted(found or {min(pair.short_s for pair in PAIRS)}))
+
+
 def told_by(
     cadence: Cadence, among: Sequence[Cadence]
 ) -> Iterator[tuple[Severity, tuple[Span, ...]]]:

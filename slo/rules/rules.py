@@ -20,6 +20,7 @@ from slo.rules.layout import (
     Span,
     Timing,
     cadences,
+    shortest_windows_s,
     told_by,
 )
 from slo.rules.texts import Links, Texts
@@ -74,7 +75,7 @@ def rule_file(
         {  # by itself, since it looks at every path
             "name": "netslo-coverage",
             "interval": timing.text(timing.coverage_s),
-            "rules": [_coverage_rule(found[0], timing, links)],
+            "rules": [_coverage_rule(shortest_windows_s(objectives), timing, links)],
         }
     )
     groups.append(
@@ -121,8 +122,8 @@ def _burn_rule(severity: Severity, spans: tuple[Span, ...], links: Links) -> Rul
     return _alert(alert, expr, 0, severity.value, texts.burn_texts(alert, links))
 
 
-def _coverage_rule(cadence: Cadence, timing: Timing, links: Links) -> Rule:
-    expr = expressions.coverage_low(cadence.shorts_s[0], timing)
+def _coverage_rule(windows_s: Sequence[int], timing: Timing, links: Links) -> Rule:
+    expr = expressions.coverage_low(windows_s, timing)
     said = texts.coverage_texts(Alert.COVERAGE_LOW, links)
     return _alert(
         Alert.COVERAGE_LOW, expr, timing.text(COVERAGE_FOR_S), Severity.TICKET.value, said

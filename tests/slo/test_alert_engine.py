@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from fractions import Fraction
 from unittest.mock import patch
 
 import pytest
@@ -24,7 +25,10 @@ from netslo.model import NS_PER_S
 from netslo.route import Hop, Route, RouteObservation, TraceProtocol
 from slo.engine.alertmanager import Alertmanagers, alerts_url
 from slo.engine.book import Alert, labels_of
+from slo.engine.observing import Observer, Surroundings
+from slo.engine.verdicts import Judged
 from slo.exclusion import Covers, Exclusion
+from slo.slices import TimeSlices
 
 
 async def test_a_fault_pages_once_with_its_evidence_and_resolves_when_it_is_over(tmp_path) -> None:
@@ -210,6 +214,20 @@ async def test_what_is_excluded_alerts_nobody(tmp_path) -> None:
         low = {a["labels"]["path"] for a in shown if a["labels"]["alertname"] == "SLOCoverageLow"}
         assert PATH.id not in low
         assert low  # of the paths that are not excluded
+
+
+@pytest.mark.parametrize(
+    ("slices", "lacking_s"), [(None, 300), (TimeSlices(3600, Fraction(1, 2)), 300 + 3660)]
+)
+def test_what_an_exclusion_left_out_is_no_lack_of_coverage(slices, lacking_s) -> None:
+    objective, estate = replace(OBJECTIVE, slices=slices), make_estate()
+    off = Exclusion("x", T0 - 3600, T0, "alice", "CHG-1", T0 - 7200)
+    observer = Observer([objective], estate)
+    judged = Judged(T0, (), frozenset({(objective.name, PATH)}))
+    for after_s, told in ((0, False), (lacking_s - 1, False), (lacking_s, True)):
+        around = Surroundings(T0 + after_s, T0, T0 + after_s, {}, exclusions=[off])
+        seen = {dict(each.labels)["alertname"] for each in observer.observe(judged, around)}
+        assert ("SLOCoverageLow" in seen) == told
 
 
 async def test_a_site_that_is_off_as_a_whole_does_not_page_that_its_probe_is_silent(

@@ -331,6 +331,48 @@ class TestUnknown:
             firing("SLOBurnPage", "100m", 0),
         )  # fmt: skip
 
+    @pytest.mark.parametrize("silent", ["national-latency", "rate"])
+    def test_each_objective_is_held_against_its_own_shortest_window(
+        self, tmp_path, latency, silent
+    ) -> None:
+        """One has 5 min and 1 h, of another 1 h is the shortest; then one of them falls silent."""
+        quick = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
+        slow_pair = BurnPair(Severity.PAGE, Fraction(5, 100), 6 * 3600, 3600)
+        slow = replace(latency, name="rate", alerts=AlertPolicy(pairs=(slow_pair,)))
+        given = constants(400)
+        for name, window, least in (("rate", "1h", 1.8), ("rate", "6h", 10.8)):
+            labels = f'window="{window}",slo="{name}"'
+            given.append({"series": f"slo_budget_events_min{{{labels}}}", "values": f"{least}x400"})
+        for name in ("national-latency", "rate"):
+            events, budget = "0+60x400", "0+0.06x400"
+            if name == silent:
+                events, budget = "0+60x200 12000x200", "0+0.06x200 12x200"
+            for metric, values in (
+                ("slo_events_total", events),
+                ("slo_bad_events_total", "0x400"),
+                ("slo_budget_events_total", budget),
+            ):
+                given.append(series(metric, values))
+                given[-1]["series"] = given[-1]["series"].replace("national-latency", name)
+        told = 'count by (slo) (ALERTS{alertname="SLOCoverageLow",alertstate="firing"})'
+        expected = [{"labels": f'{{slo="{silent}"}}', "value": 1}]
+        test = {
+            "rule_files": ["rules.yml"],
+            "evaluation_interval": "1m",
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": given,
+                    "promql_expr_test": [
+                        {"expr": told, "eval_time": "190m", "exp_samples": []},
+                        {"expr": told, "eval_time": "260m", "exp_samples": expected},
+                    ],
+                }
+            ],
+        }
+        said = promtool(tmp_path, rule_file([quick, slow]), test)
+        assert not said, said
+
     def test_an_exclusion_keeps_the_coverage_alert_quiet(self, check) -> None:
         given = self.counters("0+60x80 4800x40", "0x120", "0+0.06x80 4.8x40")
         given.append(series("slo_excluded", "_x79 1x41"))
@@ -572,6 +614,23 @@ class TestLeastCounts:
         assert found[("slo_bad_events_min", ("pair", "1h/5m"), ("slo", "loss"))] == least > 3
         assert found[("slo_budget_events_min", ("slo", "loss"), ("window", "1h"))] == 89.995
         assert found[("slo_site_peers", ("site", "leeds"))] == 3
-        excluded = [dict(key[1:])["path"] for key in found if key[0] == "slo_excluded"]
+        excluded = {dict(k[1:])["path"]: v for k, v in found.items() if k[0] == "slo_excluded"}
         assert excluded
         assert all("leeds" in path for path in excluded)
+        assert set(excluded.values()) == {1}
+
+    @pytest.mark.parametrize(
+        ("slices", "lacking_s"), [(None, 300), (TimeSlices(3600, Fraction(1, 2)), 300 + 3660)]
+    )
+    def test_an_exclusion_that_is_over_is_published_while_coverage_lacks_what_it_left_out(
+        self, estate, loss, slices, lacking_s
+    ) -> None:
+        now_s = 1_800_000_000
+        off = Exclusion("x1", now_s - 600, now_s, "alice", "CHG-1", now_s - 900)
+        clock = [now_s]
+        objective = replace(loss, slices=slices)
+        collector = ThresholdCollector([objective], estate, lambda: [off], lambda: clock[0])
+        for after_s, expected in ((0, {0.0}), (lacking_s - 1, {0.0}), (lacking_s, set())):
+            clock[0] = now_s + after_s
+            families = {family.name: family for family in collector.collect()}
+            assert {s.value for s in families["slo_excluded"].samples} == expected

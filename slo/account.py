@@ -56,10 +56,11 @@ def account(
 ) -> Account:
     """Read from a store what the budget of `objective` on `path` is made of."""
     alone = [replace(objective, selector=PathSelector(paths=frozenset({path})))]
+    of_path = Selector(path=path.id)
     ours = [e for e in exclusions if e.covers.matches(objective.name, path)]
     windows = [format_duration(length_s) for length_s in objective.alerts.windows_s]
     status, with_excluded = (
-        evaluate(Ranges(store, excluded, alone), alone, estate, now_s, windows)[0]
+        evaluate(Ranges(store, excluded, alone, selector=of_path), alone, estate, now_s, windows)[0]
         for excluded in (ours, ())
     )
     end_s = int(now_s // HOT_S) * HOT_S
@@ -73,7 +74,7 @@ def account(
     else:
         totals = [
             total
-            for total in store.slo_counts(Selector(path=path.id), start_s, end_s)
+            for total in store.slo_counts(of_path, start_s, end_s)
             if total.slo == objective.name
         ]
     return Account(status, with_excluded, start_s, end_s, tuple(totals), in_period, readings)

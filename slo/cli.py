@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -70,11 +71,7 @@ def status(
     estate, specification = load(config_dir)
     objectives = select(specification, names)
     check_paths(paths, estate)
-    statuses = [
-        status
-        for status in _evaluate(config_dir, store_file, objectives, estate)
-        if not paths or status.path.id in paths
-    ]
+    statuses = _evaluate(config_dir, store_file, objectives, estate, paths)
     if as_json:
         print_json({"slos": [status.to_json() for status in by_trouble(statuses)]})
     elif not statuses:
@@ -93,11 +90,14 @@ def _evaluate(
     store_file: pathlib.Path | None,
     objectives: Sequence[Objective],
     estate: Estate,
+    path_ids: Sequence[str],
 ) -> list[SloStatus]:
     import time
 
     from analytics import _kernels
     from analytics.store.interface import WARM_S
+    from analytics.windows import ALL, Selector
+    from netslo.model import Path
     from slo.burn import WINDOWS_S
     from slo.exclusion import touching
     from slo.forecast.days import DailySpends
@@ -105,7 +105,10 @@ def _evaluate(
     from slo.ranges import Ranges, cuts_at
     from slo.status import evaluate, with_both
 
-    if sum(len(objective.paths(estate)) for objective in objectives) >= _MANY:
+    paths = frozenset(map(Path.parse, path_ids)) or None
+    selector = Selector(path=path_ids[0]) if len(path_ids) == 1 else ALL
+    count = sum(len(objective.paths(estate)) for objective in objectives)
+    if selector is ALL and count >= _MANY:
         _kernels.load()  # numba is here already, for the dates
     exclusions = (*load_log(config_dir, store_file), *(x for o in objectives for x in o.exclusions))
     with open_store(config_dir, store_file) as store:
@@ -114,15 +117,15 @@ def _evaluate(
             *WINDOWS_S,
             *(s for o in objectives for s in (o.window_s, *o.alerts.windows_s)),
         }
-        ranges = Ranges(store, exclusions, objectives, cuts_at(now_s, lengths_s))
+        ranges = Ranges(store, exclusions, objectives, cuts_at(now_s, lengths_s), selector)
         days = DailySpends(ranges, objectives, estate)
         exhaustions = forecast(days, objectives, now_s, _note_no_date)
-        statuses = evaluate(ranges, objectives, estate, now_s, exhaustions=exhaustions)
+        judge = partial(evaluate, objectives=objectives, estate=estate, now_s=now_s, paths=paths)
+        statuses = judge(ranges, exhaustions=exhaustions)
         oldest_s = now_s - max((o.window_s for o in objectives), default=0) - WARM_S
         if not touching(exclusions, oldest_s, now_s):
             return statuses
-        everything = evaluate(ranges.whole(), objectives, estate, now_s)
-        return with_both(statuses, everything, exclusions)
+        return with_both(statuses, judge(ranges.whole()), exclusions)
 
 
 def _note_no_date(reason: str) -> None:

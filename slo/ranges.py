@@ -15,7 +15,7 @@ from typing import Final
 
 from analytics.store import SloTotals, WindowStore
 from analytics.store.interface import DAY_S, HOT_S, WARM_S
-from analytics.windows import Selector
+from analytics.windows import ALL, Selector
 from netslo.model import Path
 from slo.budget import Spend, budget_events
 from slo.exclusion import Exclusion, touching
@@ -53,7 +53,8 @@ class Ranges:
     more than six hours late shows as much later, in days of slices up to six hours after that; a
     new reader sees everything at once.
 
-    What lies in `exclusions` does not count. What lies between two `cuts` is read once, for who
+    Of packets what `selector` matches is read, else all. What lies in `exclusions` does not count.
+    What lies between two `cuts` is read once, for who
     asks at one moment for nested ranges and for days: see `cuts_at`.
     """
 
@@ -61,6 +62,7 @@ class Ranges:
     exclusions: Sequence[Exclusion] = ()
     objectives: Sequence[Objective] = ()  # those of them by time slice are judged by slices
     cuts: Collection[int] = ()
+    selector: Selector = ALL
     _between: dict[tuple[int, int], Spends] = field(default_factory=dict, init=False, repr=False)
     _anchor_s: int | None = field(default=None, init=False)
     _settled: dict[tuple[int, int], Spends] = field(default_factory=dict, init=False, repr=False)
@@ -145,7 +147,7 @@ class Ranges:
     def _read(self, start_s: int, end_s: int, days: Days | None) -> Spends:
         found: Spends = {}
         for low_s, high_s, in_force in cut(start_s, end_s, self.exclusions):
-            counts = add_up(self.store.slo_counts(Selector(), low_s, high_s))
+            counts = add_up(self.store.slo_counts(self.selector, low_s, high_s))
             if in_force:
                 counts = {key: s for key, s in counts.items() if not covered(key, in_force)}
             found = _merge(found, counts) if found else counts

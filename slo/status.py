@@ -138,6 +138,7 @@ def evaluate(
     now_s: float,
     windows: Iterable[str] = WINDOWS,
     exhaustions: Mapping[SpendKey, Exhaustion] = NOTHING_KNOWN,
+    paths: Collection[Path] | None = None,
 ) -> list[SloStatus]:
     """Judge every objective on every path it covers, in their order, in one pass.
 
@@ -152,6 +153,7 @@ def evaluate(
         windows: For which lengths to state burn rates, such as "1h". Alerts are judged by
             the windows of their pairs in any case.
         exhaustions: When budgets will be used up, as far as that is known.
+        paths: Only these of them; None: all.
 
     Raises:
         ValueError: a window is no multiple of 10 s.
@@ -165,6 +167,8 @@ def evaluate(
     for objective in objectives:
         span = reader.span(now_s, objective.window_s)
         for path in objective.paths(estate):
+            if paths is not None and path not in paths:
+                continue
             key = objective.name, path
             spends = {s: of_all.get(key, nothing) for s, of_all in by_length.items()}
             planned = due.planned(objective, path, span, reader.exclusions)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics.windows import Selector
 from netslo.model import Path
 from slo.burn import PAIRS, Severity
 from slo.ranges import Ranges
@@ -203,3 +204,16 @@ def naive_burn(rows, length_s):
             for _ in range(good + bad_here):
                 budget += 1 - Fraction(target)
     return float(bad / budget) if budget else None
+
+
+def test_one_path_is_judged_as_among_all_and_read_alone(store, estate, latency, loss):
+    for number, path in enumerate(estate.paths):
+        store.add(NOW_S - 60, path, loss, good=100, bad=number)
+        store.add(NOW_S - 60, path, latency, good=100, bad=2 * number)
+    every, objectives = evaluate(Ranges(store), [latency, loss], estate, NOW_S), [latency, loss]
+    path = latency.paths(estate)[1]
+    alone = Ranges(store, selector=Selector(path=path.id))
+    found = evaluate(alone, objectives, estate, NOW_S, paths={path})
+    assert found == [status for status in every if status.path == path]
+    assert len(found) == 2
+    assert {key[1] for of_one in alone.read(NOW_S, [3600]).values() for key in of_one} == {path}

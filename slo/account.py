@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from analytics.store import SloTotals, WindowStore
@@ -16,7 +16,7 @@ from slo.exclusion import Exclusion, one_line
 from slo.exclusion_log import format_time, to_json
 from slo.explain import missing_text, promise
 from slo.feasibility import counted_name
-from slo.objective import Indicator, Objective, PathSelector
+from slo.objective import Indicator, Objective
 from slo.ranges import Ranges
 from slo.rates import Kind
 from slo.slice_reader import slices_by_target
@@ -55,12 +55,18 @@ def account(
     exclusions: Sequence[Exclusion] = (),
 ) -> Account:
     """Read from a store what the budget of `objective` on `path` is made of."""
-    alone = [replace(objective, selector=PathSelector(paths=frozenset({path})))]
     of_path = Selector(path=path.id)
     ours = [e for e in exclusions if e.covers.matches(objective.name, path)]
     windows = [format_duration(length_s) for length_s in objective.alerts.windows_s]
     status, with_excluded = (
-        evaluate(Ranges(store, excluded, alone, selector=of_path), alone, estate, now_s, windows)[0]
+        evaluate(
+            Ranges(store, excluded, [objective], selector=of_path),
+            [objective],
+            estate,
+            now_s,
+            windows,
+            paths={path},
+        )[0]
         for excluded in (ours, ())
     )
     end_s = int(now_s // HOT_S) * HOT_S

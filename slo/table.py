@@ -197,7 +197,10 @@ def _footer(statuses: Sequence[SloStatus], shown: int, trouble: int) -> list[Tex
     if not any(status.events for status in statuses):
         periods = sorted({status.period_s for status in statuses})
         spans = ", ".join(format_duration(period_s) for period_s in periods)
-        lines.append(Text(f"No data: nothing was measured in the last {spans}."))
+        if any(status.remaining_with_excluded is not None for status in statuses):
+            lines.append(Text(f"No data: all that was measured in the last {spans} is excluded."))
+        else:
+            lines.append(Text(f"No data: nothing was measured in the last {spans}."))
     elif trouble:
         lines.append(Text(f"{trouble} of {len(statuses)} budgets in trouble."))
     else:

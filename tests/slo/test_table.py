@@ -61,6 +61,13 @@ def test_how_much_a_budget_rests_on_is_said(statuses):
     assert "rest on less" not in " ".join(draw(whole))
 
 
+def test_no_data_is_not_said_to_be_unmeasured_where_it_is_excluded(store, estate, loss):
+    nothing = evaluate(Ranges(store), [loss], estate, NOW_S)
+    assert draw(nothing)[-1] == "No data: nothing was measured in the last 28d."
+    excluded = [replace(status, remaining_with_excluded=0.5) for status in nothing]
+    assert "No data: all that was measured in the last 28d is excluded." in draw(excluded)
+
+
 def test_a_target_is_never_shown_as_all(store, estate, loss):
     store.add(NOW_S - 60, NORTH, loss, good=1000)
     strict = replace(loss, target_text="0.99999999")

@@ -43,6 +43,7 @@ from analytics.real_numbers import real_numbers
 from analytics.sketch import BUCKET_LIMIT, SCALE_DEFAULT, Sketch
 
 _LARGEST: Final = float(np.finfo(np.float64).max)
+_TOGETHER: Final = 1 << 31  # pairs counted at once: kernels have counters of 32 bits
 
 
 class SketchTable:
@@ -147,26 +148,11 @@ class SketchTable:
         array = real_numbers(values)
         if key_array.shape != array.shape or array.ndim != 1:
             raise ValueError(f"keys {key_array.shape} and values {array.shape} must be alike, (n,)")
-        if not len(array):
-            return
-        parted = None
-        if _kernels.pays_for_pairs(len(array)):
-            if self._add_densely(key_array, array):
-                return
-            parted = part(key_array, array, len(self), self._threads)
-        if parted is None and (key_array.min() < 0 or key_array.max() >= len(self)):
-            raise _out_of_range(key_array, "key", 0, len(self) - 1)
-        least, most = _extremes(array if parted is None else parted.bits.view(np.float64))
-        low, high = self._bounds()
-        if low < least and most <= high:
-            self._count(0, key_array, array, parted)
-            return
-        if parted is not None:  # by kernel all but the odd ones, however many these are
-            ordinary, others = sorted_out(key_array, array, low, high)
-            if len(ordinary[0]) and not self._add_densely(*ordinary):
-                self._count(0, *ordinary)
-            key_array, array = others
-        self._add_odd(key_array, array, low, high)
+        if len(array) > _TOGETHER:  # nothing is counted where any key is wrong
+            self._check(key_array)
+        for begin in range(0, len(array), _TOGETHER):
+            portion = slice(begin, begin + _TOGETHER)
+            self._add_portion(key_array[portion], array[portion])
 
     def merge(self, other: SketchTable) -> None:
         """Add the counts of another table of the same scale, key by key.
@@ -180,7 +166,7 @@ class SketchTable:
         other._settle()
         more = len(self) - len(other)
         for mine, theirs in zip(self._sides, other._sides, strict=True):
-            for pairs in theirs:
+            for pairs in list(theirs):  # which are mine if a table is added to itself
                 _push(mine, extended(pairs, more))
         _add_statistics(self._s, np.arange(len(other)), other._s)
         for key, sketch in other._outside.items():
@@ -265,6 +251,30 @@ class SketchTable:
         binades = INDEX_SPAN // 2 >> self.scale
         low = max(SMALLEST_NORMAL, math.ldexp(1.0, -binades))
         return low, _LARGEST if binades >= sys.float_info.max_exp else math.ldexp(1.0, binades)
+
+    def _check(self, keys: Keys) -> None:
+        if keys.min() < 0 or keys.max() >= len(self):
+            raise _out_of_range(keys, "key", 0, len(self) - 1)
+
+    def _add_portion(self, keys: Keys, values: Values) -> None:
+        """Count n > 0 pairs, or raise ValueError before any is."""
+        parted = None
+        if _kernels.pays_for_pairs(len(values)):
+            if self._add_densely(keys, values):
+                return
+            parted = part(keys, values, len(self), self._threads)
+        if parted is None:
+            self._check(keys)
+        least, most = _extremes(values if parted is None else parted.bits.view(np.float64))
+        low, high = self._bounds()
+        if low < least and most <= high:
+            self._count(0, keys, values, parted)
+            return
+        if parted is not None:  # by kernel all but the odd ones, however many these are
+            ordinary, (keys, values) = sorted_out(keys, values, low, high)
+            if len(ordinary[0]) and not self._add_densely(*ordinary):
+                self._count(0, *ordinary)
+        self._add_odd(keys, values, low, high)
 
     def _add_odd(self, keys: Keys, values: Values, low: float, high: float) -> None:
         """Count values of any kind, one kind after the other."""

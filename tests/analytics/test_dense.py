@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics import _kernels, dense
+from analytics import table as table_module
 from analytics.dense import DenseCounters, Extent
 from analytics.sketch import Sketch
 from analytics.table import SketchTable
@@ -122,9 +123,21 @@ def test_counters_are_taken_out_before_one_could_overflow(monkeypatch, counted) 
     assert table._dense._pending <= 1000
     check(table, [portion] * 5)
     assert counted == [400] * 5
-    large = pairs(1001, 2)
-    table.add(*large)  # parted: more than there may ever be
-    check(table, [portion] * 5 + [large])
+
+
+def test_an_array_is_counted_in_portions_that_overflow_no_counter(monkeypatch, counted) -> None:
+    assert dense._PENDING_MAX < 2**32
+    assert table_module._TOGETHER <= dense._PENDING_MAX
+    monkeypatch.setattr(table_module, "_TOGETHER", 100)
+    keys, values = pairs(250, 3)
+    table = SketchTable(3)
+    table.add(keys, values)
+    assert counted == [100, 100, 50]
+    check(table, [(keys, values)])
+    wrong = np.append(keys, np.int32(3))
+    with pytest.raises(ValueError, match="key 3 is not from 0 to 2"):
+        table.add(wrong, np.append(values, 1.0))
+    check(table, [(keys, values)])
 
 
 def test_odd_values_among_others_leave_the_others_to_dense_counters(counted) -> None:

@@ -86,6 +86,19 @@ def test_tables_merge_and_regroup_as_sketches_merge(left, right, groups) -> None
     check(tables[0].merged_by(groups, 3), whole)
 
 
+def test_a_table_added_to_itself_is_twice_as_much() -> None:
+    keys, values = [0, 1, 1, 0, 2, 2, 2, 2], [1.0, 2.0, -3.0, 0.0, 1e308, 1e-300, np.nan, np.inf]
+    table, once = SketchTable(4), SketchTable(4)
+    for _ in range(3):  # runs of several lengths
+        table.add(keys, values)
+        once.add(keys * 2, values * 2)
+        table.add(keys[:2], values[:2])
+        once.add(keys[:2] * 2, values[:2] * 2)
+    table.merge(table)
+    check(table, [once.sketch(key) for key in range(4)])
+    assert table.sum.tolist() == once.sum.tolist()
+
+
 @pytest.mark.parametrize("spread", [0.3, 20.0])
 def test_rows_regrouped_as_runs_are_those_regrouped_by_entries(spread) -> None:
     rng = np.random.default_rng(6)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from netslo.config.options import json_option
+from netslo.config.options import NumberRange, json_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +43,7 @@ def _read_quantiles(
 @click.option("--by", metavar="COLUMN", help="Quantiles of each value of this column.")
 @click.option(
     "--sort",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     metavar="Q",
     help="With --by: the largest quantile Q first.",
 )

@@ -9,11 +9,12 @@ from typing import Final
 
 import click
 
-from netslo.config.options import config_option
+from netslo.config.options import NumberRange, config_option
 from netslo.errors import ConfigurationError
 from netslo.units import parse_duration
 
 _NEEDED: Final = {"plotly": "plotly", "jinja2": "Jinja2"}  # of the preview, by module
+_AT_S_MAX: Final = 253_402_300_799  # the last second of the year 9999
 
 
 @click.group()
@@ -124,7 +125,11 @@ def build(
     "--last", metavar="DURATION", default="1h", show_default=True, help="How far to look back."
 )
 @click.option(
-    "--at", "at_s", type=float, metavar="UNIX", help="Look back from then, Unix seconds.  [now]"
+    "--at",
+    "at_s",
+    type=NumberRange(0, _AT_S_MAX),
+    metavar="UNIX",
+    help="Look back from then, Unix seconds.  [now]",
 )
 @click.option(
     "--scrape-interval",

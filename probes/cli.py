@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netslo.config.options import (
+    NumberRange,
     file_option,
     json_option,
     read_duration,
@@ -59,7 +60,7 @@ _UNDER_WAY_MAX = 1_000_000  # packets that may wait for their answers; about 300
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True, max=_RATE_MAX),
+    type=NumberRange(min=0, min_open=True, max=_RATE_MAX),
     default=20_000,
     show_default=True,
     help="Packets a second that one source address is answered.",
@@ -86,7 +87,7 @@ _UNDER_WAY_MAX = 1_000_000  # packets that may wait for their answers; about 300
 )
 @click.option(
     "--bandwidth-max-seconds",
-    type=click.FloatRange(1, _BANDWIDTH_S_MAX),
+    type=NumberRange(1, _BANDWIDTH_S_MAX),
     default=30,
     show_default=True,
     help="The longest that one load may take.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from netslo.config.options import file_option, json_option, read_octets, state_option
+from netslo.config.options import NumberRange, file_option, json_option, read_octets, state_option
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.signals import sigterm_interrupts
 from netslo.user import user_name
@@ -54,7 +54,7 @@ _PATIENCE_S: Final = 4.0  # the queues that a test before this one filled drain 
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, _SECONDS_MAX),
+    type=NumberRange(1, _SECONDS_MAX),
     default=10,
     show_default=True,
     help="Of TCP, in each direction.",

@@ -342,7 +342,7 @@ def test_keys_need_columns(tmp_path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, VALUES)
     assert "--by needs a CSV file" in error_of(path, "--by", "site")
-    for options in (["--top", "3"], ["--sort", "0.5"]):
+    for options in (["--top", "3"], ["--sort", "0.5"], ["--by", "site", "--sort", "nan"]):
         assert run(path, *options).exit_code == 2
     assert run(path, "--by", "x", "--scale", "0").exit_code == 2
 

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import tomllib
 
+import click
 import pytest
 
 from netslo.app import cli
@@ -319,3 +320,27 @@ def test_a_missing_module_without_a_name_keeps_its_traceback() -> None:
 def test_every_command_names_an_extra_that_exists(name) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert cli._COMMANDS[name].extra in project["optional-dependencies"]
+
+
+def every_option(command: click.Command, words: tuple[str, ...] = ()):
+    """Yield the words that call each command, and each of its options."""
+    context = click.Context(command)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            yield words, parameter
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from every_option(command.get_command(context, name), (*words, name))
+
+
+def test_no_option_takes_nan_for_a_number() -> None:
+    numbers = {
+        (*words, option.opts[0]): option.type
+        for words, option in every_option(cli.cli)
+        if isinstance(option.type, click.types.FloatParamType)
+    }
+    assert ("quantiles", "--sort") in numbers
+    for words, kind in numbers.items():
+        with pytest.raises(click.BadParameter):
+            kind.convert("nan", None, None)
+            pytest.fail(f"{words} takes nan")

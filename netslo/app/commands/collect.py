@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netslo.app.commands.options import read_endpoint, read_url
-from netslo.config.options import DATA_DIR, STORE_FILE, config_option, file_option
+from netslo.config.options import DATA_DIR, STORE_FILE, NumberRange, config_option, file_option
 from netslo.model import Endpoint
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--remote-write-interval",
     "interval_s",
-    type=click.FloatRange(min=1.0),
+    type=NumberRange(min=1.0),
     default=15.0,
     show_default=True,
     metavar="SECONDS",

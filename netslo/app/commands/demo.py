@@ -6,7 +6,7 @@ import pathlib
 
 import click
 
-from netslo.config.options import directory_option, file_option
+from netslo.config.options import NumberRange, directory_option, file_option
 from netslo.model import WINDOW_S
 
 _DURATION_S_MIN = 3 * WINDOW_S
@@ -16,7 +16,7 @@ _DURATION_S_MIN = 3 * WINDOW_S
 @click.option(
     "--duration",
     "duration_s",
-    type=click.FloatRange(min=_DURATION_S_MIN),
+    type=NumberRange(min=_DURATION_S_MIN),
     default=180.0,
     show_default=True,
     metavar="SECONDS",

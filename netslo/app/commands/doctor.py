@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from netslo.config.options import json_option
+from netslo.config.options import NumberRange, json_option
 
 if TYPE_CHECKING:
     from netslo.app.doctor import Examination, Finding
@@ -24,7 +24,7 @@ _TEXT_WIDTH_MIN, _TEXT_WIDTH_MAX = 40, 90
 @click.command()
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, _SECONDS_MAX),
+    type=NumberRange(0.1, _SECONDS_MAX),
     default=4.0,
     show_default=True,
     help="How long the self-test sends packets; P99.9 needs about 4 s.",

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from netslo.app.commands.options import read_url
+from netslo.config.options import NumberRange
 from netslo.errors import ConfigurationError, NetsloError
 from netslo.notify import ALIVE_FILE, alive_age_s
 
@@ -27,7 +28,7 @@ _ANSWER_MAX: Final = 300
 @click.option(
     "--within",
     "patience_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=NumberRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netslo.app.commands.options import read_endpoint
-from netslo.config.options import DATA_DIR, config_option, directory_option
+from netslo.config.options import DATA_DIR, NumberRange, config_option, directory_option
 from netslo.model import Endpoint
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--duration",
     "duration_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=NumberRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Stop after so long.  [default: at Ctrl-C]",
 )

@@ -90,10 +90,14 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.runtime
 	@$(PIP) install --require-hashes -r $<
 	@touch $@
 
-$(VENV)/.wheel: $(SOURCE) pyproject.toml README.md LICENSE $(VENV)/.runtime
+$(VENV)/.installed: $(SOURCE) pyproject.toml README.md LICENSE $(VENV)/.runtime
 	@rm -rf dist
 	@$(PIP) wheel --no-build-isolation --no-deps -w dist .
 	@$(PIP) install --no-deps --force-reinstall dist/netslo-*.whl
-	@$(BIN)/python -P -m analytics.warm_up & $(BIN)/python -P -m probes.warm_up \
-	  && $(BIN)/python -P -m slo.warm_up && wait $$!
+	@touch $@
+
+# And its kernels compiled, once per machine: those of the probe take longest, beside all others.
+$(VENV)/.wheel: $(VENV)/.installed
+	@{ $(BIN)/python -P -m analytics.warm_up && $(BIN)/python -P -m slo.warm_up; } & \
+	  $(BIN)/python -P -m probes.warm_up && wait $$!
 	@touch $@

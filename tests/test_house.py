@@ -60,7 +60,8 @@ def test_the_wheel_is_built_again_when_and_only_when_sources_change(tmp_path, ch
         (tmp_path / folder).mkdir()
     for name in ("probes/session.py", "pyproject.toml", "README.md", "LICENSE"):
         (tmp_path / name).touch()
-    for name in ("requirements/runtime.txt", ".venv/.made", ".venv/.runtime", ".venv/.wheel"):
+    stamps = (f".venv/.{name}" for name in ("made", "runtime", "installed", "wheel"))
+    for name in ("requirements/runtime.txt", *stamps):
         (tmp_path / name).touch()
     for place in tmp_path.rglob("*"):
         os.utime(place, (1_000, 1_000))

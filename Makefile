@@ -32,7 +32,9 @@ side-by-side: $(VENV)/.dev $(VENV)/.wheel packages
 SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 
 quiet: $(VENV)/.dev $(VENV)/.wheel packages
-	$(BIN)/pytest -m quiet || $(call ALONE,quiet)
+	$(BIN)/pytest -m quiet $(QUIET) || $(call ALONE,quiet)
+# Nothing else runs meanwhile: no module is imported that has none of them.
+QUIET = $(shell grep -rl --include='test_*.py' 'mark\.quiet' tests)
 # Real servers and real time on a machine that others use: what failed has to pass by itself, at the
 # first go, and both results stay on the screen. Whatever else ended the first run ends it here.
 ALONE = { [ $$? = 1 ] && echo "Once more, alone, what failed above:" && \

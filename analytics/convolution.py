@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analytics import _kernels
-from analytics.mapping import relative_error, representative
+from analytics.mapping import ROUNDING, relative_error, representative
 from analytics.sketch import BUCKET_LIMIT, Sketch
 
 Convention = Literal["delivered", "due"]
@@ -107,7 +107,8 @@ class Delay:
         total = self.arrived + self.lost
         if not total or np.isnan(x):
             return (float("nan"), float("nan"))
-        reach = self.relative_error
+        # A value at its bucket's end is off by just the error, and what is computed by a bit more.
+        reach = self.relative_error + ROUNDING
         bounds = []
         for limit in (x * (1 - reach), x * (1 + reach)):
             within = self._values() <= limit

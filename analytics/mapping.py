@@ -27,7 +27,7 @@ EXPONENT_BIAS: Final = 1023
 SMALLEST_NORMAL: Final = 2.0**-1022  # below it, a value counts as zero
 _IMPLICIT_BIT: Final = 1 << MANTISSA_BITS
 _MANTISSA_MASK: Final = _IMPLICIT_BIT - 1
-_ROUNDING: Final = 8 * float(np.finfo(np.float64).eps)  # of a representative, amply
+ROUNDING: Final = 8 * float(np.finfo(np.float64).eps)  # of a representative, amply
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +179,8 @@ def enclosing(
     A bucket's lower end is its representative over 1 + alpha, its upper end that over 1 - alpha.
     NaN stays.
     """
-    less = max(1 - relative_error(scale) - _ROUNDING, 0.0)
-    more = 1 + relative_error(scale) + _ROUNDING
+    less = max(1 - relative_error(scale) - ROUNDING, 0.0)
+    more = 1 + relative_error(scale) + ROUNDING
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         below = np.where(low == 0, low, low / np.where(low > 0, more, less))
         above = np.where(high == 0, high, high / np.where(high > 0, less, more))

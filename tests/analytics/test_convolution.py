@@ -120,6 +120,18 @@ def test_what_is_lost_on_either_leg_never_arrives() -> None:
     assert found.cdf(0.001) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("scale", range(1, 9))
+def test_bounds_hold_a_bit_to_either_side_of_a_bucket_end(scale) -> None:
+    ends = np.ldexp(1.0, np.arange(-12, 4))
+    for value in np.concatenate([ends, np.nextafter(ends, 0), np.nextafter(ends, np.inf)]):
+        sketch = Sketch(scale)
+        sketch.add([value])
+        delay = Delay.of(sketch)
+        for x in (np.nextafter(value, 0), value, np.nextafter(value, np.inf)):
+            low, high = delay.cdf(float(x))
+            assert low <= float(value <= x) <= high
+
+
 def test_three_legs_state_their_error() -> None:
     legs = [delay(SHAPES[name][0][:120]) for name in ("lognormal", "Pareto", "bimodal")]
     found = convolve(convolve(legs[0], legs[1]), legs[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,8 @@ def count_up_to(buckets: SignedBuckets, zero_count: int, x: float) -> tuple[int,
     if abs(x) < SMALLEST_NORMAL:
         negative = buckets.negative.total()
         return (negative + (zero_count if x >= 0 else 0), negative + zero_count)
-    index, next_up = bucket_index(np.abs([x, np.nextafter(x, np.inf)]), buckets.scale).tolist()
+    after = math.nextafter(x, math.inf)
+    index, next_up = bucket_index(np.abs([x, after]), buckets.scale).tolist()
     if x > 0:
         before = buckets.negative.total() + zero_count + buckets.positive.below(index)
         possible = before + buckets.positive.at(index)

@@ -294,7 +294,9 @@ def _counts_up_to(
     x = np.where(usable, xs, 0.0)
     tiny = np.abs(x) < SMALLEST_NORMAL
     index = bucket_index(np.where(tiny, 1.0, np.abs(x)), scale)
-    following = bucket_index(np.where(tiny, 1.0, np.abs(np.nextafter(x, np.inf))), scale)
+    with np.errstate(over="ignore"):  # infinity follows the largest double, in a bucket of its own
+        after = np.nextafter(x, np.inf)
+    following = bucket_index(np.where(tiny, 1.0, np.abs(after)), scale)
     zeros = rows.statistics.zero_count.astype(np.int64)[:, None]
     negatives = np.zeros((len(rows), 1), dtype=np.int64)
     larger = at_bucket = np.zeros((len(rows), len(x)), dtype=np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analytics.layouts import Runs
@@ -14,6 +14,7 @@ from analytics.readout import Rows, cdf, intervals, quantiles
 from analytics.sketch import Sketch
 from analytics.tables import distributions_of
 
+LARGEST = float(np.finfo(np.float64).max)
 QS = [0.99, 0.0, 0.5, 0.999, 1.0, 0.5, 0.25]
 ORDINARY = st.floats(1e-6, 1e3) | st.floats(-1e3, -1e-6) | st.just(0.0)
 WIDE = st.floats(2.0**-200, 2.0**200)
@@ -53,6 +54,7 @@ def test_quantiles_are_the_sketches_own(lists, data) -> None:
 
 
 @settings(deadline=None)
+@example([[1.0, LARGEST]], [LARGEST, -LARGEST])
 @given(LISTS, st.lists(ORDINARY | st.just(np.inf) | st.just(np.nan), min_size=1, max_size=5))
 def test_cdf_bounds_are_the_sketches_own(lists, xs) -> None:
     xs = [*xs, *(v for values in lists for v in values[:2]), -np.inf]

@@ -9,7 +9,8 @@ from analytics._kernels.compilation import compiled
 from analytics.layouts import Counts
 
 _ONE = np.uint64(1)
-_BLOCK = np.uint64(16)
+_BLOCK = np.uint64(8)
+_FITS = np.int64(2**32 - 1)  # a row of so many values: no sum of its counts needs more than 32 bits
 
 
 @compiled
@@ -77,10 +78,10 @@ def row_quantiles(
             elif rank < zero:  # what counts as zero may lie a little beside it
                 out[row, k] = min(max(0.0, low[row]), high[row])
             else:
-                while entry + _BLOCK <= end:  # many at a time need no wait for each sum
-                    block = np.uint64(0)
+                while total <= _FITS and entry + _BLOCK <= end:  # several at once, by SIMD
+                    block = np.uint32(0)
                     for i in range(_BLOCK):
-                        block += np.uint64(counts[entry + np.uint64(i)])
+                        block = np.uint32(block + counts[entry + np.uint64(i)])
                     if passed + np.int64(block) > rank:
                         break
                     passed += np.int64(block)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analytics.layouts import Runs
-from analytics.mapping import relative_error
+from analytics.layouts import Pairs, Runs, Statistics
+from analytics.mapping import relative_error, representative
 from analytics.merging import halved, merge_all, merge_groups, pairs_of, runs_of
 from analytics.readout import Rows, cdf, intervals, quantiles
 from analytics.sketch import Sketch
@@ -73,6 +73,26 @@ def test_intervals_are_the_sketches_own(q) -> None:
     expected = np.array([s.interval(q) for s in sketches], dtype=np.float64)  # None is NaN
     assert np.array_equal(low, expected[:, 0], equal_nan=True)
     assert np.array_equal(high, expected[:, 1], equal_nan=True)
+
+
+@pytest.mark.parametrize("width", [np.uint32, np.uint64])
+@pytest.mark.parametrize("most", [2**20, 2**27, 2**31, 2**32 - 1])
+def test_rows_of_more_values_than_fit_32_bits_are_read_right(most, width) -> None:
+    rng = np.random.default_rng(17)
+    qs, rows, size = np.linspace(0.001, 0.999, 40), 60, 45
+    counts = rng.integers(1, most, rows * size, dtype=np.uint64, endpoint=True).astype(width)
+    index = np.sort(rng.permuted(np.tile(np.arange(900), (rows, 1)), axis=1)[:, :size])
+    offsets = np.arange(rows + 1, dtype=np.int64) * size
+    pairs = Pairs(7, -400, offsets, index.ravel().astype(np.uint16), counts)
+    statistics = Statistics.none(rows)
+    statistics.min[:], statistics.max[:] = 0.0, LARGEST
+    found = quantiles(Rows(pairs, None, statistics), qs)
+    cumulative = np.cumsum(counts.reshape(rows, size).astype(np.int64), axis=1)
+    for row, total in enumerate(cumulative[:, -1].tolist()):
+        ranks = (qs * (total - 1)).astype(np.int64)
+        entries = np.searchsorted(cumulative[row], ranks, side="right")
+        expected = representative(index[row, entries].astype(np.int64) - 400, 7)
+        assert found[row].tolist() == expected.tolist()
 
 
 def test_quantiles_are_within_alpha_of_numpy() -> None:

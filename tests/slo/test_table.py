@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from netslo.model import Path
-from slo import table
 from slo.forecast.exhaustion import Dates, Exhaustion
 from slo.ranges import Ranges
 from slo.status import evaluate
@@ -81,19 +79,6 @@ def test_no_line_is_wider_than_the_terminal_and_no_name_is_cut(statuses, width):
     assert max(map(len, lines)) <= width
     assert "london:leeds/ef" in lines[1]
     assert not any("…" in line for line in lines[:-3])
-
-
-def test_a_table_that_fits_is_as_rich_would_have_it(statuses, monkeypatch):
-    def drawn() -> list[str]:
-        console = Console(width=200, file=io.StringIO(), force_terminal=True)
-        console.print(status_table(statuses, everything=True, width=200))
-        assert isinstance(console.file, io.StringIO)
-        head, *rows = console.file.getvalue().splitlines()
-        return [re.sub(r"\x1b\[\d*m", "", head), *(row.replace("\x1b[0m", "") for row in rows)]
-
-    by_us = drawn()
-    monkeypatch.setattr(table, "_fitting", lambda *_: None)
-    assert by_us == drawn()
 
 
 def test_only_a_screenful_of_what_is_well_is_shown_unless_all_is_asked_for(statuses):

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from analytics.frame import Frame
 from analytics.readings import Reading, Told
-from analytics.steps import Steps
 from analytics.streams import Streams
 from analytics.windows import ALL, Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
 from netslo.errors import NetsloError
 from netslo.model import Path
 from netslo.route import RouteObservation
+
+if TYPE_CHECKING:  # it needs zstandard, which who asks for a constant may lack
+    from analytics.steps import Steps
 
 HOT_S = 10
 WARM_S = 300

@@ -194,8 +194,9 @@ class TestAnAddressThatCannotBeListenedOn:
 
     def test_because_the_rate_is_no_number_says_so(self):
         result = CliRunner().invoke(reflect, ["--listen", "127.0.0.1:0", "--rate", "nan"])
-        assert isinstance(result.exception, ConfigurationError)
-        assert "--rate: nan" in str(result.exception)
+        assert result.exit_code == 2
+        assert "--rate" in result.output
+        assert "nan" in result.output
 
     def test_because_the_port_is_privileged_says_what_to_do(self):
         advice = _advice(PermissionError(errno.EACCES, "Permission denied"), Endpoint("::", 862))

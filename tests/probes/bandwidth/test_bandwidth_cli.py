@@ -175,7 +175,6 @@ def test_the_key_of_both_sides(near: pathlib.Path, far: pathlib.Path, tmp_path) 
         (("[::1",), "ADDRESS"),
         (("host", "--method", "train", "--octets", "1MB"), "--octets"),
         (("host", "--method", "iperf3", "--key-file", "x"), "--key-file"),
-        (("127.0.0.1:1", "--seconds", "nan"), "--seconds"),
         (("127.0.0.1:1", "--congestion", "no such name"), "--congestion"),
         (("127.0.0.1:1", "--octets", "100kB"), "expected 548 kB to "),
         (("127.0.0.1:1", "--octets", "9999TB"), "--octets"),
@@ -188,6 +187,13 @@ def test_wrong_arguments_are_a_usage_error(
     result = run(near, *arguments)
     assert isinstance(result.exception, ConfigurationError)
     assert said in str(result.exception)
+
+
+def test_a_length_that_is_no_number_is_a_usage_error(near: pathlib.Path) -> None:
+    result = run(near, "127.0.0.1:1", "--seconds", "nan")
+    assert result.exit_code == 2
+    assert "--seconds" in result.output
+    assert "nan" in result.output
 
 
 def test_a_state_folder_that_cannot_be_is_a_usage_error() -> None:

@@ -11,7 +11,6 @@ import itertools
 import math
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -30,6 +29,7 @@ from analytics.mapping import (
 from analytics.order_statistics import enclosing_ranks
 from analytics.reading import Reading, count_up_to, outer_bounds
 from analytics.real_numbers import real_numbers
+from analytics.shared import shared
 
 SCALE_DEFAULT: Final = 7
 BUCKET_LIMIT: Final = 4096  # 32 binades at scale 7: from a nanosecond to more than four seconds
@@ -296,8 +296,7 @@ class Sketch:
         edges = [len(chunks) * k // threads for k in range(threads + 1)]
         shares = [chunks[low:high] for low, high in itertools.pairwise(edges)]
         parts = [Sketch(self.scale, self._buckets.limit) for _ in shares]
-        with ThreadPoolExecutor(threads) as pool:
-            sums = list(pool.map(Sketch._add_chunks, parts, shares))
+        sums = shared(Sketch._add_chunks, list(zip(parts, shares, strict=True)))
         for part in parts:
             self.merge(part)
         return list(itertools.chain.from_iterable(sums))

@@ -8,28 +8,19 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+from support.objective import loss_objective
 
 from netslo.estate import Estate, ProbingPlan
 from netslo.model import Path, Scope
 from slo.backtest.history import History
 from slo.backtest.replay import THREADS, replay
-from slo.objective import Indicator, Objective, PathSelector
 
 DAYS, PATHS, STEP_S = 90, 10_000, 300
 BLOCK = 1_000  # paths in memory at once
 PER_STEP = 30  # one packet in 10 s
 BACKGROUND = 0.0002  # a fifth of the budget of 99.9 %
 INCIDENT = 0.2
-OBJECTIVE = Objective(
-    name="loss",
-    display_name="loss",
-    description="",
-    service="backbone",
-    indicator=Indicator.LOSS,
-    limit=None,
-    target_text="0.999",
-    selector=PathSelector(scopes=frozenset({Scope.NATIONAL})),
-)
+OBJECTIVE = loss_objective([Scope.NATIONAL])
 
 
 def main() -> None:

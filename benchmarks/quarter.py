@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
+from support.objective import loss_objective
 from support.traffic import estate_of
 
 from analytics import _kernels
@@ -32,7 +33,6 @@ from netslo.model import Path, Scope, Window
 from slo.backtest.backtest import Question, run
 from slo.backtest.history import read_history
 from slo.backtest.replay import THREADS
-from slo.objective import Indicator, Objective, PathSelector
 
 DAYS, JUDGED = 93, 90  # windows of three days reach back before what is judged
 SLOS = ("loss", "latency", "national-latency")
@@ -42,16 +42,7 @@ DUE = 1500  # packets in 5 min
 BACKGROUND = 0.0002  # a fifth of the budget of 99.9 %
 INCIDENT, INCIDENT_STEPS = 0.2, 24
 AT_ONCE = 500  # series in memory
-OBJECTIVE = Objective(
-    name=SLOS[0],
-    display_name="loss",
-    description="",
-    service="backbone",
-    indicator=Indicator.LOSS,
-    limit=None,
-    target_text="0.999",
-    selector=PathSelector(scopes=frozenset(Scope)),
-)
+OBJECTIVE = loss_objective(Scope)
 
 
 def main() -> None:

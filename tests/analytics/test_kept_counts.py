@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from some_windows import PATHS, make_batch, make_window
+from some_windows import PATHS, counters_of, make_batch, make_window
 
 from analytics.blobs import pack
 from analytics.day_columns import Day, unpack_days
@@ -69,15 +69,11 @@ def of_windows(windows, start_s=0, end_s=FAR_S) -> Counts:
 def of_store(store, start_s=0, end_s=FAR_S) -> Counts:
     """Return what a store says was counted, step by step."""
     found: Counts = Counter()
-    with closing(store.history()) as history:
-        for frame in history.frames(start_s, end_s, 300, distributions=False):
-            counters = frame.counters
-            rows = (each.tolist() for each in (counters.stream, counters.start_s, counters.value))
-            for stream, at_s, value in zip(*rows, strict=True):
-                about = store.streams[stream].about
-                if hasattr(about, "slo"):
-                    path = store.streams[stream].series.path.id
-                    found[path, about.slo, about.field, at_s // 300] += value
+    for stream, at_s, value in counters_of(store, start_s, end_s):
+        about = store.streams[stream].about
+        if hasattr(about, "slo"):
+            path = store.streams[stream].series.path.id
+            found[path, about.slo, about.field, at_s // 300] += value
     return +found
 
 

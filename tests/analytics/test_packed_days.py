@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from some_windows import PATHS, make_batch, make_window
+from some_windows import PATHS, counters_of, make_batch, make_window
 
 from analytics.store import packed_days
 from analytics.store.interface import DAY_S
@@ -37,12 +37,8 @@ def store(file):
 def counted(store, start_s=T0 - 5 * DAY_S, end_s=T0 + 30 * DAY_S) -> Counter:
     """Return the sum of each counter by stream and 5 minutes, as whoever reads weeks sees it."""
     found: Counter = Counter()
-    with closing(store.history()) as history:
-        for frame in history.frames(start_s, end_s, 300, distributions=False):
-            numbers = frame.counters
-            rows = (each.tolist() for each in (numbers.stream, numbers.start_s, numbers.value))
-            for stream, at_s, value in zip(*rows, strict=True):
-                found[stream, at_s // 300] += value
+    for stream, at_s, value in counters_of(store, start_s, end_s):
+        found[stream, at_s // 300] += value
     return found
 
 

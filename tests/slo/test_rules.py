@@ -256,6 +256,12 @@ def constants(total: int, **least: float) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
+def by_minute(given: list[dict[str, str]], **checks: list[dict]) -> dict:
+    """Return what promtool is to check of series that are given by the minute."""
+    case = {"interval": "1m", "input_series": given, **checks}
+    return {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}
+
+
 def firing(alert: str, at: str, count: int) -> dict:
     return {
         "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)',
@@ -275,17 +281,7 @@ def check(tmp_path, latency):
     objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
 
     def check(total: int, given: list[dict[str, str]], *expected: dict) -> None:
-        test = {
-            "rule_files": ["rules.yml"],
-            "evaluation_interval": "1m",
-            "tests": [
-                {
-                    "interval": "1m",
-                    "input_series": [*given, *constants(total)],
-                    "promql_expr_test": list(expected),
-                }
-            ],
-        }
+        test = by_minute([*given, *constants(total)], promql_expr_test=list(expected))
         said = promtool(tmp_path, rule_file([objective]), test)
         assert not said, said
 
@@ -356,20 +352,13 @@ class TestUnknown:
                 given[-1]["series"] = given[-1]["series"].replace("national-latency", name)
         told = 'count by (slo) (ALERTS{alertname="SLOCoverageLow",alertstate="firing"})'
         expected = [{"labels": f'{{slo="{silent}"}}', "value": 1}]
-        test = {
-            "rule_files": ["rules.yml"],
-            "evaluation_interval": "1m",
-            "tests": [
-                {
-                    "interval": "1m",
-                    "input_series": given,
-                    "promql_expr_test": [
-                        {"expr": told, "eval_time": "190m", "exp_samples": []},
-                        {"expr": told, "eval_time": "260m", "exp_samples": expected},
-                    ],
-                }
+        test = by_minute(
+            given,
+            promql_expr_test=[
+                {"expr": told, "eval_time": "190m", "exp_samples": []},
+                {"expr": told, "eval_time": "260m", "exp_samples": expected},
             ],
-        }
+        )
         said = promtool(tmp_path, rule_file([quick, slow]), test)
         assert not said, said
 
@@ -410,15 +399,13 @@ class TestUnknown:
         given = self.counters("0+60x90 stale", "0+0.001x80 0.08+60x10 stale", "0+0.06x90 stale")
         for one in constants(90):
             given.append({**one, "values": one["values"] + " stale"})
-        test = {
-            "rule_files": ["rules.yml"], "evaluation_interval": "1m",
-            "tests": [{"interval": "1m", "input_series": given, "promql_expr_test": [
-                firing("SLOCollectorDown", "89m", 0),
-                firing("SLOBurnPage", "89m", 1),
-                firing("SLOBurnPage", "130m", 1),
-                firing("SLOCollectorDown", "95m", 1),
-            ]}],
-        }  # fmt: skip
+        expected = [
+            firing("SLOCollectorDown", "89m", 0),
+            firing("SLOBurnPage", "89m", 1),
+            firing("SLOBurnPage", "130m", 1),
+            firing("SLOCollectorDown", "95m", 1),
+        ]
+        test = by_minute(given, promql_expr_test=expected)
         said = promtool(tmp_path, rule_file([objective]), test)
         assert not said, said
 
@@ -447,46 +434,27 @@ class TestTexts:
              "values": f"{least}x100"},
             *constants(100),
         ]  # fmt: skip
-        test = {
-            "rule_files": ["rules.yml"],
-            "evaluation_interval": "1m",
-            "tests": [
-                {
-                    "interval": "1m",
-                    "input_series": given,
-                    "alert_rule_test": [
-                        {"eval_time": "88m", "alertname": "SLOBurnPage", "exp_alerts": []}
-                    ],
-                }
-            ],
-        }
+        none = {"eval_time": "88m", "alertname": "SLOBurnPage", "exp_alerts": []}
+        test = by_minute(given, alert_rule_test=[none])
         assert text in promtool(tmp_path, rule_file([objective]), test).replace("\\'", "'")
 
     def test_since_when_is_that_of_the_slo_itself(self, tmp_path) -> None:
         since = burn_texts("SLOBurnPage", Links())["since"]
         rule = {"alert": "SLOBurnPage", "expr": "burn > 1", "annotations": {"since": since}}
         labels = {slo: {"slo": slo, "path": PATH.id, "pair": "1h/5m"} for slo in ("loss", "rtt")}
-        case = {
-            "interval": "1m",
-            "input_series": [
-                {"series": f'burn{{slo="{slo}",path="{PATH.id}",pair="1h/5m"}}', "values": values}
-                for slo, values in (("loss", "2x200"), ("rtt", "0x120 2x80"))
-            ],
-            "alert_rule_test": [
-                {
-                    "eval_time": "150m",
-                    "alertname": "SLOBurnPage",
-                    "exp_alerts": [
-                        {
-                            "exp_labels": labels[slo],
-                            "exp_annotations": {"since": f"1970-01-01 {at} +0000 UTC"},
-                        }
-                        for slo, at in (("loss", "00:00:00"), ("rtt", "02:01:00"))
-                    ],
-                }
-            ],
-        }
-        test = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}
+        given = [
+            {"series": f'burn{{slo="{slo}",path="{PATH.id}",pair="1h/5m"}}', "values": values}
+            for slo, values in (("loss", "2x200"), ("rtt", "0x120 2x80"))
+        ]
+        expected = [
+            {
+                "exp_labels": labels[slo],
+                "exp_annotations": {"since": f"1970-01-01 {at} +0000 UTC"},
+            }
+            for slo, at in (("loss", "00:00:00"), ("rtt", "02:01:00"))
+        ]
+        both = {"eval_time": "150m", "alertname": "SLOBurnPage", "exp_alerts": expected}
+        test = by_minute(given, alert_rule_test=[both])
         rules = {"groups": [{"name": "g", "interval": "1m", "rules": [rule]}]}
         assert promtool(tmp_path, rules, test) == ""
 
@@ -502,12 +470,8 @@ class TestTexts:
             {"series": f'network_path_changes_total{{path="{path}"}}', "values": "0x70 3x30"},
             *constants(100),
         ]
-        case = {
-            "interval": "1m",
-            "input_series": given,
-            "alert_rule_test": [{"eval_time": "88m", "alertname": "SLOBurnPage", "exp_alerts": []}],
-        }
-        test = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}
+        none = {"eval_time": "88m", "alertname": "SLOBurnPage", "exp_alerts": []}
+        test = by_minute(given, alert_rule_test=[none])
         said = promtool(tmp_path, rule_file([objective]), test)
         assert f"changes of the route {way} in the last hour: 3" in said
         assert said.count("changes of the route") == 1
@@ -539,22 +503,16 @@ class TestSites:
         """Return what promtool says when exactly `sites` of the answer are expected."""
         objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
         expr = 'sum by (dst_site, src_site) (ALERTS{alertname="SLOSiteBurnPage"})'
-        return lambda expected: promtool(
-            tmp_path,
-            rule_file([objective]),
-            {
-                "rule_files": ["rules.yml"], "evaluation_interval": "1m",
-                "tests": [{
-                    "interval": "1m", "input_series": self.given(burning, sites),
-                    "promql_expr_test": [{
-                        "expr": expr, "eval_time": "90m", "exp_samples": [
-                            {"labels": f'{{dst_site="{s}",src_site="{s}"}}', "value": 1}
-                            for s in expected
-                        ],
-                    }],
-                }],
-            },
-        )  # fmt: skip
+
+        def said(expected: str) -> str:
+            samples = [
+                {"labels": f'{{dst_site="{s}",src_site="{s}"}}', "value": 1} for s in expected
+            ]
+            named = {"expr": expr, "eval_time": "90m", "exp_samples": samples}
+            test = by_minute(self.given(burning, sites), promql_expr_test=[named])
+            return promtool(tmp_path, rule_file([objective]), test)
+
+        return said
 
     def test_a_dead_site_is_named_by_the_paths_to_it_alone(self, tmp_path, latency) -> None:
         burning = [(site, "d") for site in "abc"]

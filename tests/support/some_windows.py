@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 from hypothesis import strategies as st
@@ -102,3 +104,12 @@ def part_of(frame: Frame, begins: list[int], ends: list[int]) -> Frame:
     rows = (np.arange(begin, end) for begin, end in zip(begins, ends, strict=True))
     tables = (table.taken(some) for table, some in zip(frame.tables, rows, strict=True))
     return Frame(*tables, frame.length_s)
+
+
+def counters_of(store, start_s: int, end_s: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the stream, beginning and value of each counter of 5 min, as who reads weeks has it."""
+    with closing(store.history()) as history:
+        for frame in history.frames(start_s, end_s, 300, distributions=False):
+            numbers = frame.counters
+            rows = (each.tolist() for each in (numbers.stream, numbers.start_s, numbers.value))
+            yield from zip(*rows, strict=True)

@@ -16,7 +16,7 @@ from analytics.store.points import (
     read_distributions,
     read_points,
 )
-from analytics.store.query import fine_pieces, pieces
+from analytics.store.query import Piece, fine_pieces, pieces
 from analytics.store.watermarks import read_watermarks
 from analytics.streams import Streams
 from analytics.windows import ALL, Selector
@@ -52,22 +52,23 @@ class History:
         if not distributions:
             read = read_counters
         for chosen in chosen_by_site(self._streams, selector):
-            span = start_s, end_s, self._marks
-            if window_s < WARM_S:
-                parts = fine_pieces(*span, only_numbers=not distributions)
-            else:
-                parts = pieces(*span, days=window_s >= DAY_S, only_numbers=not distributions)
+            parts = self._pieces(start_s, end_s, window_s, only_numbers=not distributions)
             yield from read(self._connection, parts, chosen, self._streams, self._bodies)
 
     def add_to(self, steps: Steps, end_s: int, selector: Selector = ALL) -> None:
         """Add the counters from where `steps` begin to `end_s` to them, as `frames` has them."""
-        span = steps.start_s, end_s, self._marks
         for chosen in chosen_by_site(self._streams, selector):
-            if steps.step_s < WARM_S:
-                parts = fine_pieces(*span, only_numbers=True)
-            else:
-                parts = pieces(*span, days=False, only_numbers=True)
+            parts = self._pieces(steps.start_s, end_s, steps.step_s, only_numbers=True)
             add_counters(self._connection, parts, chosen, self._streams, self._bodies, steps)
+
+    def _pieces(
+        self, start_s: int, end_s: int, window_s: int, *, only_numbers: bool
+    ) -> Iterator[Piece]:
+        """Return the pieces of [start_s, end_s) with windows of at most `window_s`."""
+        if window_s < WARM_S:
+            return fine_pieces(start_s, end_s, self._marks, only_numbers=only_numbers)
+        days = window_s >= DAY_S
+        return pieces(start_s, end_s, self._marks, days=days, only_numbers=only_numbers)
 
     def close(self) -> None:
         self._connection.close()

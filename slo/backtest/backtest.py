@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from netslo.errors import ConfigurationError
 from netslo.estate import Estate
 from netslo.model import NS_PER_S, Path
 from slo.backtest.history import History, read_history, step_for
-from slo.backtest.replay import Episode, Replay, replay
+from slo.backtest.replay import THREADS, Episode, Replay, replay
 from slo.backtest.slicing import rated, shifted, sliced
 from slo.backtest.thresholds import bounds_at
 from slo.budget import Spend
@@ -32,9 +31,8 @@ from slo.objective import Indicator, Objective
 from slo.ranges import SpendKey
 from slo.rates import Kind, judge_rates
 
-_READERS: Final = 2  # threads; they leave the interpreter to each other for half of their time
-_CELLS_MAX: Final = 4_000_000  # of one part, 48 MB; there are two more than readers
-_BOUNDED_CELLS_MAX: Final = 4_000_000  # bounds take some six times as much
+_CELLS_MAX: Final = 4_000_000  # of what a thread reads and judges at once, 48 MB
+_BOUNDED_CELLS_MAX: Final = 2_000_000  # bounds take some six times as much
 
 
 @dataclass(slots=True)
@@ -183,19 +181,14 @@ def run(
         found.first_s = _first_reading_s(store, both, asked.paths)
         return found
     exact = True
-    span = begin_s, asked.end_s, step_s
-    for history, selector in _read_ahead(store, asked, span, size):
-        first_s = history.first_s()
+    for keys, first_s, now, changed in _judged(store, asked, begin_s, size, on_rows):
         if first_s is not None:
             found.first_s = min(first_s, found.first_s or first_s)
-        found.now.add(history.keys, _judge(asked.objective, history, asked, asked.eras, on_rows))
-        if asked.changed is None:
-            continue
-        histories = _judged_anew(store, history, asked, selector)
-        judged = [_judge(asked.changed, h, asked, _eras_of(asked), on_rows) for h in histories]
-        exact &= len(judged) == 1
-        best.add(history.keys, judged[0])
-        worst.add(history.keys, judged[-1])
+        found.now.add(keys, now)
+        if changed:
+            exact &= len(changed) == 1
+            best.add(keys, changed[0])
+            worst.add(keys, changed[-1])
     if asked.changed is not None:
         found.changed = (best,) if exact else (best, worst)
     for outcome in (found.now, best, worst):
@@ -203,24 +196,38 @@ def run(
     return found
 
 
-def _read_ahead(
-    store: WindowStore, asked: Question, span: tuple[int, int, int], size: int
-) -> Iterator[tuple[History, Selector]]:
-    """Yield the history of some rows at a time; the next ones are read while one is judged."""
+def _judged(
+    store: WindowStore,
+    asked: Question,
+    begin_s: int,
+    size: int,
+    on_rows: Callable[[int], None],
+) -> Iterator[tuple[Sequence[SpendKey], int | None, Replay, Sequence[Replay]]]:
+    """Yield of some rows at a time their first event, and what each objective says of them.
 
-    def read(part: tuple[list[Path], Selector]) -> tuple[History, Selector]:
+    Who reads rows judges them, too: to hand them over takes the interpreter, which all want.
+    """
+    parts = list(parts_by_site(asked.paths, size))
+    threads = THREADS if len(parts) == 1 else 1
+
+    def judged(
+        part: tuple[list[Path], Selector],
+    ) -> tuple[Sequence[SpendKey], int | None, Replay, Sequence[Replay]]:
         paths, selector = part
         keys = [(asked.objective.name, path) for path in paths]
-        return read_history(store, keys, *span, selector=selector), selector
+        span = begin_s, asked.end_s, asked.step_s
+        history = read_history(store, keys, *span, selector=selector)
+        now = _judge(asked.objective, history, asked, asked.eras, on_rows, threads)
+        changed: list[Replay] = []
+        if asked.changed is not None:
+            eras, histories = _eras_of(asked), _judged_anew(store, history, asked, selector)
+            changed = [
+                _judge(asked.changed, each, asked, eras, on_rows, threads) for each in histories
+            ]
+        return history.keys, history.first_s(), now, changed
 
-    parts = parts_by_site(asked.paths, size)
-    with ThreadPoolExecutor(_READERS) as pool:
-        ahead = itertools.islice(parts, 1 + _READERS)
-        coming = deque(pool.submit(read, part) for part in ahead)
-        while coming:
-            found = coming.popleft().result()
-            coming.extend(pool.submit(read, part) for part in itertools.islice(parts, 1))
-            yield found
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from pool.map(judged, parts)
 
 
 def _add_rates(
@@ -304,13 +311,14 @@ def _judge(
     asked: Question,
     eras: Sequence[Era],
     on_rows: Callable[[int], None],
+    threads: int,
 ) -> Replay:
     exclusions = asked.exclusions
     if objective.slices is not None:
         history = sliced(history, objective.slices, exclusions)
         eras, exclusions = shifted(eras, objective.slices, history.step_s), ()
     span = asked.start_s, asked.end_s
-    return replay(history, objective, asked.estate, eras, span, exclusions, on_rows)
+    return replay(history, objective, asked.estate, eras, span, exclusions, on_rows, threads)
 
 
 def _same_packets(one: History, other: History) -> bool:

@@ -49,7 +49,8 @@ class History:
 
     def first_s(self) -> int | None:
         """Return when the first event was due; None without any."""
-        due = (self.events.any(axis=0)) | (self.unmeasured.any(axis=0))
+        most = (counts.max(axis=0, initial=0) for counts in (self.events, self.unmeasured))
+        due = np.logical_or(*most)
         return self.start_s + int(due.argmax()) * self.step_s if due.any() else None
 
     def column(self, at_s: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from queue import SimpleQueue
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from netslo.estate import Estate
 from slo.backtest.history import History, Hole
-from slo.backtest.sums import Places, Sums, runs_of
+from slo.backtest.sums import Places, Sums, room_for, runs_of
 from slo.budget import Spend
 from slo.burn import BurnPair
 from slo.due import bad_events_min, events_min
@@ -23,7 +24,7 @@ from slo.objective import Objective
 from slo.ranges import SpendKey
 
 THREADS: Final = 2
-_BLOCK_CELLS: Final = 150_000  # of what is worked on at once: it stays in the processor's cache
+_BLOCK_CELLS: Final = 1_000_000  # of what is worked on at once: it stays in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,24 @@ def replay(
         slice(low, min(low + size, len(history.keys))) for low in range(0, len(history.keys), size)
     ]
 
+    rooms: SimpleQueue[NDArray[np.int64]] = SimpleQueue()
+    for _ in range(threads):
+        rooms.put(room_for(size, history.steps))
+
     def work(rows: slice) -> tuple[list[Spend], list[Episode]]:
-        found = judge.block(rows)
+        room = rooms.get()
+        try:
+            found = judge.block(rows, room)
+        finally:
+            rooms.put(room)
         on_rows(rows.stop - rows.start)
         return found
 
-    with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(work, blocks))
+    if threads == 1:
+        parts = list(map(work, blocks))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(work, blocks))
     episodes = [episode for _, some in parts for episode in some]
     episodes.sort(key=lambda e: (e.start_s, e.key, e.pair.long_s))
     return Replay(tuple(spend for some, _ in parts for spend in some), tuple(episodes))
@@ -140,7 +152,7 @@ class _Judge:
         rules = [_Rule.of(pair, objective, estate) for pair in objective.alerts.pairs]
         return cls(history, objective, rules, history.shares(eras), low, high, holes)
 
-    def block(self, rows: slice) -> tuple[list[Spend], list[Episode]]:
+    def block(self, rows: slice, room: NDArray[np.int64]) -> tuple[list[Spend], list[Episode]]:
         """Return the spends and alerts of some rows."""
         events, bad, unmeasured = (
             counts[rows]
@@ -152,7 +164,7 @@ class _Judge:
         for hole, chosen in holes:
             for counts in (events, bad, unmeasured):
                 counts[chosen, hole.low : hole.high] = 0
-        sums = Sums.of(events, bad, unmeasured, self.shares)
+        sums = Sums.of(events, bad, unmeasured, self.shares, room)
         spends = sums.spends_between(self.low, self.high)
         taken = sums.taking(self.objective.missing_data)
         keys = self.history.keys[rows]

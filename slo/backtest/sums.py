@@ -41,11 +41,20 @@ class Sums:
         bad: NDArray[np.uint32],
         unmeasured: NDArray[np.uint32],
         shares: Shares,
+        room: NDArray[np.int64] | None = None,
     ) -> Sums:
-        """Add up counts by step, shape (rows, steps)."""
-        return cls(
-            _summed(events), _summed(bad), _summed(unmeasured) if unmeasured.any() else None, shares
-        )
+        """Add up counts by step, shape (rows, steps).
+
+        They are put into `room`, shape (3, at least rows, steps + 1). Whoever adds up many
+        blocks gives the same each time: fresh memory costs more than the sums.
+        """
+        into = room_for(*events.shape) if room is None else room[:, : len(events)]
+        add_up(events, into[0])
+        add_up(bad, into[1])
+        if not unmeasured.max(initial=0):
+            return cls(into[0], into[1], None, shares)
+        add_up(unmeasured, into[2])
+        return cls(into[0], into[1], into[2], shares)
 
     def taking(self, missing: MissingData) -> Sums:
         """Return the sums with what is unmeasured taken for bad, for good or for nothing."""
@@ -125,7 +134,7 @@ class Sums:
         distinct, where = np.unique(rows, return_inverse=True)
         events = self.events[distinct]
         parts = np.diff(events[:, edges], axis=1)
-        budgets = parts @ np.array([float(share) for _, share in self.shares])
+        budgets = (parts * np.array([float(share) for _, share in self.shares])).sum(axis=1)
         measured = np.count_nonzero(events[:, 1:] != events[:, :-1], axis=1)
         by_step: NDArray[np.float64] = (budgets / np.maximum(1, measured))[where]
         return by_step
@@ -157,10 +166,9 @@ def runs_of(at: Places) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[n
     return row[first], column[first], column[last]
 
 
-def _summed(counts: NDArray[np.uint32]) -> NDArray[np.int64]:
-    sums = np.empty((counts.shape[0], counts.shape[1] + 1), dtype=np.int64)
-    add_up(counts, sums)
-    return sums
+def room_for(rows: int, steps: int) -> NDArray[np.int64]:
+    """Return room for the sums of so many rows."""
+    return np.empty((3, rows, steps + 1), dtype=np.int64)
 
 
 def _by_era(sums: NDArray[np.int64], shares: Shares, low: int, high: int) -> tuple[int, Fraction]:

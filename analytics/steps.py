@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.day_columns import STEP_S, Day, add_days
+from analytics.day_columns import Days, add_days
+from analytics.day_layout import STEP_S
 from analytics.frame import Frame
 
 
@@ -39,14 +40,14 @@ class Steps:
         at = row[ours] * self.out.shape[1] + column
         np.add.at(self.out.reshape(-1), at, counters.value[ours].astype(np.uint32))
 
-    def add_days(self, days: Sequence[Day], start_s: int, end_s: int) -> None:
+    def add_days(self, days: Days, start_s: int, end_s: int) -> None:
         """Add what packed days have in [start_s, end_s), which is whole steps of 5 min.
 
         Raises:
             DamagedBlob: one of them is no packed day.
         """
-        if self.step_s < STEP_S or not days:
+        if self.step_s < STEP_S or not days.octets:
             return
         span = (start_s - self.start_s) // STEP_S, (end_s - self.start_s) // STEP_S
-        for frame in add_days(days, self.start_s, span, self.places(), self.out):
-            self.add(frame.between(start_s, end_s))
+        older = add_days(days, self.start_s, span, self.places(), self.out)
+        self.add(older.between(start_s, end_s))

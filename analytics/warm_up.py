@@ -139,8 +139,8 @@ def _exercise() -> None:
         none.start_s,
         none.value,
     )
-    flags, counted = np.zeros(0, dtype=np.bool_), np.zeros((0, 0), dtype=np.uint32)
-    days.add_days(frozen, whole, flags, whole, 0, 0, whole, counted)
+    days.add_days(frozen, whole, whole, 0, 0, whole, narrow.reshape(0, 0))
+    days.unpack_days(frozen, whole, whole, streams, whole, wide)
     sketch.count_coarse(real, 0, 0, wide)
 
 

@@ -6,6 +6,7 @@ maintenance copies them, without the windows that they would have been copied fr
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import resource
 import sqlite3
@@ -21,7 +22,8 @@ from support.objective import loss_objective
 from support.traffic import estate_of
 
 from analytics import _kernels
-from analytics.day_columns import STEP_S, STEPS, pack_days
+from analytics.day_columns import pack_days
+from analytics.day_layout import STEP_S, STEPS
 from analytics.frame import Frame
 from analytics.store import packed_days
 from analytics.store.interface import DAY_S
@@ -86,7 +88,7 @@ def _fill(file: pathlib.Path, paths: Sequence[Path]) -> int:
                     days = _days(rng, one.stream[mine], is_bad, series_of, day_s, series)
                     connection.executemany(
                         f"INSERT OR REPLACE INTO {packed_days.TABLE} VALUES (?, ?, ?)",
-                        [(day.series, day.start_s, day.octets) for day in days],
+                        zip(series, itertools.repeat(day_s), days),
                     )
             marks = {"packed_from": END_S, "hot_from": END_S, "warm_from": END_S - 35 * DAY_S}
             connection.executemany("INSERT OR REPLACE INTO watermarks VALUES (?, ?)", marks.items())

@@ -12,9 +12,9 @@ import itertools
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
-from analytics.day_columns import Day, pack_days
+from analytics.day_columns import Days, pack_days
 from analytics.store import catalogue
 from analytics.store.connection import Connection
 from analytics.store.interface import DAY_S
@@ -50,7 +50,7 @@ def make_copies(
         with writer.writing() as connection:
             connection.executemany(
                 f"INSERT OR REPLACE INTO {TABLE}(series, start_s, numbers) VALUES (?, ?, ?)",  # noqa: S608
-                [(day.series, day.start_s, day.octets) for day in made],
+                zip(series, itertools.repeat(day_s), made),
             )
             if not series:  # all of that day are there
                 move_watermark(connection, PACKED, day_s + DAY_S)
@@ -112,7 +112,7 @@ def forget(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
 
 def read_copies(
     connection: sqlite3.Connection, start_s: int, end_s: int, series: Sequence[int]
-) -> tuple[list[Day], list[bytes]]:
+) -> tuple[Days, list[bytes]]:
     """Return what 5 min windows count that begin in [start_s, end_s), and some more.
 
     Copies of whole days, and the packed numbers of rows where there is no copy. Of days whose rows
@@ -134,15 +134,17 @@ def read_copies(
         for day_s, (low_s, high_s) in days.items()
         if day_s in gone or high_s - low_s >= WORTH_S
     ]
-    found: list[Day] = []
+    flat: list[Any] = []  # one list, for the garbage collector goes through what are many
     if worth:
         span = worth[0], worth[-1] + 1
         rows = connection.execute(query, (json.dumps(list(series)), *span))
-        found = list(itertools.starmap(Day, rows))
+        flat = list(itertools.chain.from_iterable(rows))
+    of_series, starts_s, octets = (flat[n::3] for n in range(3))
+    found = Days(starts_s, octets)
     blobs: list[bytes] = []
-    if len(found) == len(days) * len(series):
+    if len(octets) == len(days) * len(series):
         return found, blobs
-    there = {(day.series, day.start_s) for day in found}
+    there = set(zip(of_series, starts_s, strict=True))
     lacking = (
         (tuple(number for number in series if (number, day_s) not in there), span)
         for day_s, span in days.items()

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 APPLICATION_ID: Final = 0x6E736C6F  # "nslo", so that a foreign file is told from ours
-VERSION: Final = 7
+VERSION: Final = 8
 
 _TIER = """
 CREATE TABLE {tier} (
@@ -128,4 +128,5 @@ UPGRADES: Final = {
     4: _ROUTES + _PACKED + _COUNTS,
     5: _PACKED + _COUNTS,
     6: _COUNTS,
+    7: "",  # days packed as columns of octets are read as they are
 }

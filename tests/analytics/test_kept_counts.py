@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import sqlite3
 from collections import Counter
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from some_windows import PATHS, counters_of, make_batch, make_window
 
 from analytics.blobs import pack
-from analytics.day_columns import Day, unpack_days
+from analytics.day_columns import Days, unpack_days
 from analytics.store.connection import Connection
 from analytics.store.interface import DAY_S
 from analytics.store.packed_days import SETTLED_S, TABLE
@@ -251,10 +250,11 @@ def test_a_store_of_version_6_is_taken_over_with_what_it_has(store, file, monkey
         connection.execute(
             f"DELETE FROM {TABLE} WHERE start_s = ? AND series = 1", (T0 + 4 * DAY_S,)
         )
-        for day in itertools.starmap(Day, connection.execute(f"SELECT * FROM {TABLE}").fetchall()):
+        rows_of = connection.execute(f"SELECT series, start_s, numbers FROM {TABLE}").fetchall()
+        for series, start_s, numbers in rows_of:
             connection.execute(  # it packed them as frames
                 f"UPDATE {TABLE} SET numbers = ? WHERE series = ? AND start_s = ?",
-                (pack(unpack_days([day])), day.series, day.start_s),
+                (pack(unpack_days(Days([start_s], [numbers]))), series, start_s),
             )
         connection.execute("PRAGMA user_version = 6")
     with closing(opened(file)) as upgraded:

@@ -284,7 +284,7 @@ def test_a_store_in_use_is_not_upgraded(store, file) -> None:
     with closing(SqliteStore.open(file)):
         pass
     with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (7,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (8,)
 
 
 def test_a_store_of_version_3_learns_of_late_arrivals(store, file) -> None:

@@ -24,7 +24,7 @@ from slo.objective import Objective
 from slo.ranges import SpendKey
 
 THREADS: Final = 2
-_BLOCK_CELLS: Final = 1_000_000  # of what is worked on at once: it stays in the processor's cache
+_BLOCK_CELLS: Final = 1_000_000  # of what is worked on at once: with fewer, threads wait more
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,11 +83,10 @@ def replay(
         if length_s % history.step_s:
             raise ValueError(f"a window of {length_s} s is not whole steps of {history.step_s} s")
     judge = _Judge.of(history, objective, estate, eras, span, history.holes(exclusions))
-    size = max(1, _BLOCK_CELLS // max(1, history.steps))
+    size = max(1, min(len(history.keys), _BLOCK_CELLS // max(1, history.steps)))
     blocks = [
         slice(low, min(low + size, len(history.keys))) for low in range(0, len(history.keys), size)
     ]
-
     rooms: SimpleQueue[NDArray[np.int64]] = SimpleQueue()
     for _ in range(threads):
         rooms.put(room_for(size, history.steps))

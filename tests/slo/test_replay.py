@@ -107,6 +107,32 @@ def test_it_says_what_judging_step_by_step_says(
     assert steps_of(found, history) == slowly(history, objective, estate, eras, exclusions)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("missing", list(MissingData))
+def test_blocks_say_what_all_rows_at_once_say(
+    monkeypatch, latency, new_estate, missing, threads
+) -> None:
+    """Memory is used again from block to block, of which only some have unmeasured events."""
+    rng, shape = np.random.default_rng(5), (41, STEPS)
+    events = rng.integers(0, 60, shape, dtype=np.uint32)
+    bad = np.minimum(events, (rng.random(shape) < 0.1) * 9).astype(np.uint32)
+    unmeasured = rng.integers(0, 9, shape, dtype=np.uint32) * (rng.random((41, 1)) < 0.2)
+    objective = replace(latency, missing_data=missing, alerts=AlertPolicy(PAIRS, Guard(1)))
+    keys = tuple((objective.name, Path("london", f"site-{n}", "ef")) for n in range(41))
+    counts = events, bad, unmeasured.astype(np.uint32)
+    history, estate = History(keys, START_S, STEP_S, *counts), new_estate(5.0)
+    covers = Covers(paths=frozenset(path for _, path in keys[::5]))
+    hole = Exclusion("x", START_S + 3 * STEP_S, START_S + 9 * STEP_S, "alice", "test", 0, covers)
+    eras = [(0, "0.999"), (START_S + 20 * STEP_S, "0.99")]
+    asked = history, objective, estate, eras, (START_S + 5 * STEP_S, history.end_s), [hole]
+    at_once = replay(*asked)
+    monkeypatch.setattr("slo.backtest.replay._BLOCK_CELLS", 4 * STEPS)
+    told: list[int] = []
+    assert replay(*asked, told.append, threads) == at_once
+    assert sorted(told) == [1] + [4] * 10
+    assert at_once.episodes
+
+
 def test_a_threshold_with_many_digits_is_decided_exactly(latency, estate) -> None:
     events = np.full((2, STEPS), 4_000_000_000, dtype=np.uint32)
     bad = np.zeros_like(events)

@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics import _kernels
-from analytics.blobs import DamagedBlob
-from analytics.day_layout import COLUMN, HEAD, STEP_S, STEPS, Day, is_sound, pack, unpack
+from analytics.day_layout import (
+    STEP_S,
+    STEPS,
+    DamagedDay,
+    Day,
+    column_count,
+    is_sound,
+    pack,
+    unpack,
+)
 from analytics.frame import Frame, concatenated
-from analytics.older_days import FIRST_OCTET, frame_of_day, unpack_older
+from analytics.older_days import FIRST_OCTET, unpack_older
 from analytics.tables import Numbers
 
 _PLAINLY: Final = 1000  # values which numpy counts in the time that it takes for a day
@@ -35,26 +43,20 @@ def pack_days(
 
     Counters of 5 min windows; gauges are not kept.
     """
-    streams, index = np.unique(counters.stream, return_inverse=True)
-    at = index, (counters.start_s - start_s) // STEP_S
-    day = Day(
-        streams,
-        np.zeros((len(streams), STEPS), dtype=np.bool_),
-        np.zeros((len(streams), STEPS), dtype=np.uint64),
-    )
-    day.present[at], day.values[at] = True, counters.value
-    return pack(day, series_of[streams], series)
+    day = Day.of(counters, start_s)
+    return pack(day, series_of[day.streams], series)
 
 
 def unpack_days(days: Days) -> Frame:
     """Return the counters of packed days as windows of 5 min.
 
     Raises:
-        DamagedBlob: one of them is none.
+        DamagedDay: one of them is none.
     """
     days, older = _by_age(days)
-    recent = [_unpacked(days)] if days.octets else []
-    return concatenated([unpack_older(*older), *recent], STEP_S)
+    pairs = zip(unpack_older(*older), older.starts_s, strict=True)
+    frames = [_frame(day.counters(start_s)) for day, start_s in pairs]
+    return concatenated([*frames, *_unpacked(days)], STEP_S)
 
 
 def add_days(
@@ -63,8 +65,8 @@ def add_days(
     span: tuple[int, int],
     places: Places,
     out: NDArray[np.uint32],
-) -> Frame:
-    """Add packed days to rows of 5 min steps; return those of older stores, as a frame.
+) -> None:
+    """Add packed days to rows of 5 min steps.
 
     Args:
         days: What is added.
@@ -74,19 +76,25 @@ def add_days(
         out: Counts, shape (rows, steps).
 
     Raises:
-        DamagedBlob: one of them is none.
+        DamagedDay: one of them is none.
     """
     days, older = _by_age(days)
-    first = (np.array(days.starts_s, dtype=np.int64) - start_s) // STEP_S
+    first = _columns(days, start_s)
     if _kernels.pays(_PLAINLY * len(days.octets)):
         from analytics._kernels import days as kernel
 
         if not kernel.add_days(*_joined(days), first, *span, places, out):
-            raise DamagedBlob("a packed day is damaged")
+            raise DamagedDay
     else:
         for octets, column in zip(days.octets, first.tolist(), strict=True):
             _add_plainly(unpack(octets), column, span, places, out)
-    return unpack_older(*older)
+    for day, column in zip(unpack_older(*older), _columns(older, start_s).tolist(), strict=True):
+        _add_plainly(day, column, span, places, out)
+
+
+def _columns(days: Days, start_s: int) -> NDArray[np.int64]:
+    """Return where each day begins, in steps from `start_s` on."""
+    return (np.array(days.starts_s, dtype=np.int64) - start_s) // STEP_S
 
 
 def _by_age(days: Days) -> tuple[Days, Days]:
@@ -98,7 +106,7 @@ def _by_age(days: Days) -> tuple[Days, Days]:
     else:
         days, older = _chosen(days, [not old for old in is_old]), _chosen(days, is_old)
     if not all(map(is_sound, days.octets)):
-        raise DamagedBlob("a packed day is damaged")
+        raise DamagedDay
     return days, older
 
 
@@ -113,22 +121,24 @@ def _joined(days: Days) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.frombuffer(b"".join(days.octets), dtype=np.uint8), ends
 
 
-def _unpacked(days: Days) -> Frame:
+def _unpacked(days: Days) -> list[Frame]:
     if not _kernels.pays(_PLAINLY * len(days.octets)):
         pairs = zip(days.octets, days.starts_s, strict=True)
-        return concatenated([frame_of_day(unpack(each), at_s) for each, at_s in pairs], STEP_S)
+        return [_frame(unpack(octets).counters(start_s)) for octets, start_s in pairs]
     from analytics._kernels import days as kernel
 
     octets, ends = _joined(days)
-    columns = np.maximum(np.diff(ends, prepend=0) - HEAD.itemsize, 0) // COLUMN.itemsize
-    room = STEPS * int(columns.sum())
+    room = STEPS * sum(map(column_count, days.octets))
     stream, start_s = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int64)
     value = np.empty(room, dtype=np.uint64)
     starts_s = np.array(days.starts_s, dtype=np.int64)
     count = kernel.unpack_days(octets, ends, starts_s, stream, start_s, value)
     if count < 0:
-        raise DamagedBlob("a packed day is damaged")
-    counters = Numbers(stream[:count].copy(), start_s[:count].copy(), value[:count].copy())
+        raise DamagedDay
+    return [_frame(Numbers(stream[:count].copy(), start_s[:count].copy(), value[:count].copy()))]
+
+
+def _frame(counters: Numbers) -> Frame:
     empty = Frame.empty(STEP_S)
     return Frame(empty.distributions, counters, empty.gauges, STEP_S)
 
@@ -139,7 +149,7 @@ def _add_plainly(
     low, high = max(span[0], first), min(span[1], first + STEPS)
     if low >= high:
         return
-    counted = day.values[:, low - first : high - first].astype(np.uint32)
+    counted = day.values[:, low - first : high - first]
     for stream, counts in zip(day.streams.tolist(), counted, strict=True):
         if stream < len(places) and places[stream] >= 0:
-            out[places[stream], low:high] += counts
+            out[places[stream], low:high] += counts.astype(np.uint32)

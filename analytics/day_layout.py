@@ -32,9 +32,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.blobs import DamagedBlob
+from analytics.tables import Numbers
+from netslo.errors import NetsloError
 
 STEP_S: Final = 300
 STEPS: Final = 288
+STREAM_MAX: Final = 2**31 - 1
 LAYOUT: Final = 2
 HEAD: Final = np.dtype([("layout", "<u4"), ("columns", "<u4"), ("residues", "<u4")])
 COLUMN: Final = np.dtype([("stream", "<u4"), ("usual", "<u4"), ("residue", "<u4")])
@@ -46,7 +49,13 @@ _MASK: Final = -(-_PLANE // 8)  # octets
 _BITS_MAX: Final = 64
 _CHECKED: Final = 0x2144DF1C  # CRC-32 of anything with its own CRC-32 behind it
 _USUAL_MAX: Final = 2**32 - 1
-_STREAM_MAX: Final = 2**31 - 1
+
+
+class DamagedDay(DamagedBlob, NetsloError):
+    """The octets are not what `pack` wrote; a store that has them is damaged."""
+
+    def __init__(self) -> None:
+        super().__init__("the store is damaged: what it copied of a day is not as it was written")
 
 
 class Day(NamedTuple):
@@ -56,10 +65,31 @@ class Day(NamedTuple):
     present: NDArray[np.bool_]  # (columns, 288): whether there is a window
     values: NDArray[np.uint64]  # (columns, 288)
 
+    @classmethod
+    def of(cls, counters: Numbers, start_s: int) -> Day:
+        """Return the day that begins at `start_s`, Unix seconds, of 5 min windows in it."""
+        streams, index = np.unique(counters.stream, return_inverse=True)
+        at = index, (counters.start_s - start_s) // STEP_S
+        present = np.zeros((len(streams), STEPS), dtype=np.bool_)
+        values = np.zeros((len(streams), STEPS), dtype=np.uint64)
+        present[at], values[at] = True, counters.value
+        return cls(streams, present, values)
+
+    def counters(self, start_s: int) -> Numbers:
+        """Return those windows."""
+        column, step = np.nonzero(self.present)
+        value = self.values[column, step]
+        return Numbers(self.streams[column], start_s + step * STEP_S, value)
+
 
 def is_sound(octets: bytes) -> bool:
     """Whether a packed day is as it was written."""
     return zlib.crc32(octets) == _CHECKED
+
+
+def column_count(octets: bytes) -> int:
+    """Return how many columns a packed day says it has, or all for which it has room."""
+    return min(int.from_bytes(octets[4:8], "little"), len(octets) // COLUMN.itemsize)
 
 
 def pack(day: Day, owners: NDArray[np.int32], series: Sequence[int]) -> list[bytes]:
@@ -123,12 +153,12 @@ def unpack(octets: bytes) -> Day:
     """Return the columns of a packed day, without a kernel.
 
     Raises:
-        DamagedBlob: it is none.
+        DamagedDay: it is none.
     """
     try:
         return _unpacked(octets)
     except (ValueError, IndexError) as error:
-        raise DamagedBlob("a packed day is damaged") from error
+        raise DamagedDay from error
 
 
 def _unpacked(octets: bytes) -> Day:
@@ -145,7 +175,7 @@ def _unpacked(octets: bytes) -> Day:
     if at != len(rest):
         raise ValueError
     which, away = table["residue"] >> 1, (table["residue"] & TAKEN_AWAY).astype(np.bool_)
-    if table["stream"].max(initial=0) > _STREAM_MAX:
+    if table["stream"].max(initial=0) > STREAM_MAX:
         raise ValueError
     present, more = present[which], more[which]
     more[away] = -more[away]

@@ -14,62 +14,62 @@ A step says one more than was counted, or 0 where there is no window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analytics.blobs import DamagedBlob, decompressed, unpack_octets
-from analytics.day_layout import STEP_S, STEPS, Day
-from analytics.frame import Frame, concatenated
+from analytics.day_layout import STEP_S, STEPS, STREAM_MAX, DamagedDay, Day
 from analytics.tables import Numbers
 
 FIRST_OCTET: Final = 0x28  # of what zstd compresses
 _HEAD: Final = np.dtype([("layout", "<u4"), ("columns", "<u4")])
 _LAYOUT: Final = 1
-_WIDTHS: Final = (1, 2, 4, 8)
+_IS_WIDTH: Final = np.isin(np.arange(256), (1, 2, 4, 8))
 _PER_COLUMN: Final = 5  # octets of its stream and width
 
 
-def unpack_older(starts_s: Sequence[int], blobs: Sequence[bytes]) -> Frame:
-    """Return the counters of such days, as windows of 5 min.
+def unpack_older(starts_s: Sequence[int], blobs: Sequence[bytes]) -> Iterator[Day]:
+    """Yield such days, one at a time: unpacked they are large.
 
     Raises:
-        DamagedBlob: one of them is none.
+        DamagedDay: one of them is none.
     """
-    frames, found = [], []
-    for start_s, octets in zip(starts_s, decompressed(blobs), strict=True):
-        if octets[:1] == b"\0":
-            frames.append(octets)
-        else:
-            found.append(frame_of_day(_columns(octets), start_s))
-    return concatenated([unpack_octets(frames, STEP_S), *found], STEP_S)
+    for start_s, blob in zip(starts_s, blobs, strict=True):
+        try:
+            (octets,) = decompressed([blob])
+            frame = unpack_octets([octets], STEP_S) if octets[:1] == b"\0" else None
+        except DamagedBlob as error:
+            raise DamagedDay from error
+        yield _columns(octets) if frame is None else _day_of(frame.counters, start_s)
 
 
-def frame_of_day(day: Day, start_s: int) -> Frame:
-    """Return the counters of a day that begins at `start_s` as windows of 5 min."""
-    column, step = np.nonzero(day.present)
-    empty, value = Frame.empty(STEP_S), day.values[column, step]
-    counters = Numbers(day.streams[column], start_s + step * STEP_S, value)
-    return Frame(empty.distributions, counters, empty.gauges, STEP_S)
+def _day_of(counters: Numbers, start_s: int) -> Day:
+    step = (counters.start_s - start_s) // STEP_S
+    if ((step < 0) | (step >= STEPS) | (counters.stream < 0)).any():
+        raise DamagedDay
+    return Day.of(counters, start_s)
 
 
 def _columns(octets: bytes) -> Day:
     if len(octets) < _HEAD.itemsize:
-        raise DamagedBlob("a packed day is damaged")
+        raise DamagedDay
     layout, count = np.frombuffer(octets, dtype=_HEAD, count=1)[0].tolist()
     begin = _HEAD.itemsize + _PER_COLUMN * count
     if layout != _LAYOUT or len(octets) < begin:
-        raise DamagedBlob("a packed day is damaged")
+        raise DamagedDay
     streams = np.frombuffer(octets, dtype="<u4", count=count, offset=_HEAD.itemsize)
     widths = np.frombuffer(octets, dtype=np.uint8, count=count, offset=begin - count)
     size = begin + STEPS * int(widths.sum())
-    if not np.isin(widths, _WIDTHS).all() or size != len(octets):
-        raise DamagedBlob("a packed day is damaged")
-    planes = np.zeros((count, 8, STEPS), dtype=np.uint8)
-    filled = np.frombuffer(octets, dtype=np.uint8, offset=begin).reshape(-1, STEPS)
-    planes[np.arange(8) < widths[:, None]] = filled
-    steps: NDArray[np.uint64] = planes.transpose(0, 2, 1).copy().view("<u8")[:, :, 0]
+    sound = _IS_WIDTH[widths].all() and streams.max(initial=0) <= STREAM_MAX
+    if not sound or size != len(octets):
+        raise DamagedDay
+    planes = np.frombuffer(octets, dtype=np.uint8, offset=begin).reshape(-1, STEPS)
+    first = np.cumsum(widths, dtype=np.int64) - widths
+    steps = np.zeros((count, STEPS), dtype=np.uint64)
+    for k in range(int(widths.max(initial=0))):
+        wide = widths > k
+        steps[wide] |= planes[first[wide] + k].astype(np.uint64) << np.uint64(8 * k)
     present = steps > 0
     return Day(streams.astype(np.int32), present, steps - present)

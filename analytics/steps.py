@@ -44,10 +44,9 @@ class Steps:
         """Add what packed days have in [start_s, end_s), which is whole steps of 5 min.
 
         Raises:
-            DamagedBlob: one of them is no packed day.
+            DamagedDay: one of them is none.
         """
         if self.step_s < STEP_S or not days.octets:
             return
         span = (start_s - self.start_s) // STEP_S, (end_s - self.start_s) // STEP_S
-        older = add_days(days, self.start_s, span, self.places(), self.out)
-        self.add(older.between(start_s, end_s))
+        add_days(days, self.start_s, span, self.places(), self.out)

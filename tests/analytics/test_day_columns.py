@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics import _kernels, day_layout
-from analytics.blobs import DamagedBlob, pack
+from analytics.blobs import pack
 from analytics.day_columns import Days, add_days, pack_days, unpack_days
-from analytics.day_layout import STEP_S, STEPS
+from analytics.day_layout import STEP_S, STEPS, DamagedDay
 from analytics.frame import Frame
 from analytics.steps import Steps
 from analytics.tables import Numbers
@@ -176,7 +177,7 @@ def refused(way):
             try:
                 read(Days([T0], [blob]))
                 found.append(False)
-            except DamagedBlob:
+            except DamagedDay:
                 found.append(True)
         assert len(set(found)) == 1
         return found[0]
@@ -215,6 +216,59 @@ def test_what_no_store_writes_is_refused_even_with_a_right_checksum(refused) -> 
         assert refused(with_its_sum(octets))
 
 
+def test_what_no_older_store_wrote_is_refused_too(refused) -> None:
+    rows = [(0, T0 + n * STEP_S, 300) for n in range(STEPS)]
+    plain = zstandard.ZstdDecompressor().decompress(columns_of_octets(rows, T0))
+    assert not refused(columns_of_octets(rows, T0))
+    assert not refused(pack(frame_of(rows)))
+    for octets in (
+        plain[:-1],
+        plain + b"\0",
+        plain[:8] + b"\xff" * 4 + plain[12:],  # a stream
+        plain[:12] + b"\3" + plain[13:],  # a width
+        plain[:4] + b"\xff" * 4 + plain[8:],  # a count
+        b"\2" + plain[1:],
+        b"",
+    ):
+        assert refused(zstandard.ZstdCompressor(write_checksum=True).compress(octets))
+    for start_s in (T0 - STEP_S, T0 + DAY_S):  # not of that day
+        assert refused(pack(frame_of([(0, start_s, 300)])))
+    assert refused(columns_of_octets(rows, T0)[:-1])
+
+
+def peak_of(work) -> int:
+    """Return how many octets more are in use at most; numpy tells of its arrays."""
+    work()  # kernels are loaded, caches filled
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_older_days_are_added_one_at_a_time(layout) -> None:
+    rows = [(s, T0 + n * STEP_S, 300) for s in range(4) for n in range(STEPS)]
+    blob = columns_of_octets(rows, T0) if layout else pack(frame_of(rows))
+    places, out = np.zeros(STREAMS, dtype=np.int64), np.zeros((1, STEPS), dtype=np.uint32)
+
+    def add(days: int):
+        return lambda: add_days(Days([T0] * days, [blob] * days), T0, (0, STEPS), places, out)
+
+    assert peak_of(add(100)) < 2 * peak_of(add(1))
+
+
+@pytest.mark.usefixtures("way")
+def test_no_more_room_is_made_than_a_day_says_that_it_needs() -> None:
+    rng = np.random.default_rng(1)
+    points = {(0, s, n): int(rng.integers(2**32)) for s in range(4) for n in range(STEPS)}
+    days = Days([T0] * 20, packed(points).octets[:1] * 20)
+    counters = unpack_days(days).counters
+    needed = counters.stream.nbytes + counters.start_s.nbytes + counters.value.nbytes
+    assert peak_of(lambda: unpack_days(days)) < 4 * needed
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_kernel_and_numpy_agree_on_any_octets(data) -> None:
@@ -232,7 +286,7 @@ def test_kernel_and_numpy_agree_on_any_octets(data) -> None:
                 add_days(days, T0, (0, STEPS), places, out)
                 parts = counters.stream, counters.start_s, counters.value, out
                 found.append([each.tolist() for each in parts])
-            except DamagedBlob:
+            except DamagedDay:
                 found.append(None)
     assert found[0] == found[1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,10 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 from analytics.sketch import Sketch
-from analytics.store.packed_days import SETTLED_S
+from analytics.store.packed_days import SETTLED_S, TABLE
 from analytics.store.sqlite import SqliteStore
 from analytics.windows import Batch, PathWindow, SeriesKey, SketchKey, SloCounts
-from netslo.errors import ConfigurationError
+from netslo.errors import ConfigurationError, NetsloError
 from netslo.metrics import RTT
 from netslo.model import Path, Quality, Window
 from slo.cli import slo
@@ -133,3 +134,16 @@ def test_a_threshold_asks_for_a_time_that_has_distributions(history) -> None:
     assert "distributions, which tell of it, are kept from 2026-11-26T00:00:00Z on" in said
     assert run(folder, "--from", "2026-11-26T00:00:00Z", *words).exit_code == 0
     assert run(folder, "--from", "28d", *words).exit_code == 0
+
+
+def test_a_damaged_day_ends_a_backtest_with_one_message(history, tmp_path) -> None:
+    folder = tmp_path / "uk"
+    shutil.copytree(history[0], folder)
+    with closing(sqlite3.connect(folder / "netslo-data" / "store.sqlite")) as connection:
+        query = f"UPDATE {TABLE} SET numbers = x'0200' WHERE start_s = ?"
+        connection.execute(query, (FIRST_S + 30 * DAY_S,))
+        connection.commit()
+    words = ["backtest", "-c", str(folder), "--slo", SLO, "--to", "2026-12-31T00:00:00Z"]
+    result = CliRunner().invoke(slo, [*words, "--from", "80d"])
+    assert isinstance(result.exception, NetsloError)
+    assert "the store is damaged" in str(result.exception)

@@ -167,11 +167,12 @@ def _unpacked(octets: bytes) -> Day:
     table, at = rest[: columns * COLUMN.itemsize].view(COLUMN), columns * COLUMN.itemsize
     if layout != LAYOUT or len(table) != columns or not is_sound(octets):
         raise ValueError
-    present = np.ones((0, STEPS), dtype=np.bool_)
-    more = np.zeros((0, STEPS), dtype=np.uint64)
+    found = []
     for _ in range(residues):
         there, number, at = _read_residue(rest, at)
-        present, more = np.vstack([present, there]), np.vstack([more, number])
+        found.append((there, number))
+    present = np.array([there for there, _ in found], dtype=np.bool_).reshape(-1, STEPS)
+    more = np.array([number for _, number in found], dtype=np.uint64).reshape(-1, STEPS)
     if at != len(rest):
         raise ValueError
     which, away = table["residue"] >> 1, (table["residue"] & TAKEN_AWAY).astype(np.bool_)

@@ -155,6 +155,19 @@ def test_kernel_and_numpy_add_what_a_loop_adds(points, older, begin, span, place
 
 
 @pytest.mark.usefixtures("way")
+def test_a_series_may_have_a_thousand_streams() -> None:
+    rng, streams = np.random.default_rng(2), 1000
+    stream = np.repeat(np.arange(streams, dtype=np.int32), STEPS)
+    value = rng.integers(0, 2**20, streams * STEPS).astype(np.uint64)
+    start_s = np.tile(T0 + STEP_S * np.arange(STEPS), streams)
+    blobs = pack_days(Numbers(stream, start_s, value), np.zeros(streams, dtype=np.int32), T0, [0])
+    found = unpack_days(Days([T0], blobs)).counters
+    assert np.array_equal(found.stream, stream)
+    assert np.array_equal(found.start_s, start_s)
+    assert np.array_equal(found.value, value)
+
+
+@pytest.mark.usefixtures("way")
 def test_a_stream_that_nobody_knows_yet_is_left_out() -> None:
     days = packed({(0, 3, 0): 5, (0, 1, 0): 7})
     places = np.zeros(2, dtype=np.int64)

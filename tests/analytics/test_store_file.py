@@ -133,7 +133,7 @@ def small_disk(tmp_path, monkeypatch):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-VALUES = 20  # of a window: their buckets take room, also packed
+VALUES = 1000  # of a window: their buckets take room, also packed
 
 
 def fill(store, sequence: int) -> int:

@@ -17,6 +17,7 @@ from slo.objective import Objective
 from slo.ranges import Ranges, SpendKey
 
 _OPEN_DAYS: Final = 2  # of which late windows are still looked for
+_LONG_S: Final = 28 * DAY_S  # read at once where single days are not asked for: a seventh of the cost
 
 Amounts = NDArray[np.float64]
 
@@ -25,7 +26,8 @@ Amounts = NDArray[np.float64]
 class Course:
     """Bad and budget events of all rows over time, as sums from the beginning on.
 
-    Edges are midnights, UTC, and where else the past was cut.
+    Edges are midnights, UTC, and where else the past was cut; some weeks apart before the days
+    that were asked for.
     """
 
     keys: tuple[SpendKey, ...]
@@ -74,11 +76,17 @@ class DailySpends:
         """Return from when on counts are kept, Unix seconds; 0: none has expired yet."""
         return self.ranges.store.kept_from().counts_s
 
-    def read(self, start_s: int, now_s: int, cuts_s: Collection[int] = ()) -> Course:
-        """Return the course from the day of `start_s` to the present, with edges at `cuts_s`."""
-        first_s, today_s = (at_s // DAY_S * DAY_S for at_s in (start_s, now_s))
-        inside = {cut_s for cut_s in cuts_s if first_s < cut_s < now_s}
-        edges_s = sorted({*range(first_s, today_s, DAY_S), today_s, now_s, *inside})
+    def read(self, days_from_s: int, now_s: int, cuts_s: Collection[int] = ()) -> Course:
+        """Return the course to the present: by day from that of `days_from_s` on.
+
+        It has edges at `cuts_s`, too, and begins with the first of them where that is earlier.
+        """
+        days_s, today_s = (at_s // DAY_S * DAY_S for at_s in (days_from_s, now_s))
+        inside = {cut_s for cut_s in cuts_s if cut_s < now_s}
+        first_s = min([days_s, *inside])
+        # Multiples of a length, so that a part that was read is one tomorrow, too.
+        long_s = range(first_s // _LONG_S * _LONG_S + _LONG_S, days_s, _LONG_S)
+        edges_s = sorted({*long_s, *range(days_s, today_s, DAY_S), today_s, now_s, *inside})
         spans = list(pairwise(edges_s))
         self._forget(spans)
         parts = [self._part(span, today_s) for span in spans]

@@ -109,7 +109,7 @@ def forecast(
     """
     present_s = int(now_s)
     kept_s = days.kept_from_s()
-    starts_s = [present_s - max((o.window_s for o in objectives), default=DAY_S)]
+    days_from_s = present_s - max((o.window_s for o in objectives), default=DAY_S)
     calendars: dict[CalendarWindow, Interval] = {}
     for objective in objectives:
         if objective.calendar is not None and objective.calendar not in calendars:
@@ -118,7 +118,8 @@ def forecast(
             except NetsloError as error:
                 on_trouble(f"{objective.name}: {error}")
     known_s = {max(kept_s, start_s) for start_s, _ in calendars.values()}
-    course = days.read(min([*starts_s, *known_s]), present_s, known_s)
+    cuts_s = known_s | {at_s + DAYS_MIN * DAY_S for at_s in known_s}
+    course = days.read(days_from_s, present_s, cuts_s)
     found: dict[SpendKey, Exhaustion] = {}
     for objective in objectives:
         rows = [row for row, key in enumerate(course.keys) if key[0] == objective.name]

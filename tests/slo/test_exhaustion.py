@@ -197,6 +197,27 @@ def test_days_are_read_from_a_store_with_targets_and_exclusions(latency, estate,
     assert bad.tolist() == [[10.0]]
 
 
+def test_a_year_before_the_days_is_read_in_a_few_parts_that_stay(latency, estate, store) -> None:
+    path = Path("london", "leeds", "ef")
+    objective = replace(latency, selector=PathSelector(paths=frozenset({path})))
+    for day in range(1, 331):
+        store.add(NOW_S - day * DAY_S + 3600, path, objective, good=1000 - day, bad=day)
+    days = DailySpends(Ranges(store), [objective], estate)
+    begin_s = NOW_S - 300 * DAY_S + 3601  # behind what was counted of its day
+    cuts_s = {begin_s, begin_s + 3 * DAY_S}
+    course = days.read(NOW_S - 28 * DAY_S, NOW_S, cuts_s)
+    assert store.queries < 28 + 300 / 28 + 4
+    bad, budget = course.between(np.array([begin_s, begin_s + 3 * DAY_S, NOW_S]))
+    assert bad.tolist() == [[299 + 298 + 297, sum(range(1, 297))]]
+    assert budget.tolist() == [[3, 296]]
+    recent, _ = course.between(NOW_S - DAY_S * np.arange(28.0, -1, -1))
+    assert recent.tolist() == [[float(day) for day in range(28, 0, -1)]]
+    before = store.queries
+    days.read(NOW_S - 27 * DAY_S, NOW_S + DAY_S, cuts_s)
+    # The part up to the days is a day longer; the rest is what is always read.
+    assert store.queries - before == 1 + 3
+
+
 def test_a_collector_works_the_dates_out_beside_it(latency, estate, store) -> None:
     path = Path("london", "leeds", "ef")
     for day in range(1, 9):

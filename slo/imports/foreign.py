@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from netslo.config.validation import validate_known
+from netslo.errors import ConfigurationError, Problem
 from netslo.model import NAME_LENGTH_MAX, is_name
 from netslo.units import format_duration
 from slo import openslo
@@ -36,6 +38,35 @@ class Foreign(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
 
+F = TypeVar("F", bound=Foreign)
+
+
+def read_foreign(model: type[F], place: Place) -> tuple[F | None, Place]:
+    """Return what stands at a place as a `model`, and the place for what is read further.
+
+    A fault hides no other: what is at fault is left out, or has a value of its type in its stead.
+    All of them go to the place's problems; what only follows from one goes to `follow_ups`, too.
+
+    Returns:
+        The model, or None where nothing of it can be made; and the place, which knows the faults.
+    """
+    found, problems, left_out = validate_known(model, place.document, place.location)
+    place.problems.extend(problems)
+    return found, replace(place, left_out=left_out)
+
+
+def refuse_problems(problems: Iterable[Problem], follow_ups: Iterable[Problem]) -> None:
+    """Raise what is wrong, in the order of the file, without what only follows from another.
+
+    Raises:
+        ConfigurationError: something is wrong.
+    """
+    follow = {id(problem) for problem in follow_ups}
+    told = dict.fromkeys(problem for problem in problems if id(problem) not in follow)
+    if told:
+        raise ConfigurationError(sorted(told, key=lambda problem: problem.line or 0))
+
+
 @dataclass(slots=True)
 class Notes:
     """What has no counterpart, each with where it stands."""
@@ -47,10 +78,17 @@ class Notes:
         if line not in self.lines:
             self.lines.append(line)
 
-    def unknown(self, part: Foreign, place: Place) -> None:
-        """Note the fields which no model names."""
+    def unknown(self, part: object, place: Place) -> None:
+        """Note the fields which no model names, of a part and of all parts within."""
+        if isinstance(part, list):
+            for number, each in enumerate(part):
+                self.unknown(each, place.at(number))
+        if not isinstance(part, Foreign):
+            return
         for key in sorted(part.model_extra or {}):
             self.add(place.at(key), "has no counterpart")
+        for name, known in type(part).model_fields.items():
+            self.unknown(getattr(part, name), place.at(known.alias or name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,22 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from netslo.config.validation import validate
 from netslo.config.yaml_lines import load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.units import format_duration, parse_duration
 from slo.annotations import EXACT_MAX_S, LONG_STEP_S, make_pair
 from slo.burn import BurnPair, Severity
-from slo.imports.foreign import Foreign, Imported, Notes, make_name, note_common, ordered, query
+from slo.imports.foreign import (
+    Foreign,
+    Imported,
+    Notes,
+    make_name,
+    note_common,
+    ordered,
+    query,
+    read_foreign,
+    refuse_problems,
+)
 from slo.number import read_ratio
 from slo.place import Place
 
@@ -104,20 +113,17 @@ def import_pyrra(file: pathlib.Path) -> tuple[tuple[Imported, ...], Notes]:
         ConfigurationError: with every problem of the file.
     """
     notes, problems, found = Notes(), list[Problem](), list[Imported]()
+    follow_ups: list[Problem] = []
     documents = load_documents(file)
     if not documents:
         raise ConfigurationError([Problem(str(file), None, "", "", "holds no document")])
     for document in documents:
-        place = Place(document, problems)
-        try:
-            objective = validate(_Objective, document)
-        except ConfigurationError as error:
-            problems += error.problems
-            continue
-        found.append(_import(objective, place, notes))
-        note_common(found[-1:], place, notes, "pyrra")
-    if problems:
-        raise ConfigurationError(problems)
+        place = Place(document, problems, follow_ups=follow_ups)
+        objective, place = read_foreign(_Objective, place)
+        if objective is not None:
+            found.append(_import(objective, place, notes))
+            note_common(found[-1:], place, notes, "pyrra")
+    refuse_problems(problems, follow_ups)
     return tuple(found), notes
 
 
@@ -150,14 +156,7 @@ def _round(exact_s: Fraction, step_s: int) -> int:
 def _import(objective: _Objective, place: Place, notes: Notes) -> Imported:
     meta, spec = objective.metadata, objective.spec
     at = place.at("spec")
-    for part, where in (
-        (objective, place),
-        (meta, place.at("metadata")),
-        (spec, at),
-        (spec.indicator, at.at("indicator")),
-        (spec.alerting, at.at("alerting")),
-    ):
-        notes.unknown(part, where)
+    notes.unknown(objective, place)
     for key in sorted(meta.annotations):
         notes.add(place.at("metadata", "annotations", key), "has no counterpart")
     labels = dict(meta.labels)

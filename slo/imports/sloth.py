@@ -9,13 +9,22 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from netslo.config.validation import validate
-from netslo.config.yaml_lines import Document, load_documents
+from netslo.config.yaml_lines import load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.units import parse_duration
 from slo.annotations import make_pair
 from slo.burn import PAIRS, BurnPair, Severity
-from slo.imports.foreign import Foreign, Imported, Notes, make_name, note_common, ordered, query
+from slo.imports.foreign import (
+    Foreign,
+    Imported,
+    Notes,
+    make_name,
+    note_common,
+    ordered,
+    query,
+    read_foreign,
+    refuse_problems,
+)
 from slo.number import read_decimal, read_ratio
 from slo.place import Place
 
@@ -106,15 +115,13 @@ def import_sloth(
         ConfigurationError: with every problem of the file.
     """
     notes, problems, found = Notes(), list[Problem](), list[Imported]()
+    follow_ups: list[Problem] = []
     documents = load_documents(file)
     if not documents:
         raise ConfigurationError([Problem(str(file), None, "", "", "holds no document")])
     for document in documents:
-        place = Place(document, problems)
-        try:
-            spec, at = _read(document, place, notes)
-        except ConfigurationError as error:
-            problems += error.problems
+        spec, at = _read(Place(document, problems, follow_ups=follow_ups), notes)
+        if spec is None:
             continue
         notes.unknown(spec, at)
         imported = [
@@ -123,8 +130,7 @@ def import_sloth(
         ]
         note_common(imported, at, notes, "sloth")
         found += imported
-    if problems:
-        raise ConfigurationError(problems)
+    refuse_problems(problems, follow_ups)
     return tuple(found), notes
 
 
@@ -139,7 +145,9 @@ def read_windows(file: pathlib.Path) -> tuple[int, tuple[BurnPair, ...]]:
         raise ConfigurationError([Problem(str(file), None, "", "", "must hold one document")])
     place = Place(documents[0], [])
     at = place.at("spec") if isinstance(place.at("spec").data, dict) else place
-    windows = validate(_Windows, at.document, at.location)
+    windows, at = read_foreign(_Windows, at)
+    if windows is None:
+        raise ConfigurationError(place.problems)
     period_s = _duration(windows.slo_period, at.at("sloPeriod"))
     pairs = [
         _pair(severity, getattr(speeds, speed), at.at(severity.value, speed))
@@ -147,19 +155,19 @@ def read_windows(file: pathlib.Path) -> tuple[int, tuple[BurnPair, ...]]:
         for speed in ("quick", "slow")
     ]
     found = ordered((pair for pair in pairs if pair is not None), at)
-    if place.problems:
-        raise ConfigurationError(place.problems)
+    refuse_problems(place.problems, at.follow_ups)
     return period_s, found
 
 
 def _pair(severity: Severity, window: _Window, place: Place) -> BurnPair | None:
+    before = len(place.problems)
     long_s = _duration(window.long_window, place.at("longWindow"))
     short_s = _duration(window.short_window, place.at("shortWindow"))
     at = place.at("errorBudgetPercent")
     percent = Fraction(read_decimal(window.error_budget_percent, at.text))
     if not 0 < percent <= 100:  # noqa: PLR2004
         at.report(at.text or "", "must be greater than 0 and at most 100")
-    if place.problems:
+    if len(place.problems) > before:
         return None
     try:
         return make_pair(severity, percent / 100, long_s, short_s)
@@ -176,17 +184,18 @@ def _duration(text: str, place: Place) -> int:
         return 1
 
 
-def _read(document: Document, place: Place, notes: Notes) -> tuple[_Spec, Place]:
-    data = document.data
+def _read(place: Place, notes: Notes) -> tuple[_Spec | None, Place]:
+    data = place.data
     if isinstance(data, dict) and data.get("apiVersion") == KUBERNETES_VERSION:
-        for key in sorted(data.get("metadata") or {}):
+        metadata = data.get("metadata")
+        for key in sorted(map(str, metadata) if isinstance(metadata, dict) else ()):
             if key != "name":
                 notes.add(place.at("metadata", key), "has no counterpart")
         if not isinstance(data.get("spec"), dict):
             place.at("spec").report("", "is missing")
-            raise ConfigurationError([place.problems.pop()])
-        return validate(_Spec, document, ("spec",)), place.at("spec")
-    return validate(_File, document), place
+            return None, place
+        return read_foreign(_Spec, place.at("spec"))
+    return read_foreign(_File, place)
 
 
 def _import(
@@ -197,14 +206,6 @@ def _import(
     pairs: Sequence[BurnPair],
     notes: Notes,
 ) -> Imported:
-    for part, at in (
-        (slo, place),
-        (slo.sli, place.at("sli")),
-        (slo.alerting, place.at("alerting")),
-        (slo.alerting.page_alert, place.at("alerting", "page_alert")),
-        (slo.alerting.ticket_alert, place.at("alerting", "ticket_alert")),
-    ):
-        notes.unknown(part, at)
     alerting = slo.alerting
     off = {
         Severity.PAGE: alerting.page_alert.disable,

@@ -20,6 +20,7 @@ from slo.objective import Indicator
 from slo.spec import load_objectives, load_openslo
 
 DATA = pathlib.Path(__file__).parent / "data"
+FILES = {tool: (DATA / f"{tool}.yaml").read_text() for tool in ("sloth", "pyrra")}
 DAY_S = 86400
 PAGE, TICKET = Severity.PAGE, Severity.TICKET
 
@@ -228,6 +229,88 @@ def test_a_fault_of_a_foreign_file_is_named(tmp_path, tool, change, field, text)
     assert all(problem.line for problem in error.problems)
 
 
+FAULTS = {
+    "sloth": (
+        [
+            ('service: "My_Service"', "service: [a]"),
+            ("objective: 99.9", "objective: high"),
+            ("        total_query", "        totals"),
+            ("objective: 99\n", "objective: 100\n"),
+            ("      raw:", "      plugin:"),
+        ],
+        [
+            (2, "service", "must be text"),
+            (11, "slos.0.objective", "must be a number"),
+            (14, "slos.0.sli.events.total_query", "is missing"),
+            (27, "slos.1.objective", "must be greater than 0 and less than 100"),
+            (28, "slos.1.sli", "must have events or raw; a plugin's query is made by sloth alone"),
+        ],
+    ),
+    "pyrra": (
+        [
+            ("target: '99.9'", "target: '100'"),
+            ("window: 4w", "window: [4w]"),
+            ("target: '90'", "target: 90"),
+            ("window: 2w", "window: 1h"),
+            ("    bool_gauge:", "    gauge:"),
+        ],
+        [
+            (10, "spec.target", "must be greater than 0 and less than 100"),
+            (11, "spec.window", "must be text"),
+            (26, "spec.target", "must be text"),
+            (27, "spec.window", "is too short to alert by"),
+            (46, "spec.indicator", "must have ratio, latency, latencyNative or bool_gauge"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", FAULTS)
+def test_all_faults_come_at_once_and_nothing_that_follows_from_one(tmp_path, tool):
+    changes, expected = FAULTS[tool]
+    text = FILES[tool]
+    for change in changes:
+        assert change[0] in text
+        text = text.replace(*change, 1)
+    file = tmp_path / "foreign.yaml"
+    file.write_text(text)
+    found = {(p.line, p.field): p.expected for p in run(tool, file).exception.problems}
+    assert list(found) == sorted(found)
+    assert found.keys() == {(line, field) for line, field, _ in expected}
+    for line, field, said in expected:
+        assert found[line, field].startswith(said)
+
+
+def test_all_faults_of_windows_come_at_once(tmp_path):
+    file = tmp_path / "windows.yaml"
+    text = WINDOWS.replace("sloPeriod: 30d", "sloPeriod: month").replace(
+        "Percent: 1,", "Percent: 0,"
+    )
+    text = text.replace("longWindow: 3h", "long: 3h").replace("shortWindow: 1h", "shortWindow: 1d")
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        read_windows(file)
+    assert [(p.line, p.field) for p in caught.value.problems] == [
+        (1, "sloPeriod"),
+        (3, "page.quick.errorBudgetPercent"),
+        (4, "page.slow.longWindow"),
+        (6, "ticket.quick"),
+    ]
+
+
+def test_what_is_not_known_deep_inside_is_noted(tmp_path):
+    file = tmp_path / "pyrra.yaml"
+    file.write_text(FILES["pyrra"].replace("      total:", "      weight: 2\n      total:", 1))
+    said = "\n".join(import_pyrra(file)[1].lines)
+    assert "pyrra.yaml:17: spec.indicator.ratio.weight has no counterpart" in said
+
+
+def test_metadata_of_kubernetes_that_are_none_are_no_traceback(tmp_path):
+    file = tmp_path / "k8s.yaml"
+    file.write_text("apiVersion: sloth.slok.dev/v1\nmetadata: 5\n")
+    assert isinstance(run("sloth", file).exception, ConfigurationError)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -261,7 +344,6 @@ def test_kubernetes_sloth_is_sloth_too(tmp_path):
 
 
 ODD = ["", "null", "0", "-1", ".inf", "1e999", "[]", "{}", "[{}]", "2026-01-01", "&a [*a]", "'%'"]
-FILES = {tool: (DATA / f"{tool}.yaml").read_text() for tool in ("sloth", "pyrra")}
 
 
 @settings(deadline=None)

@@ -1,7 +1,9 @@
 """A backtest of 90 days from a real store: reading what was counted, and judging it twice.
 
-`python benchmarks/quarter.py [PATHS]`, 1,000 of them unless told otherwise. Days are written as
-maintenance copies them, without the windows that they would have been copied from.
+And the dates at which budgets are used up, as a collector works them out when it has started and
+then every quarter of an hour. `python benchmarks/quarter.py [PATHS]`, 1,000 of them unless told
+otherwise. Days are written as maintenance leaves them, without the windows of 5 min that they
+would have been copied from.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 from support.objective import loss_objective
@@ -28,6 +31,7 @@ from analytics.frame import Frame
 from analytics.store import packed_days
 from analytics.store.interface import DAY_S
 from analytics.store.sqlite import SqliteStore
+from analytics.store.tiers import DAY, put_rows, rows_of
 from analytics.tables import Numbers
 from analytics.windows import Batch, PacketCounts, PathWindow, Selector, SeriesKey, SloCounts
 from netslo.estate import Estate, ProbingPlan
@@ -35,6 +39,10 @@ from netslo.model import Path, Scope, Window
 from slo.backtest.backtest import Question, run
 from slo.backtest.history import read_history
 from slo.backtest.replay import THREADS
+from slo.forecast.days import DailySpends
+from slo.forecast.exhaustion import forecast
+from slo.objective import CalendarWindow
+from slo.ranges import Ranges
 
 DAYS, JUDGED = 93, 90  # windows of three days reach back before what is judged
 SLOS = ("loss", "latency", "national-latency")
@@ -64,6 +72,7 @@ def main() -> None:
             read_history(store, [(SLOS[0], path) for path in paths[:1]], T0, END_S)  # kernels
             _read(store, paths)
             _judge(store, network, paths)
+            _forecast(store, network)
     print(f"  memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB at most")
 
 
@@ -85,28 +94,32 @@ def _fill(file: pathlib.Path, paths: Sequence[Path]) -> int:
                 for low in range(0, len(paths), AT_ONCE):
                     series = list(range(low, min(low + AT_ONCE, len(paths))))
                     mine = np.isin(series_of[one.stream], series)
-                    days = _days(rng, one.stream[mine], is_bad, series_of, day_s, series)
+                    streams_of = one.stream[mine]
+                    value = _values(rng, streams_of, is_bad, series_of, series)
+                    steps_s = np.tile(day_s + STEP_S * np.arange(STEPS), len(streams_of))
+                    counters = Numbers(np.repeat(streams_of, STEPS), steps_s, value.reshape(-1))
+                    days = pack_days(counters, series_of, day_s, series)
                     connection.executemany(
                         f"INSERT OR REPLACE INTO {packed_days.TABLE} VALUES (?, ?, ?)",
                         zip(series, itertools.repeat(day_s), days),
                     )
+                    whole = Numbers(streams_of, np.full(len(streams_of), day_s), value.sum(axis=1))
+                    frame = replace(Frame.empty(DAY_S), counters=whole)
+                    put_rows(connection, DAY, rows_of(frame, series_of, DAY))
             marks = {"packed_from": END_S, "hot_from": END_S, "warm_from": END_S - 35 * DAY_S}
             connection.executemany("INSERT OR REPLACE INTO watermarks VALUES (?, ?)", marks.items())
             query = f"SELECT sum(length(numbers)) FROM {packed_days.TABLE}"
             return int(connection.execute(query).fetchone()[0])
 
 
-def _days(rng, streams, is_bad, series_of, day_s: int, series: Sequence[int]):
-    """Return days with a little loss all the time, and an incident of two hours now and then."""
+def _values(rng, streams, is_bad, series_of, series: Sequence[int]):
+    """Return (streams, steps) with a little loss all the time, and an incident now and then."""
     owner = series_of[streams] - series[0]
     bad = rng.poisson(DUE * BACKGROUND, (len(series), STEPS))
     for row in np.flatnonzero(rng.random(len(series)) < 1 / 900):
         at = int(rng.integers(0, STEPS - INCIDENT_STEPS))
         bad[row, at : at + INCIDENT_STEPS] = rng.binomial(DUE, INCIDENT, INCIDENT_STEPS)
-    value = np.where(is_bad[streams][:, None], bad[owner], DUE - bad[owner]).astype(np.uint64)
-    steps_s = np.tile(day_s + STEP_S * np.arange(STEPS), len(streams))
-    counters = Numbers(np.repeat(streams, STEPS), steps_s, value.reshape(-1))
-    return pack_days(counters, series_of, day_s, series)
+    return np.where(is_bad[streams][:, None], bad[owner], DUE - bad[owner]).astype(np.uint64)
 
 
 def _window(path: Path) -> PathWindow:
@@ -140,6 +153,19 @@ def _judge(store: SqliteStore, network: Estate, paths: Sequence[Path]) -> None:
         print(
             f"    {last.total.bad:,} bad events, {len(last.episodes):,} alerts, {THREADS} threads"
         )
+
+
+def _forecast(store: SqliteStore, network: Estate) -> None:
+    """Work dates out for objectives with a calendar period that has all of the days behind it."""
+    begin = datetime.fromtimestamp(T0, UTC).replace(tzinfo=None).isoformat()
+    calendar = CalendarWindow(f"{DAYS + 1}d", begin, "UTC")
+    objectives = [replace(OBJECTIVE, name=name, calendar=calendar) for name in SLOS]
+    days = DailySpends(Ranges(store, (), objectives), objectives, network)
+    for when in ("at a start", "later"):
+        began, began_cpu = time.perf_counter(), time.process_time()
+        found = forecast(days, objectives, END_S, print)
+        wall_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
+        print(f"  {f'dates {when}':16} {wall_s:7.2f} s, {cpu_s:7.2f} CPU-s, {len(found):,} budgets")
 
 
 def _say(what: str, began: float, began_cpu: float, steps: int) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from netslo.estate import Estate
 from netslo.units import format_duration, format_ms, format_rate
 from slo.budget import MissingData
-from slo.burn import Guard
 from slo.feasibility import ERROR_RATIOS, Figures, PairFigures, event_name, warn
 from slo.objective import Indicator, Objective
 
@@ -54,7 +53,6 @@ def _good_packets(objective: Objective) -> str:
 def explain_lines(objective: Objective, estate: Estate) -> list[str]:
     """Say what an objective means here, in lines for a person; the pairs are a table."""
     figures, event = Figures.of(objective, estate), event_name(objective)
-    guard = objective.alerts.guard
     lines = [
         f"{objective.name}: {promise(objective, estate)}",
         (
@@ -68,8 +66,7 @@ def explain_lines(objective: Objective, estate: Estate) -> list[str]:
         ),
         *_measured_lines(objective, estate),
         f"  missing   {missing_text(objective)}",
-        f"  guard     at least {guard.bad_events_min} bad {event}s in the long window"
-        + _chance(guard),
+        f"  guard     {guard_text(objective)}",
     ]
     lines += [f"  {key:9} {text}" for key, text in _people(objective) if text]
     return lines
@@ -94,11 +91,14 @@ def _measured_lines(objective: Objective, estate: Estate) -> list[str]:
     ]
 
 
-def _chance(guard: Guard) -> str:
+def guard_text(objective: Objective) -> str:
+    """Say how many bad events an alert waits for."""
+    guard = objective.alerts.guard
+    text = f"at least {guard.bad_events_min} bad {event_name(objective)}s in the long window"
     if guard.confidence is None:
-        return ""
+        return text
     periods = 1 / (1 - guard.confidence)
-    return f"; chance, at half of the budget, alerts once in {periods:.4g} periods at most"
+    return f"{text}; chance, at half of the budget, alerts once in {periods:.4g} periods at most"
 
 
 def missing_text(objective: Objective) -> str:

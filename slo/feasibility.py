@@ -211,7 +211,7 @@ def _warn_of_alerts(objective: Objective, estate: Estate) -> Iterator[str]:
         if not each.possible:
             yield (
                 f"the {describe(each.pair)} can never fire: it needs more than "
-                f"{float(each.error_ratio):.4g} of the {event}s to be bad"
+                f"{float(each.error_ratio * 100):.4g} % of the {event}s to be bad"
             )
         elif each.starved:
             yield _starved(objective, each)

@@ -105,6 +105,7 @@ class Question:
         eras: The targets that the objective has had; a changed one holds for all the time.
         exclusions: Times that do not count.
         others: Objectives whose probes may have counted at the changed threshold.
+        changed_exclusions: Those under the changed objective, named as the other; None: the same.
     """
 
     objective: Objective
@@ -116,6 +117,13 @@ class Question:
     eras: Sequence[Era]
     exclusions: Sequence[Exclusion] = ()
     others: Sequence[Objective] = ()
+    changed_exclusions: Sequence[Exclusion] | None = None
+
+    def exclusions_of(self, objective: Objective) -> Sequence[Exclusion]:
+        """Return the times that do not count under the objective as it is or as it might be."""
+        if objective is self.objective or self.changed_exclusions is None:
+            return self.exclusions
+        return self.changed_exclusions
 
     @property
     def step_s(self) -> int:
@@ -130,7 +138,8 @@ class Question:
     def outcome(self, objective: Objective) -> Outcome:
         """Return one of which nothing is judged yet."""
         due, span = Due(self.estate), (self.start_s, self.end_s)
-        planned = {p: due.planned(objective, p, span, self.exclusions) for p in self.paths}
+        off = self.exclusions_of(objective)
+        planned = {p: due.planned(objective, p, span, off) for p in self.paths}
         return Outcome(objective, planned)
 
     @property
@@ -244,10 +253,11 @@ def _add_rates(
     eras = asked.eras if objective is asked.objective else _eras_of(asked)
     eras = shifted(eras, objective.slices, asked.step_s)
     found = judge_rates(store, objective, begin_s, asked.end_s)
+    off = asked.exclusions_of(objective)
     for paths, _ in parts_by_site(asked.paths, size):
         keys = [(asked.objective.name, path) for path in paths]
         span = begin_s, asked.end_s, asked.step_s
-        history = rated(found, objective, keys, span, asked.exclusions)
+        history = rated(found, objective, keys, span, off)
         span_asked = asked.start_s, asked.end_s
         outcome.add(keys, replay(history, objective, asked.estate, eras, span_asked, (), on_rows))
     outcome.episodes.sort(key=_by_time)
@@ -313,7 +323,7 @@ def _judge(
     on_rows: Callable[[int], None],
     threads: int,
 ) -> Replay:
-    exclusions = asked.exclusions
+    exclusions = asked.exclusions_of(objective)
     if objective.slices is not None:
         history = sliced(history, objective.slices, exclusions)
         eras, exclusions = shifted(eras, objective.slices, history.step_s), ()

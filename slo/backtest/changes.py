@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Final
 
 from netslo.errors import ConfigurationError
+from netslo.estate import Estate
 from netslo.units import parse_duration, parse_rate
 from slo.annotations import (
     PAIRS_MAX,
@@ -22,6 +23,7 @@ from slo.annotations import (
 from slo.backtest.thresholds import metric_of
 from slo.budget import MissingData
 from slo.burn import BurnPair, Severity
+from slo.feasibility import warn
 from slo.number import TARGET_DIGITS_MAX, decimal_places
 from slo.objective import Indicator, Objective
 
@@ -77,6 +79,22 @@ def changed(objective: Objective, change: Change, timeout_s: float) -> Objective
     return found
 
 
+def surprises(objective: Objective, changed: Objective, estate: Estate) -> list[str]:
+    """Return what of a changed objective will surprise, as `slo check` would say it.
+
+    What is said of the objective as it is, too, is left out.
+    """
+    known = warn(objective, estate)
+    found = [text for text in warn(changed, estate) if text not in known]
+    paths, others = set(objective.paths(estate)), set(changed.paths(estate))
+    if paths != others:
+        found.append(
+            f"{changed.name}: its document selects {len(others)} paths; judged are the "
+            f"{len(paths)} of {objective.name} as it is, for only they were counted"
+        )
+    return found
+
+
 def read_target(text: str) -> str:
     """Read `99.95%` or `0.9995` as an exact decimal ratio.
 
@@ -105,6 +123,8 @@ def read_pair(text: str, period_s: int) -> tuple[BurnPair, ...]:
     """
     match = _PAIR.fullmatch(text.strip())
     if match is None:
+        if ":" in text:
+            raise ValueError(f"{text!r} must be severity, windows and burn rate: page:1h/5m:14.4")
         return parse_pairs(text)
     if match["severity"] not in {severity.value for severity in Severity}:
         raise ValueError(f"{text!r} must begin with {' or '.join(s.value for s in Severity)}")

@@ -17,17 +17,26 @@ from slo.backtest.replay import Episode
 from slo.budget import Spend
 from slo.burn import Severity
 from slo.exclusion_log import format_time
+from slo.explain import guard_text
+from slo.feasibility import describe
+from slo.number import format_share
 from slo.objective import Objective
 
 ROWS_MAX: Final = 20
 PATHS_MAX: Final = 10
 
 
-def report(found: Backtest, *, everything: bool = False) -> RenderableType:
-    """Return budgets, then the worst paths, then the alerts, with long lists cut short."""
+def report(
+    found: Backtest, warnings: Sequence[str] = (), *, everything: bool = False
+) -> RenderableType:
+    """Return budgets, then the worst paths, then the alerts, with long lists cut short.
+
+    `warnings` say what of the changed objective will surprise.
+    """
     outcomes = _named(found)
     _, last = outcomes[-1]
     parts: list[RenderableType] = [Text(line) for line in _heading(found)]
+    parts += [Text(f"  warning: {text}") for text in warnings]
     if found.first_s is None:
         return Group(*parts, Text("No data: nothing was measured in this time."))
     parts += ["", _totals(outcomes), ""]
@@ -39,7 +48,7 @@ def report(found: Backtest, *, everything: bool = False) -> RenderableType:
     return Group(*parts)
 
 
-def to_json(found: Backtest) -> dict[str, Any]:
+def to_json(found: Backtest, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """Return the whole of it: every path and every alert, times in Unix seconds."""
     names = ("changed",) if len(found.changed) == 1 else ("changed_best", "changed_worst")
     return {
@@ -49,6 +58,7 @@ def to_json(found: Backtest) -> dict[str, Any]:
         "step": found.step_s,
         "first_event": found.first_s,
         "kept_from": found.kept_from_s or None,
+        "warnings": list(warnings),
         "now": _outcome_json(found.now),
         **{n: _outcome_json(o) for n, o in zip(names, found.changed, strict=False)},
     }
@@ -87,13 +97,30 @@ def _differences(now: Objective, changed: Objective) -> Iterator[str]:
     if changed.limit != now.limit:
         yield f"threshold {_limit(changed)} instead of {_limit(now)}"
     if changed.alerts.pairs != now.alerts.pairs:
-        yield f"alerts on {format_pairs(changed.alerts.pairs)}"
+        yield from _alerts_on(changed)
+    if changed.alerts.guard != now.alerts.guard:
+        yield f"guard {guard_text(changed)}"
     if changed.missing_data != now.missing_data:
         yield f"missing data taken as {changed.missing_data} instead of {now.missing_data}"
+    if changed.coverage_min != now.coverage_min:
+        least = [format_share(o.coverage_min) for o in (changed, now)]
+        yield f"a burn rate is unknown below a coverage of {least[0]} instead of {least[1]}"
+    if changed.exclusions != now.exclusions:
+        yield "other times excluded by its document"
     if (changed.slices, changed.window_s) != (now.slices, now.window_s):
         yield "another period or other slices of time"
     if changed == now:
         yield "nothing is changed"
+
+
+def _alerts_on(changed: Objective) -> Iterator[str]:
+    for pair in changed.alerts.pairs:
+        yield (
+            f"{describe(pair)}: over a burn rate of {float(pair.threshold(changed.window_s)):.4g}, "
+            f"{float(pair.budget_share * 100):.4g} % of the budget"
+        )
+    if not changed.alerts.pairs:
+        yield "alerts nobody"
 
 
 def _percent(objective: Objective) -> str:

@@ -28,6 +28,7 @@ from slo.commands.shared import (
 if TYPE_CHECKING:
     from netslo.estate import Estate
     from slo.backtest.changes import Change
+    from slo.exclusion import Exclusion
     from slo.objective import Objective
 
 
@@ -81,7 +82,7 @@ def backtest(
     from rich.console import Console
 
     from slo.backtest.backtest import Question, run
-    from slo.backtest.changes import Change
+    from slo.backtest.changes import Change, surprises
     from slo.backtest.report import report, to_json
 
     estate, specification = load(config_dir)
@@ -94,7 +95,11 @@ def backtest(
     if not covered:
         click.echo("No objective covers these paths.")
         return
-    exclusions = () if with_excluded else (*load_log(config_dir, store_file), *objective.exclusions)
+    logged = load_log(config_dir, store_file)
+    exclusions, others = (
+        () if with_excluded else (*logged, *_excluded_by(each, name))
+        for each in (objective, changed or objective)
+    )
     with open_store(config_dir, store_file) as store:
         question = Question(
             objective,
@@ -105,14 +110,26 @@ def backtest(
             store.targets().get(name) or [(0, objective.target_text)],
             exclusions,
             [o for o in specification.objectives if set(covered) <= set(o.paths(estate))],
+            others,
         )
         with _progress(len(covered) * question.outcomes) as on_rows:
             found = run(store, question, on_rows)
+    warnings = [] if changed is None else surprises(objective, changed, estate)
     if as_json:
-        print_json(to_json(found))
+        print_json(to_json(found, warnings))
         return
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
-    console.print(report(found, everything=everything))
+    console.print(report(found, warnings, everything=everything))
+
+
+def _excluded_by(objective: Objective, name: str) -> list[Exclusion]:
+    """Return the exclusions of a document, as if it were the SLO of this name."""
+    from dataclasses import replace
+
+    return [
+        replace(each, covers=replace(each.covers, slos=frozenset({name})))
+        for each in objective.exclusions
+    ]
 
 
 def _changed(

@@ -88,6 +88,53 @@ def test_a_document_may_say_what_is_changed(run, config, tmp_path) -> None:
     assert "only that was counted" in str(result.exception)
 
 
+def test_pairs_are_said_in_per_cent_and_kept_exactly(run) -> None:
+    words = (*SPAN, "--pair", "page:1h/5m:14.4", "--pair", "ticket 1/48 1d 2h")
+    said = run(*words).output
+    assert "page on 1h and 5m: over a burn rate of 14.4, 2.143 % of the budget" in said
+    assert "ticket on 1d and 2h: over a burn rate of 0.5833, 2.083 % of the budget" in said
+    found = json.loads(run(*words, "--json").output)
+    assert found["changed"]["pairs"] == "page 3/140 1h 5m, ticket 1/48 1d 2h"
+
+
+def test_what_can_never_fire_is_said_rather_than_that_nothing_did(run) -> None:
+    words = (*SPAN, "--target", "90%")
+    assert "warning: national-latency: the page on 1h and 5m can never fire" in run(*words).output
+    (text,) = json.loads(run(*words, "--json").output)["warnings"]
+    assert "more than 134.4 % of the packets to be bad" in text
+    assert json.loads(run(*SPAN, "--json").output)["warnings"] == []
+
+
+ANNOTATIONS = """\
+    netslo.dev/min-bad-events: "9"
+    netslo.dev/min-coverage: 60%
+    netslo.dev/exclusions: |
+      - {id: x1, start: "2026-09-20T22:00:00Z", end: "2026-09-20T22:15:00Z",
+         declared: "2026-09-21T00:00:00Z", author: bob, reason: fibre}
+"""
+
+
+def test_a_document_brings_its_guard_coverage_exclusions_and_paths(run, config, tmp_path) -> None:
+    text = (config / "slos" / "national-latency.yaml").read_text()
+    file = tmp_path / "other.yaml"
+    text = text.replace("  annotations:\n", f"  annotations:\n{ANNOTATIONS}", 1)
+    text = text.replace("scope: national", "scope: national\n              class: ef")
+    file.write_text(text.replace("name: national-latency", "name: other", 1))
+    said = run(*SPAN, "--spec", str(file)).output
+    assert "guard at least 9 bad packets in the long window\n" in said
+    assert "a burn rate is unknown below a coverage of 60% instead of 50%" in said
+    assert "other times excluded by its document" in said
+    assert "its document selects 54 paths; judged are the 108 of national-latency" in said
+    found = json.loads(run(*SPAN, "--spec", str(file), "--json").output)
+    bad = {
+        when: sum(each["bad_events"] for each in found[when]["paths"])
+        for when in ("now", "changed")
+    }
+    assert bad == {"now": 1800, "changed": 900}  # half of the half hour is excluded
+    found = json.loads(run(*SPAN, "--spec", str(file), "--with-excluded", "--json").output)
+    assert sum(each["bad_events"] for each in found["changed"]["paths"]) == 1800
+
+
 def test_of_one_path_and_without_data(run) -> None:
     result = run(*SPAN, "--path", SOUND.id)
     assert "1 path," in result.output
@@ -104,6 +151,7 @@ def test_of_one_path_and_without_data(run) -> None:
         (["--threshold", "0ms"], "is not a positive duration"),
         (["--pair", "page:1h/5m:9999"], "at most 672"),
         (["--pair", "page:1h/2h:3"], "the short window"),
+        (["--pair", "page:1h/5m:high"], "must be severity, windows and burn rate"),
         (["--pair", "night:1h/5m:3"], "must begin with page or ticket"),
         (
             ["--pair", "page:1h/5m:1", "--pair", "page:1h/5m:2"],

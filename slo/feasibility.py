@@ -138,16 +138,13 @@ def _pair_figures(objective: Objective, pair: BurnPair, interval_s: Fraction) ->
     )
 
 
-def check_feasible(
-    objective: Objective, estate: Estate, place: Place, kept_s: int | None = None
-) -> None:
+def check_feasible(objective: Objective, estate: Estate, place: Place) -> None:
     """Report what cannot work as it stands to `place`, the root of the SLO's document.
 
     Args:
         objective: What is promised.
         estate: What is probed, and how often.
         place: Where the problems are.
-        kept_s: How long counts are kept, in seconds.
     """
     figures = Figures.of(objective, estate)
     where = place.at("spec", "objectives", 0)
@@ -159,11 +156,6 @@ def check_feasible(
         # A bad slice is many packets, and no chance; a packet is lost now and then.
         elif each.rests_on_one and objective.slices is None:
             where.report("", _rests_on_one(objective, each))
-    if kept_s is not None and objective.window_s > kept_s:
-        place.at("spec", "timeWindow", 0, "duration").report(
-            format_duration(objective.window_s),
-            f"is longer than counts are kept, {format_duration(kept_s)}",
-        )
 
 
 def warn(objective: Objective, estate: Estate) -> list[str]:

@@ -11,7 +11,9 @@ from slo import openslo
 from slo.objective import DEFAULT_PERIOD_S, CalendarWindow
 from slo.place import Place
 
-# Five weeks hold a month; below a week the tickets' 3 d window outgrows the period.
+# Five weeks hold a month, and are what distributions, readings and late windows are kept for and
+# what whole numbers are reckoned for in the ledger (`slo.number`). Below a week the tickets' 3 d
+# window outgrows the period.
 PERIOD_S_MIN: Final = 7 * 86400
 PERIOD_S_MAX: Final = 35 * 86400
 
@@ -50,7 +52,8 @@ def _read_rolling(window: openslo.TimeWindow, place: Place) -> int:
     if not PERIOD_S_MIN <= period_s <= PERIOD_S_MAX:
         place.at("duration").report(
             window.duration,
-            "must be from 7d to 35d; use a calendar for longer reviews",
+            "must be from 7d to 35d: budgets do not roll over a longer time; "
+            "for a review of one give a calendar, such as a duration of 1Q",
         )
         return DEFAULT_PERIOD_S
     return period_s

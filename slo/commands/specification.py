@@ -40,7 +40,7 @@ def check(config_dir: pathlib.Path, store_file: pathlib.Path | None, *, as_json:
     """Check every SLO document, and say what it promises.
 
     Beside what is wrong in the documents: alerts that can never fire or rest on one packet at
-    the probing plan of the estate, and periods longer than windows are kept.
+    the probing plan of the estate.
 
     Exit status: 0 all valid, 2 with every problem of every file; --json lists them.
     """
@@ -71,7 +71,6 @@ def _check(
     config_dir: pathlib.Path, store_file: pathlib.Path | None
 ) -> tuple[Estate, tuple[Objective, ...], list[str]]:
     """Return what was found to be good, and what of it may surprise."""
-    from analytics.store.interface import COUNTS_RETENTION_S
     from netslo.config.estate_file import load_estate
     from slo.feasibility import check_feasible, warn
     from slo.rules.layout import too_many_pairs
@@ -81,7 +80,7 @@ def _check(
     specification = load_specification(
         config_dir,
         estate,
-        lambda objective, place: check_feasible(objective, estate, place, COUNTS_RETENTION_S),
+        lambda objective, place: check_feasible(objective, estate, place),
     )
     objectives = specification.objectives
     load_log(config_dir, store_file)

@@ -184,5 +184,5 @@ def note_common(imported: Iterable[Imported], place: Place, notes: Notes, tool: 
             notes.add(
                 root,
                 f"{each.name}: a period of {format_duration(each.period_s)} is not from 7d to 35d, "
-                "for which netslo keeps windows",
+                "which netslo's budgets roll over; netslo refuses it",
             )

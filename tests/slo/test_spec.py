@@ -284,7 +284,7 @@ BAD = {  # (what is replaced, by what) -> line, field, part of what is said
     ),
     "older OpenSLO": (("openslo/v1", "openslo/v1alpha"), (1, "apiVersion", "openslo/v1")),
     "unknown kind": (("kind: SLO", "kind: Slo"), (2, "kind", "must be one of SLO")),
-    "window too long": (("4w", "90d"), (29, "spec.timeWindow.0.duration", "7d to 35d")),
+    "window too long": (("4w", "90d"), (29, "spec.timeWindow.0.duration", "a calendar, such as")),
     "window too short": (("4w", "1d"), (29, "spec.timeWindow.0.duration", "7d to 35d")),
     "rolling months": (("4w", "1M"), (29, "spec.timeWindow.0.duration", "m, h, d or w")),
     "window that is none": (("4w", "long"), (29, "spec.timeWindow.0.duration", "such as 28d")),

@@ -20,12 +20,12 @@ ROWS_MAX: Final = 10
 
 def report(found: Attribution, *, everything: bool = False) -> RenderableType:
     """Return the incidents, then paths and sites, with long lists cut short."""
-    total = found.total
+    total, paths = found.total, sum(spend.events > 0 for spend in found.spends.values())
     parts: list[RenderableType] = [
         Text(
             f"{found.objective.name} from {format_time(found.start_s)} to "
             f"{format_time(found.end_s)}: {total.bad:,} bad of {total.events:,}, on "
-            f"{sum(spend.events > 0 for spend in found.spends.values()):,} paths with data"
+            f"{paths:,} {'path' if paths == 1 else 'paths'} with data"
         )
     ]
     if not total.bad:

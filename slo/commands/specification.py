@@ -24,6 +24,7 @@ from slo.commands.shared import (
 
 if TYPE_CHECKING:
     from netslo.estate import Estate
+    from slo.imports.foreign import Imported, Notes
     from slo.objective import Objective
 
 
@@ -212,13 +213,13 @@ def export(files: tuple[pathlib.Path, ...], config_dir: pathlib.Path, *, inline:
 @click.option(
     "--indicator", metavar="SLI", help="Measure by this SLI of yours, and leave the queries out."
 )
-@click.option("--period", default="30d", show_default=True, help="Of sloth's budgets.")
+@click.option("--period", metavar="TIME", help="Of sloth's budgets.  [default: 30d]")
 @file_option("--windows", "windows_file", "sloth's alert windows, with a period of their own.")
 def import_(
     tool: str,
     file: pathlib.Path,
     indicator: str | None,
-    period: str,
+    period: str | None,
     windows_file: pathlib.Path | None,
 ) -> None:
     """Write the objectives of a sloth or pyrra FILE as OpenSLO v1, with equal burn rates.
@@ -227,25 +228,9 @@ def import_(
 
     Exit status: 0 written, 2 with every problem of the file.
     """
-    from netslo.errors import ConfigurationError
-    from netslo.units import parse_duration
     from slo.export import to_yaml
-    from slo.imports.pyrra import import_pyrra
-    from slo.imports.sloth import import_sloth, read_windows
 
-    if tool == "pyrra":
-        if windows_file is not None:
-            raise ConfigurationError("--windows: is for sloth; pyrra's follow from its period")
-        imported, notes = import_pyrra(file)
-    else:
-        try:
-            period_s = int(parse_duration(period))
-        except ValueError as error:
-            raise ConfigurationError(f"--period {period}: {error}") from error
-        if windows_file is None:
-            imported, notes = import_sloth(file, period_s)
-        else:
-            imported, notes = import_sloth(file, *read_windows(windows_file))
+    imported, notes = _import_from(tool, file, period, windows_file)
     click.echo(to_yaml([each.document(indicator) for each in imported]), nl=False)
     lines = list(notes.lines)
     if imported and indicator is None:
@@ -255,6 +240,54 @@ def import_(
         )
     for line in lines:
         click.echo(f"note: {line}", err=True)
+
+
+def _import_from(
+    tool: str, file: pathlib.Path, period: str | None, windows_file: pathlib.Path | None
+) -> tuple[tuple[Imported, ...], Notes]:
+    """Read a foreign file.
+
+    Raises:
+        ConfigurationError: with every fault of the options and of all files.
+    """
+    from netslo.errors import ConfigurationError
+    from slo.imports.pyrra import import_pyrra
+    from slo.imports.sloth import import_sloth
+
+    faults: list[ConfigurationError] = []
+    windows: tuple[Any, ...] = ()
+    try:
+        windows = _read_windows(tool, period, windows_file)
+    except ConfigurationError as error:
+        faults.append(error)
+    try:
+        found = import_pyrra(file) if tool == "pyrra" else import_sloth(file, *windows)
+    except ConfigurationError as error:
+        faults.append(error)
+    if faults:
+        raise faults[0] if len(faults) == 1 else ConfigurationError("\n".join(map(str, faults)))
+    return found
+
+
+def _read_windows(
+    tool: str, period: str | None, windows_file: pathlib.Path | None
+) -> tuple[Any, ...]:
+    """Return what of the period in seconds and the pairs of all sloth's objectives is given."""
+    from netslo.errors import ConfigurationError
+    from netslo.units import parse_duration
+    from slo.imports.sloth import read_windows
+
+    if tool != "sloth" and (period is not None or windows_file is not None):
+        option = "--windows" if period is None else "--period"
+        raise ConfigurationError(f"{option}: is for sloth; {tool} has its period in the file")
+    if windows_file is None:
+        try:
+            return () if period is None else (int(parse_duration(period)),)
+        except ValueError as error:
+            raise ConfigurationError(f"--period {period}: {error}") from error
+    if period is not None:
+        raise ConfigurationError(f"--period {period}: the period is in the file of --windows")
+    return read_windows(windows_file)
 
 
 def _describe(objective: Objective, estate: Estate) -> dict[str, Any]:

@@ -317,11 +317,24 @@ def test_metadata_of_kubernetes_that_are_none_are_no_traceback(tmp_path):
         ("sloth", "no-such-file.yaml"),
         ("sloth", DATA / "sloth.yaml", "--period", "month"),
         ("pyrra", DATA / "pyrra.yaml", "--windows", DATA / "sloth.yaml"),
+        ("pyrra", DATA / "pyrra.yaml", "--period", "28d"),
+        ("sloth", DATA / "sloth.yaml", "--period", "28d", "--windows", DATA / "sloth.yaml"),
         ("sloth", DATA / "sloth.yaml", "--windows", DATA / "pyrra.yaml"),
     ],
 )
 def test_what_cannot_be_done_is_a_usage_error(arguments):
     assert isinstance(run(*arguments).exception, ConfigurationError)
+
+
+def test_faults_of_options_and_files_come_at_once(tmp_path):
+    file = tmp_path / "foreign.yaml"
+    file.write_text(FILES["sloth"].replace("objective: 99.9", "objective: 100"))
+    said = str(run("sloth", file, "--windows", DATA / "pyrra.yaml").exception)
+    assert "pyrra.yaml: must hold one document" in said
+    assert "foreign.yaml:11: slos.0.objective" in said
+    said = str(run("sloth", file, "--period", "month").exception)
+    assert "--period month" in said
+    assert "foreign.yaml:11: slos.0.objective" in said
 
 
 def test_nothing_imported_leaves_nothing_to_say_of_queries(tmp_path):

@@ -13,6 +13,7 @@ from netslo.config.options import DATA_DIR, STORE_FILE, file_option
 
 if TYPE_CHECKING:  # the commands import what they need, so that --help needs none of it
     from analytics.store.sqlite import SqliteStore
+    from netslo.errors import ConfigurationError
     from netslo.estate import Estate
     from slo.exclusion import Exclusion
     from slo.objective import Objective
@@ -115,6 +116,23 @@ def open_store(
         raise
     except NetsloError as error:
         raise ConfigurationError(str(error)) from error
+
+
+def refuse_all(faults: Sequence[ConfigurationError]) -> None:
+    """Raise what several readers found as one, so that a person is told of all of it at once.
+
+    Raises:
+        ConfigurationError: there are faults.
+    """
+    from netslo.errors import ConfigurationError
+
+    if len(faults) <= 1:
+        for fault in faults:
+            raise fault
+    elif all(fault.problems for fault in faults):
+        raise ConfigurationError(problem for fault in faults for problem in fault.problems)
+    else:
+        raise ConfigurationError("\n".join(map(str, faults)))
 
 
 def print_json(value: object) -> None:

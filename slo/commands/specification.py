@@ -17,6 +17,7 @@ from slo.commands.shared import (
     load_log,
     open_store,
     print_json,
+    refuse_all,
     select,
     slo_count,
     store_option,
@@ -73,18 +74,28 @@ def _check(
 ) -> tuple[Estate, tuple[Objective, ...], list[str]]:
     """Return what was found to be good, and what of it may surprise."""
     from netslo.config.estate_file import load_estate
+    from netslo.errors import ConfigurationError
     from slo.feasibility import check_feasible, warn
     from slo.rules.layout import too_many_pairs
-    from slo.spec import load_specification
+    from slo.spec import Specification, load_specification
 
     estate = load_estate(config_dir)
-    specification = load_specification(
-        config_dir,
-        estate,
-        lambda objective, place: check_feasible(objective, estate, place),
-    )
+    faults: list[ConfigurationError] = []
+    specification = Specification(())
+    try:
+        specification = load_specification(
+            config_dir,
+            estate,
+            lambda objective, place: check_feasible(objective, estate, place),
+        )
+    except ConfigurationError as error:
+        faults.append(error)
+    try:
+        load_log(config_dir, store_file)
+    except ConfigurationError as error:
+        faults.append(error)
+    refuse_all(faults)
     objectives = specification.objectives
-    load_log(config_dir, store_file)
     notes = [note for objective in objectives for note in warn(objective, estate)]
     if too_many := too_many_pairs(objectives):
         notes.append(
@@ -251,11 +262,13 @@ def _import_from(
         ConfigurationError: with every fault of the options and of all files.
     """
     from netslo.errors import ConfigurationError
+    from slo.imports.foreign import Notes
     from slo.imports.pyrra import import_pyrra
     from slo.imports.sloth import import_sloth
 
     faults: list[ConfigurationError] = []
     windows: tuple[Any, ...] = ()
+    found: tuple[tuple[Imported, ...], Notes] = (), Notes()
     try:
         windows = _read_windows(tool, period, windows_file)
     except ConfigurationError as error:
@@ -264,8 +277,7 @@ def _import_from(
         found = import_pyrra(file) if tool == "pyrra" else import_sloth(file, *windows)
     except ConfigurationError as error:
         faults.append(error)
-    if faults:
-        raise faults[0] if len(faults) == 1 else ConfigurationError("\n".join(map(str, faults)))
+    refuse_all(faults)
     return found
 
 

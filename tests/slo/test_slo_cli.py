@@ -241,6 +241,18 @@ def test_check_reads_the_log_of_exclusions(run, config):
     assert "exclusions.jsonl:1: author: is missing" in str(error)
 
 
+def test_check_tells_faults_of_documents_and_of_the_log_at_once(run, config):
+    file = config / "slos" / "national-latency.yaml"
+    file.write_text(file.read_text().replace("target: 0.999", "target: 1"))
+    (config / "netslo-data").mkdir(exist_ok=True)
+    (config / "netslo-data" / "exclusions.jsonl").write_text("{}\n")
+    error = run("check").exception
+    assert {pathlib.Path(problem.file).name for problem in error.problems} == {
+        "national-latency.yaml",
+        "exclusions.jsonl",
+    }
+
+
 def test_explain_gives_the_figures_of_the_workbook(run):
     result = run("explain", "national-latency")
     assert result.exit_code == 0

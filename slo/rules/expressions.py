@@ -8,6 +8,7 @@ What all of them keep to:
 - A window with fewer budget events than `slo_budget_events_min` has no burn rate at all: so a
   young series, a gap, a reset and a silent probe are unknown, and neither good nor bad.
 - An alert whose short window has become unknown stays as it was: data that stop resolve nothing.
+  Nor does a collector that cannot be asked: what was told stays told until it can be again.
 - Nearly all of what rules cost is reading the counters of every path, whatever is done with them.
   So each is read as seldom as can be: first the bad events of the short windows, of which most
   paths have too few to burn (`suspects`); all else of the few that are left, and of those that
@@ -144,26 +145,28 @@ def burning_peers() -> str:
     )
 
 
-def site_burns() -> str:
-    """Return the sites that most of their peers have a burning path with."""
+def site_burns(alert: str) -> str:
+    """Return the sites that most of their peers have a burning path with, as `alert` says."""
     peers = f"max by (site) ({metrics.PROM_SLO_SITE_PEERS})"
     sick = (
         f"{SITE_PEERS} >= {SITE_PEERS_MIN} and on (site) {SITE_PEERS} > on (site) "
         f"({peers} * {SITE_SHARE.numerator} / {SITE_SHARE.denominator})"
     )
+    told = f"{SITE_PEERS} and on (site) {_told(alert)}"
     # Both ends, so that it inhibits what goes to the site as well as what comes from it.
     return (
-        f'label_replace(label_replace({sick}, "dst_site", "$1", "site", "(.+)"), '
+        f'label_replace(label_replace({sick}\n  or {told},\n  "dst_site", "$1", "site", "(.+)"), '
         f'"src_site", "$1", "site", "(.+)")'
     )
 
 
-def coverage_low(windows_s: Sequence[int], timing: Timing) -> str:
+def coverage_low(alert: str, windows_s: Sequence[int], timing: Timing) -> str:
     """Return the paths whose shortest window has too little, outside of exclusions.
 
     A backlog in it is no lack of data; one that goes on and on keeps `probe_down` true.
 
     Args:
+        alert: Which alert says so.
         windows_s: The shortest windows that objectives have, ascending; each objective is judged
             by the first of them that it has.
         timing: How much faster windows go by.
@@ -180,18 +183,24 @@ def coverage_low(windows_s: Sequence[int], timing: Timing) -> str:
             f"  unless on (src_site) {_has_backlog(window_s, timing)}\n"
             f"  and on (slo) ({least}{shorter})\n"
         )
-    return "max without (job, instance) (\n" + "  or\n".join(parts) + ")"
+    return (
+        "max without (job, instance) (\n" + "  or\n".join(parts) + ")\n"
+        f"or\n"
+        f"max without (alertname, alertstate, severity) {_told(alert)}"
+    )
 
 
-def probe_down(timing: Timing) -> str:
-    """Return the sites of which no window has come for long, or never."""
+def probe_down(alert: str, timing: Timing) -> str:
+    """Return the sites of which no window has come for long, or never, as `alert` says."""
     last = f"max by (src_site) ({metrics.PROM_PROBE_LAST_WINDOW})"
     sites = f'label_replace({metrics.PROM_SLO_SITE_PEERS}, "src_site", "$1", "site", "(.+)")'
     silent_s = PROBE_SILENT_S / timing.scale
     return (
         f"(time() - {last} > {silent_s:g})\n"
         f"or\n"
-        f"(max by (src_site) ({sites}) unless on (src_site) {last})"
+        f"(max by (src_site) ({sites}) unless on (src_site) {last})\n"
+        f"or\n"
+        f"max by (src_site) {_told(alert)}"
     )
 
 
@@ -200,6 +209,14 @@ def collector_down(timing: Timing) -> str:
     commit = metrics.PROM_COLLECTOR_LAST_COMMIT
     silent_s = COLLECTOR_SILENT_S / timing.scale
     return f"absent({commit})\nor\n(time() - max({commit}) > {silent_s:g})"
+
+
+def _told(alert: str) -> str:
+    """Return what an alert tells, while there is no collector that could say whether it is over."""
+    return (
+        f'(ALERTS{{alertname="{alert}",alertstate="firing"}} '
+        f"unless on () {metrics.PROM_SLO_SITE_PEERS})"
+    )
 
 
 def _has_backlog(window_s: int, timing: Timing) -> str:

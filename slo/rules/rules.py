@@ -112,7 +112,9 @@ def _site_rules(links: Links) -> list[Rule]:
     said = texts.site_texts(Alert.SITE_PAGE, links)
     return [
         {"record": expressions.SITE_PEERS, "expr": expressions.burning_peers()},
-        _alert(Alert.SITE_PAGE, expressions.site_burns(), 0, "page", said, scope="site"),
+        _alert(
+            Alert.SITE_PAGE, expressions.site_burns(Alert.SITE_PAGE), 0, "page", said, scope="site"
+        ),
     ]
 
 
@@ -123,7 +125,7 @@ def _burn_rule(severity: Severity, spans: tuple[Span, ...], links: Links) -> Rul
 
 
 def _coverage_rule(windows_s: Sequence[int], timing: Timing, links: Links) -> Rule:
-    expr = expressions.coverage_low(windows_s, timing)
+    expr = expressions.coverage_low(Alert.COVERAGE_LOW, windows_s, timing)
     said = texts.coverage_texts(Alert.COVERAGE_LOW, links)
     return _alert(
         Alert.COVERAGE_LOW, expr, timing.text(COVERAGE_FOR_S), Severity.TICKET.value, said
@@ -134,7 +136,7 @@ def _health_rules(timing: Timing, links: Links) -> list[Rule]:
     return [
         _alert(
             Alert.PROBE_DOWN,
-            expressions.probe_down(timing),
+            expressions.probe_down(Alert.PROBE_DOWN, timing),
             timing.text(PROBE_FOR_S),
             Severity.PAGE.value,
             texts.probe_texts(Alert.PROBE_DOWN, links),

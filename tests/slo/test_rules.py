@@ -409,6 +409,36 @@ class TestUnknown:
         said = promtool(tmp_path, rule_file([objective]), test)
         assert not said, said
 
+    def test_a_silent_probe_stays_told_while_the_collector_is_down(self, tmp_path, latency) -> None:
+        # Silent from 60 min on; no collector from 90 to 120 min; the probe is back at 140 min.
+        objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
+        gone = "stale _x29"
+        given = self.counters(
+            *(
+                f"0+{step}x60 {60 * step:g}x28 {gone} {60 * step:g}x20 {60 * step:g}+{step}x40"
+                for step in (60, 0.001, 0.06)
+            )
+        )
+        for one in constants(89):
+            if "last_window" in one["series"]:
+                values = f"0+60x60 3600x28 {gone} 3600x20 8400+60x40"
+            elif "last_commit" in one["series"]:
+                values = f"0+60x89 {gone} 7200+60x61"
+            else:
+                values = f"{one['values']} {gone} {one['values']}"
+            given.append({**one, "values": values})
+        expected = [
+            *(firing("SLOProbeDown", at, 1) for at in ("65m", "89m", "91m", "119m", "125m")),
+            *(firing("SLOCoverageLow", at, 1) for at in ("85m", "91m", "119m", "125m")),
+            firing("SLOCollectorDown", "95m", 1),
+            firing("SLOCollectorDown", "122m", 0),
+            firing("SLOProbeDown", "145m", 0),
+            firing("SLOCoverageLow", "150m", 0),
+        ]
+        test = by_minute(given, promql_expr_test=expected)
+        said = promtool(tmp_path, rule_file([objective]), test)
+        assert not said, said
+
 
 class TestTexts:
     """What a page says, with the templates filled in by Prometheus' own engine."""
@@ -525,6 +555,15 @@ class TestSites:
     def test_two_dead_sites_are_two_and_their_peers_none(self, tmp_path, latency) -> None:
         burning = [(site, dead) for site in "abcde" for dead in "de" if site != dead]
         assert not self.sick(tmp_path, latency, burning, "abcde")("de")
+
+    def test_a_dead_site_stays_told_while_the_collector_is_down(self, tmp_path, latency) -> None:
+        objective = replace(latency, alerts=AlertPolicy(pairs=PAIRS[:1]))
+        given = self.given([(site, "d") for site in "abc"], "abcd")
+        given = [{**each, "values": each["values"] + " stale"} for each in given]
+        expected = [firing("SLOSiteBurnPage", at, 1) for at in ("90m", "102m", "130m")]
+        test = by_minute(given, promql_expr_test=expected)
+        said = promtool(tmp_path, rule_file([objective]), test)
+        assert not said, said
 
     def test_one_bad_path_is_no_site(self, tmp_path, latency) -> None:
         assert not self.sick(tmp_path, latency, [("a", "d"), ("d", "a")])("")

@@ -3,22 +3,27 @@
 A copy for whoever reads weeks of them, made of days that are over. What changes a `warm` row
 empties the copy of its day in the same transaction, and it is made anew; a day without one is read
 from `warm`. So a copy that is there says the same as the rows. It outlives them: rows go by whole
-days, and only once `copied_until` says that all of theirs are copied.
+days, and only once `copied_until` says that all of theirs are copied. A row that is damaged must
+not keep all days after it from that: its copy says what `hot` does, or nothing, and the log that.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
+from analytics.blobs import DamagedBlob
 from analytics.day_columns import Days, pack_days
+from analytics.frame import Frame, concatenated
 from analytics.store import catalogue
 from analytics.store.connection import Connection
 from analytics.store.interface import DAY_S
-from analytics.store.tiers import WARM, Row, opened, read_numbers
+from analytics.store.tiers import HOT, WARM, Row, Tier, opened, read_numbers
 from analytics.store.watermarks import (
     PACKED,
     move_watermark,
@@ -33,6 +38,8 @@ AT_ONCE: Final = 50  # series in one transaction: some 15,000 rows are read for 
 IN_ROUND: Final = 1000  # and in one round of maintenance
 WORTH_S: Final = 3600  # of a day: less is quicker to read by rows
 
+_log = logging.getLogger(__name__)
+
 
 def make_copies(
     reader: Connection, writer: Connection, streams: Streams, now_s: int, at_most: int = IN_ROUND
@@ -43,10 +50,9 @@ def make_copies(
             day_s, series = _due(connection, now_s, min(at_most, AT_ONCE))
             if day_s is None:
                 return
-            blobs = read_numbers(connection, WARM, day_s, day_s + DAY_S, series)
             catalogue.load(connection, streams)
-        counters = opened([(b"", blob) for blob in blobs], WARM).counters
-        made = pack_days(counters, streams.series_of(), day_s, series)
+            counted = _counted(connection, streams, day_s, series)
+        made = pack_days(counted.counters, streams.series_of(), day_s, series)
         with writer.writing() as connection:
             connection.executemany(
                 f"INSERT OR REPLACE INTO {TABLE}(series, start_s, numbers) VALUES (?, ?, ?)",  # noqa: S608
@@ -55,6 +61,40 @@ def make_copies(
             if not series:  # all of that day are there
                 move_watermark(connection, PACKED, day_s + DAY_S)
         at_most -= max(1, len(series))
+
+
+def _counted(
+    connection: sqlite3.Connection, streams: Streams, day_s: int, series: Sequence[int]
+) -> Frame:
+    """Return what series count on a day, as far as it can be read."""
+    try:
+        return _numbers(connection, WARM, day_s, day_s + DAY_S, series)
+    except DamagedBlob:
+        pass
+    keys = streams.series()
+    found = []
+    for number, at_s in itertools.product(series, range(day_s, day_s + DAY_S, WARM.row_s)):
+        place = at_s, at_s + WARM.row_s, [number]
+        try:
+            found.append(_numbers(connection, WARM, *place))
+        except DamagedBlob as error:
+            counts = "is lost"
+            with suppress(DamagedBlob):
+                found.append(_numbers(connection, HOT, *place).merged(WARM.window_s))
+                if found[-1].counters.value.size:
+                    counts = "is taken from its windows of 10 s"
+            _log.warning(
+                "%s: what %s counted in the %d s from %d on %s",
+                error, keys[number].path, WARM.row_s, at_s, counts,
+            )  # fmt: skip
+    return concatenated(found, WARM.window_s)
+
+
+def _numbers(
+    connection: sqlite3.Connection, tier: Tier, start_s: int, end_s: int, series: Sequence[int]
+) -> Frame:
+    blobs = read_numbers(connection, tier, start_s, end_s, series)
+    return opened([(b"", blob) for blob in blobs], tier)
 
 
 def _due(

@@ -86,16 +86,6 @@ def run_demo(
         console.print(f"Page at http://{collector}/")
         pages = Pages(collector)
         sources: list[Source] = [pages]
-        hook = None
-        if programs is not None:
-            hook = stack.enter_context(Webhook())
-            sources.append(hook)
-            pair = start_pair(run, programs, objectives, collector, hook.url, FASTER)
-            console.print(
-                f"Prometheus at http://{pair.prometheus}, "
-                f"Alertmanager at http://{pair.alertmanager}",
-                style="dim",
-            )
         reflectors = run.start_reflectors({site: Endpoint(_LOOPBACK, 0) for site in estate.sites})
         emulator, entrances = run.start_emulator(reflectors, seed)
         task = None if real_link is None else run.prepare_real_link(real_link, collector)
@@ -104,6 +94,16 @@ def run_demo(
             real_link.measure(task)
         without = () if real_link is None else (real_link.path,)
         probes = run.start_probes(tuple(estate.sites), entrances, collector, without)
+        hook = None
+        if programs is not None:  # not before probes deliver: kernels may take a minute
+            hook = stack.enter_context(Webhook())
+            sources.append(hook)
+            pair = start_pair(run, programs, objectives, collector, hook.url, FASTER)
+            console.print(
+                f"Prometheus at http://{pair.prometheus}, "
+                f"Alertmanager at http://{pair.alertmanager}",
+                style="dim",
+            )
         with closing(SqliteStore.open(run.store_file, readonly=True)) as store:
             incident = plan_incident(estate, started_s, duration_s)
             show = Show(

@@ -122,6 +122,43 @@ def test_a_copy_that_is_not_made_yet_again_is_not_believed(store, file, monkeypa
     assert counted(store) == expected(store)
 
 
+@pytest.mark.parametrize("hot_s", [2 * DAY_S, HOT_S])
+def test_a_damaged_row_costs_no_more_than_itself(file, caplog, hot_s) -> None:
+    starts = [T0 + 600, T0 + 900, T0 + 3600]
+    windows = [make_window(at_s, path) for at_s in starts for path in PATHS[:2]]
+    with closing(SqliteStore.open(file, hot_retention_s=hot_s)) as store:
+        store.append(make_batch(*windows, make_window(T0 + DAY_S)), T0 + DAY_S + 10)
+        store.maintain(T0 + DAY_S + 600)
+        before = counted(store, T0, T0 + DAY_S)
+        assert not copies(file)
+        with closing(sqlite3.connect(file)) as connection, connection:
+            changed = connection.execute(
+                "UPDATE warm SET numbers = CAST(substr(numbers, 1, 12) AS BLOB)"
+                " WHERE series = 0 AND start_s = ?",
+                (T0 + 900,),
+            )
+            assert changed.rowcount == 1
+        store.maintain(T0 + DAY_S + SETTLED_S)
+        assert copies(file)[0] == [True, True]
+        series = store.streams.series_of()
+        lost = {at for at in before if at[1] == (T0 + 900) // 300 and series[at[0]] == 0}
+        assert lost
+        kept = {at: n for at, n in before.items() if hot_s > DAY_S or at not in lost}
+        assert counted(store, T0, T0 + DAY_S) == Counter(kept)
+        (said,) = [each.message for each in caplog.records]
+        assert said.startswith("a blob of packed points is damaged")
+        assert f"what {PATHS[0]} counted in the 300 s from {T0 + 900} on is " in said
+        assert said.endswith("taken from its windows of 10 s" if hot_s > DAY_S else "lost")
+        # Nor do it and what came after it stay for ever.
+        newest = make_window(T0 + 37 * DAY_S)
+        store.append(make_batch(newest, sequence=1), T0 + 37 * DAY_S + 9)
+        for _ in range(2):
+            store.maintain(T0 + 37 * DAY_S + 600)
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("SELECT min(start_s) FROM warm").fetchone()[0] > T0 + DAY_S
+        assert counted(store, T0, T0 + DAY_S) == Counter(kept)
+
+
 def test_copies_outlive_what_they_copy(store, file) -> None:
     store.append(make_batch(*(make_window(T0 + n * DAY_S) for n in range(3))), T0 + 2 * DAY_S + 9)
     store.maintain(T0 + 3 * DAY_S)

@@ -1,7 +1,9 @@
 """Alertmanager's API, version 2: alerts are told again and again while they are in force.
 
-Alertmanager takes an alert for over when its `endsAt` has passed. So each telling promises a few
-more intervals: a collector that dies lets its alerts run out, which its dead-man's switch sees.
+Alertmanager takes an alert for over when its `endsAt` has passed. A collector that dies must end
+none, for nobody knows whether it is over: so each telling promises it for a day, and the end is told
+by itself. Only the heartbeat is promised for a few intervals, so that the dead-man's switch sees it
+run out.
 """
 
 from __future__ import annotations
@@ -17,16 +19,18 @@ import aiohttp
 
 from netslo.errors import ConfigurationError
 from slo.engine.book import Alert
+from slo.rules.rules import Alert as Name
 from slo.web_address import is_url
 
 INTERVAL_S: Final = 30.0
-PROMISED: Final = 6  # intervals, so that a short trouble resolves nothing
+HEARTBEAT: Final = 6  # intervals that it is promised for, so that a short trouble ends nothing
+PROMISED_S: Final = 86_400.0  # what all other alerts are
 _TIMEOUT_S: Final = 5.0
 _TELLING_S: Final = 15.0  # all requests to one; the next look waits for them
 _TOGETHER_MAX: Final = 500  # alerts in one request
 _SUCCESS: Final = 2  # hundred; a redirection is not followed, so nobody has taken anything
 _ENDED_MAX: Final = 10_000
-_ENDED_TOLD_S: Final = 300.0  # how long it is told that an alert is over
+_ENDED_TOLD_S: Final = 300.0  # how long it is told that an alert is over, or until all took it
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +47,13 @@ def alerts_url(url: str) -> str:
 
 
 def to_post(
-    firing: Iterable[Alert], ended: Iterable[Alert], now_s: float, *, promise_s: float, source: str
+    firing: Iterable[Alert], ended: Iterable[Alert], now_s: float, *, interval_s: float, source: str
 ) -> list[dict[str, Any]]:
-    """Return what Alertmanager is told at `now_s`."""
-    found = [(alert, now_s + promise_s) for alert in firing]
+    """Return what Alertmanager is told at `now_s`, and then again each interval."""
+    found = [
+        (alert, now_s + (HEARTBEAT * interval_s if alert.name == Name.WATCHDOG else PROMISED_S))
+        for alert in firing
+    ]
     found += [(alert, alert.ends_s) for alert in ended if alert.ends_s is not None]
     return [
         {
@@ -81,12 +88,13 @@ class Alertmanagers:
     async def tell(self, firing: Sequence[Alert], ended: Iterable[Alert], now_s: float) -> None:
         """Tell what is in force, and what is over, for a while."""
         self._ended.extend(ended)
-        while self._ended and now_s - (self._ended[0].ends_s or now_s) > _ENDED_TOLD_S:
-            self._ended.popleft()
+        if not self.trouble:  # who did not hear of an end would believe the promise
+            while self._ended and now_s - (self._ended[0].ends_s or now_s) > _ENDED_TOLD_S:
+                self._ended.popleft()
         again = {alert.labels for alert in firing}
         over = [alert for alert in self._ended if alert.labels not in again]
-        promise_s = PROMISED * self._interval_s
-        said = to_post(firing, over, now_s, promise_s=promise_s, source=self._source)
+        every = self._interval_s
+        said = to_post(firing, over, now_s, interval_s=every, source=self._source)
         if said and self._urls:
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
             async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:

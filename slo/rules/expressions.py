@@ -37,7 +37,7 @@ INCREASE_S_MAX: Final = 300  # a longer window would read every sample of it, ag
 SITE_SHARE: Final = Fraction(2, 3)  # of a site's peers: more, and it is the site
 SITE_PEERS_MIN: Final = 2
 PROBE_SILENT_S: Final = 90
-COLLECTOR_SILENT_S: Final = 120
+COLLECTOR_SILENT_S: Final = 60  # told of before its probes are: PROBE_SILENT_S is longer
 LATE_MARGIN_S: Final = 120  # from a commit until Prometheus has seen what it added
 
 _ROUNDING: Final = 0.99  # of floats: who is a suspect decides nothing

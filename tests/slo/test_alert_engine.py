@@ -319,9 +319,29 @@ async def test_alertmanager_is_told_again_and_that_it_is_over() -> None:
         await tell.tell([], [], 900.0)
         first, *over = [post[0] for post in fake.posts]
         assert datetime.fromisoformat(first["startsAt"]).timestamp() == 100
-        assert datetime.fromisoformat(first["endsAt"]).timestamp() == 200 + 6 * 30
+        assert datetime.fromisoformat(first["endsAt"]).timestamp() == 200 + 86_400
         assert first["labels"] == {"alertname": "SLOBurnPage", "path": "a:b/c"}
         assert [datetime.fromisoformat(each["endsAt"]).timestamp() for each in over] == [230, 230]
+
+
+async def test_a_collector_that_dies_ends_the_heartbeat_and_nothing_else() -> None:
+    async with alertmanager() as (fake, url):
+        watchdog = Alert(labels_of(alertname="SLOWatchdog"), 90.0, 100.0)
+        await Alertmanagers([url], interval_s=30).tell([alert(), watchdog], [], 200.0)
+        last = [datetime.fromisoformat(each["endsAt"]).timestamp() for each in fake.posts[0]]
+        assert last == [200 + 86_400, 200 + 6 * 30]
+
+
+async def test_that_it_is_over_is_told_until_it_is_taken() -> None:
+    async with alertmanager() as (fake, url):
+        tell = Alertmanagers([url])
+        fake.status = 503
+        for now_s in (230.0, 900.0):
+            await tell.tell([], [alert(ends_s=230.0)] if now_s == 230 else [], now_s)
+        fake.status = 200
+        for now_s in (930.0, 960.0):
+            await tell.tell([], [], now_s)
+        assert [len(post) for post in fake.posts] == [1, 1, 1]
 
 
 async def test_one_that_is_down_delays_none_of_the_others_and_is_said_once(caplog) -> None:

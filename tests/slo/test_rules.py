@@ -23,7 +23,7 @@ from slo.rules import expressions
 from slo.rules.cases import test_files as files_of_cases
 from slo.rules.exposition import ThresholdCollector
 from slo.rules.layout import RULES_MAX, Timing, cadences
-from slo.rules.rules import Alert, rule_file
+from slo.rules.rules import COLLECTOR_FOR_S, PROBE_FOR_S, Alert, rule_file
 from slo.rules.texts import Links, burn_texts
 from slo.rules.yaml_text import to_yaml
 from slo.slices import TimeSlices
@@ -437,6 +437,22 @@ class TestUnknown:
         ]
         test = by_minute(given, promql_expr_test=expected)
         said = promtool(tmp_path, rule_file([objective]), test)
+        assert not said, said
+
+    def test_a_collector_that_hears_nobody_is_told_of_no_later_than_its_probes(
+        self, tmp_path, latency
+    ) -> None:
+        collector_s = expressions.COLLECTOR_SILENT_S + COLLECTOR_FOR_S
+        assert collector_s < expressions.PROBE_SILENT_S + PROBE_FOR_S  # the engine's, too
+        given = [{**one, "values": one["values"].replace("0+60x9", "0+60x5 300x5")}
+                 for one in constants(9)]  # fmt: skip
+        expected = [
+            firing("SLOCollectorDown", "7m", 0),
+            firing("SLOCollectorDown", "8m", 1),
+            firing("SLOProbeDown", "7m", 0),
+        ]
+        test = by_minute(given, promql_expr_test=expected)
+        said = promtool(tmp_path, rule_file([latency]), test)
         assert not said, said
 
 

@@ -1,9 +1,9 @@
 """Alertmanager's API, version 2: alerts are told again and again while they are in force.
 
 Alertmanager takes an alert for over when its `endsAt` has passed. A collector that dies must end
-none, for nobody knows whether it is over: so each telling promises it for a day, and the end is told
-by itself. Only the heartbeat is promised for a few intervals, so that the dead-man's switch sees it
-run out.
+none, for nobody knows whether it is over: so each is promised for a day, and its end is told by
+itself. Only the heartbeat is promised for a few intervals, so that a dead-man's switch sees it run
+out.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Texts:
             case Name.SITE_PAGE:
                 said = _site(alert, labels, around)
             case Name.COVERAGE_LOW:
-                said = _coverage(labels, look, self.objectives.get(labels["slo"]))
+                said = self._coverage(alert, labels, look)
             case Name.PROBE_DOWN:
                 said = _probe(alert, labels, around)
             case Name.CERTIFICATE:
@@ -79,6 +79,7 @@ class Texts:
                 said = {
                     "summary": "The collector commits no measurements: nothing is judged anywhere",
                     "where": "the collector's disk, or the way from all probes to it",
+                    "since": _time(alert.since_s),
                 }
             case _:
                 said = {"summary": "Always firing: when nothing is heard of it, alerting is broken"}
@@ -110,14 +111,25 @@ class Texts:
         }
         if objective is None:
             return said
-        said["owner"] = objective.owner or "nobody is named"
-        said["slo_runbook_url"] = objective.runbook or ""
+        said |= _named(objective)
         if standing is not None:
             said["budget"] = _budget(standing, objective, path, self.estate)
             for pair in objective.alerts.pairs:
                 if span_of(pair).id == labels["pair"]:
                     said["pair"] = _pair(standing, objective, path, pair)
         return said
+
+    def _coverage(self, alert: Alert, labels: Mapping[str, str], look: Look) -> dict[str, str]:
+        path = Path.parse(labels["path"])
+        objective = self.objectives.get(labels["slo"])
+        said = {
+            "summary": f"{labels['slo']} on {path} cannot be judged: too little is measured",
+            "where": f"from {path.src} to {path.dst}, class {path.traffic_class}",
+            "since": _time(alert.since_s),
+            "evidence": _evidence(look(path), objective),
+            "dashboard_url": self._dashboard(labels),
+        }
+        return said if objective is None else said | _named(objective)
 
     def _dashboard(self, labels: Mapping[str, str]) -> str:
         if self.links.dashboard:
@@ -126,12 +138,10 @@ class Texts:
         return f"{self.source}/paths/{quote(labels['path'], safe=':/')}" if self.source else ""
 
 
-def _coverage(labels: Mapping[str, str], look: Look, objective: Objective | None) -> dict[str, str]:
-    path = Path.parse(labels["path"])
+def _named(objective: Objective) -> dict[str, str]:
     return {
-        "summary": f"{labels['slo']} on {path} cannot be judged: too little is measured",
-        "where": f"from {path.src} to {path.dst}, class {path.traffic_class}",
-        "evidence": _evidence(look(path), objective),
+        "owner": objective.owner or "nobody is named",
+        "slo_runbook_url": objective.runbook or "",
     }
 
 

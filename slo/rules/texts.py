@@ -96,6 +96,7 @@ def coverage_texts(alert: str, links: Links) -> Texts:
             "{{ $labels.slo }} on {{ $labels.path }} cannot be judged: too little is measured"
         ),
         "where": "from {{ $labels.src_site }} to {{ $labels.dst_site }}, class {{ $labels.class }}",
+        "since": _since(alert, _OF_PATH, _ARGUMENTS),
         "evidence": (
             "unmeasured packets in the last hour: "
             + _one(
@@ -105,7 +106,10 @@ def coverage_texts(alert: str, links: Links) -> Texts:
                 "not known",
             )
         ),
+        "owner": _info("owner", "nobody is named"),
         "runbook_url": links.runbook(alert),
+        "slo_runbook_url": _info("runbook", ""),
+        "dashboard_url": links.of_path(),
     }
 
 
@@ -125,6 +129,7 @@ def collector_texts(alert: str, links: Links) -> Texts:
     return {
         "summary": "No collector commits measurements: no objective is judged anywhere",
         "where": "the collector, the way to it, or Prometheus' scrape of it",
+        "since": _since(alert),
         "runbook_url": links.runbook(alert),
     }
 
@@ -172,7 +177,7 @@ def _budget() -> str:
     )
 
 
-def _since(alert: str, matchers: str, arguments: str) -> str:
+def _since(alert: str, matchers: str = "", arguments: str = "") -> str:
     return _one(
         f"min(ALERTS_FOR_STATE{{alertname='{alert}',{matchers}}})",
         arguments,

@@ -98,6 +98,14 @@ def test_national_pages_escalate_sooner(objectives) -> None:
         assert one["continue"] is True
 
 
+def test_the_heartbeat_is_due_each_time_it_is_looked_at(objectives) -> None:
+    (heartbeat,) = (
+        r for r in configuration(objectives)["route"]["routes"] if "heartbeat" in str(r)
+    )
+    every_s, after_s = (float(heartbeat[f"{n}_interval"][:-1]) for n in ("group", "repeat"))
+    assert every_s / 2 < after_s < every_s == 60  # as long as it would be told every other time
+
+
 def test_receivers_have_the_addresses_that_were_given(objectives) -> None:
     made = configuration(objectives, Receivers({"noc": "http://pager/", "heartbeat": "http://h/"}))
     by_name = {receiver["name"]: receiver for receiver in made["receivers"]}

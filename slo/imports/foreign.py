@@ -72,6 +72,7 @@ class Notes:
     """What has no counterpart, each with where it stands."""
 
     lines: list[str] = field(default_factory=list)
+    names: dict[str, Place] = field(default_factory=dict)  # given so far, and for what
 
     def add(self, place: Place, text: str) -> None:
         line = f"{place.document.file}:{place.line}: {place.field} {text}".replace(":  ", ": ")
@@ -148,13 +149,20 @@ def ordered(pairs: Iterable[BurnPair], place: Place) -> tuple[BurnPair, ...]:
 
 
 def make_name(parts: Sequence[str], place: Place, notes: Notes) -> str:
-    """Return a name for labels and files out of names that follow other rules."""
+    """Return a name for labels and files out of names that follow other rules.
+
+    One that another objective has got goes to `place`.
+    """
     wanted = "-".join(part for part in parts if part)
     name = re.sub(r"[^a-z0-9-]+", "-", wanted.lower()).strip("-")[:NAME_LENGTH_MAX]
     if not is_name(name):
         name = f"slo-{name}"[:NAME_LENGTH_MAX].rstrip("-")
     if name != wanted:
         notes.add(place, f"is named {name} here")
+    first = notes.names.setdefault(name, place)
+    if first is not place:
+        at = f"{first.document.file}:{first.line}"
+        place.report(place.text or "", f"is named {name} here, as is another SLO, at {at}")
     return name
 
 

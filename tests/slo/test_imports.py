@@ -281,6 +281,16 @@ def test_all_faults_come_at_once_and_nothing_that_follows_from_one(tmp_path, too
         assert found[line, field].startswith(said)
 
 
+def test_two_objectives_of_one_name_are_refused(tmp_path):
+    file = tmp_path / "foreign.yaml"
+    both = FILES["sloth"].replace('name: "raw"', 'name: "requests_availability"')
+    file.write_text(both)
+    (problem,) = run("sloth", file).exception.problems
+    assert (problem.line, problem.field) == (26, "slos.1.name")
+    assert "is named my-service-requests-availability here, as is another SLO" in str(problem)
+    assert "foreign.yaml:10" in str(problem)
+
+
 def test_all_faults_of_windows_come_at_once(tmp_path):
     file = tmp_path / "windows.yaml"
     text = WINDOWS.replace("sloPeriod: 30d", "sloPeriod: month").replace(

@@ -32,7 +32,8 @@ RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 NAMES = {"SLO": "national-latency", "SRC:DST/CLASS": "london:leeds/ef", "SITE": "leeds"}
 # These run until they are stopped; they have tests of their own.
 SERVICES = ("netslo collect", "netslo probe")
-BRIEF = {"netslo measure rtt": ["--count", "3", "--interval", "20ms", "--no-floor"]}
+# A prober is too late for a packet that is an interval overdue: on a busy machine that is soon.
+BRIEF = {"netslo measure rtt": ["--count", "3", "--interval", "500ms", "--no-floor"]}
 
 
 def commands(runbook: pathlib.Path) -> list[str]:

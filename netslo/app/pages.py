@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,9 +38,15 @@ class Pages:
                     self.told.append(alert)
                     yield from _lines(alert)
             for key in before.keys() - now.keys():
-                labels = dict(key)
-                what = labels.get("path") or labels.get("site") or labels.get("src_site") or ""
-                yield f"resolved: {labels['alertname']} {what} {labels.get('pair', '')}".rstrip()
+                yield f"resolved: {named(dict(key))}"
+
+
+def named(labels: Mapping[str, str]) -> str:
+    """Say which alert has these labels, as its summary begins."""
+    where = labels.get("path") or labels.get("site") or labels.get("src_site")
+    what = " on ".join(filter(None, (labels.get("slo"), where)))
+    said = ": ".join(filter(None, (labels["alertname"], what)))
+    return f"{said} (pair {labels['pair']})" if "pair" in labels else said
 
 
 def _lines(alert: dict[str, Any]) -> Iterator[str]:

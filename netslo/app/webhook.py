@@ -13,6 +13,7 @@ from io import BufferedIOBase
 from types import TracebackType
 from typing import Any, Final, Self
 
+from netslo.app.pages import named
 from netslo.errors import NetsloError
 from netslo.model import Endpoint
 
@@ -189,9 +190,7 @@ def _read(length_text: str, body: BufferedIOBase) -> dict[str, Any] | None:
 def _lines(receiver: str, alert: dict[str, Any]) -> Iterator[str]:
     labels, said = alert["labels"], alert.get("annotations") or {}
     if alert["status"] == "resolved":
-        what = labels.get("path") or labels.get("src_site") or ""
-        pair = labels.get("pair", "")
-        yield f"Alertmanager to {receiver}: resolved: {labels['alertname']} {what} {pair}".rstrip()
+        yield f"Alertmanager to {receiver}: resolved: {named(labels)}"
         return
     severity = labels["severity"].upper()
     yield (

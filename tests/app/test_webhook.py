@@ -51,8 +51,12 @@ def test_a_page_is_told_once_and_stays_on_the_page() -> None:
         assert headers["Content-Type"] == "text/plain; charset=utf-8"
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert not read(hook, "healthz")[1]
-        tell(hook, alert(status="resolved", path="a:b/ef"))
-        assert list(hook.news()) == ["Alertmanager to noc: resolved: SLOBurnPage a:b/ef"]
+        tell(hook, alert(status="resolved", path="a:b/ef", slo="loss", pair="1h/5m"))
+        assert list(hook.news()) == [
+            "Alertmanager to noc: resolved: SLOBurnPage: loss on a:b/ef (pair 1h/5m)"
+        ]
+        tell(hook, alert(status="resolved", alertname="SLOProbeDown", src_site="leeds"))
+        assert list(hook.news()) == ["Alertmanager to noc: resolved: SLOProbeDown: leeds"]
 
 
 def test_what_is_told_moves_no_cursor() -> None:

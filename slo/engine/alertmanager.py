@@ -84,10 +84,18 @@ class Alertmanagers:
         self._source = source
         self._interval_s = interval_s
         self._ended: deque[Alert] = deque(maxlen=_ENDED_MAX)
+        self._untaken: deque[Alert] = deque(maxlen=_ENDED_MAX)
+
+    @property
+    def untaken(self) -> Sequence[Alert]:
+        """What is over and somebody may not know of yet."""
+        return tuple(self._untaken)
 
     async def tell(self, firing: Sequence[Alert], ended: Iterable[Alert], now_s: float) -> None:
         """Tell what is in force, and what is over, for a while."""
-        self._ended.extend(ended)
+        new = tuple(ended)
+        self._ended.extend(new)
+        self._untaken.extend(new)
         if not self.trouble:  # who did not hear of an end would believe the promise
             while self._ended and now_s - (self._ended[0].ends_s or now_s) > _ENDED_TOLD_S:
                 self._ended.popleft()
@@ -99,6 +107,8 @@ class Alertmanagers:
             timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
             async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
                 await asyncio.gather(*(self._post(session, url, said) for url in self._urls))
+        if not self.trouble:
+            self._untaken.clear()
 
     async def _post(
         self, session: aiohttp.ClientSession, url: str, said: Sequence[dict[str, Any]]

@@ -129,10 +129,20 @@ class AlertEngine:
             for alert in self._to_annotate(changes, now_s):
                 alert.annotations = self._texts.annotate(alert, standing, sight.look, around)
             if changes.started or changes.ended:
-                save(self._file, [alert.to_json() for alert in self._book.firing])
+                self._save(changes.ended)
         for alert in changes.started:
             _log.info("%s: %s", alert.name, alert.annotations.get("summary", ""))
         return changes
+
+    def _save(self, ended: Iterable[Alert] = ()) -> None:
+        """Keep what is told to be in force: an end counts once it is taken.
+
+        A collector that dies before finds the alert in its file, sees that it is over, and says so.
+        """
+        in_force = {alert.labels: alert for alert in self._book.firing}
+        over = {alert.labels: alert for alert in (*self._alertmanagers.untaken, *ended)}
+        kept = [alert.to_json() | {"ends": None} for alert in (over | in_force).values()]
+        save(self._file, kept)
 
     def _to_annotate(self, changes: Changes, now_s: float) -> Iterable[Alert]:
         """Return what has changed, and now and then all, for that is most of the work."""
@@ -176,6 +186,10 @@ class AlertEngine:
                     told_s = now_s
                     with self._lock:
                         firing = self._book.firing
+                    over = (*self._alertmanagers.untaken, *changes.ended)
                     await self._alertmanagers.tell(firing, changes.ended, self._clock())
+                    if over and not self._alertmanagers.untaken:
+                        with self._lock:
+                            self._save()
             except Exception:  # noqa: BLE001 - said, and tried again: alerting must not end
                 _log.exception("alerts could not be worked out")

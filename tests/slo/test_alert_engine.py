@@ -264,6 +264,23 @@ async def test_a_restart_tells_of_the_same_alert(tmp_path) -> None:
         assert alert["starts"] == T0
 
 
+async def test_an_end_that_nobody_took_is_told_after_a_start(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("slo.engine.engine.LOOK_S", 3600.0)  # this test looks itself
+    page = ("SLOBurnPage", "1h/5m")
+    async with house(tmp_path) as it:
+        await it.deliver(T0 - 3600, 0.0, windows=354)
+        await it.deliver(T0 - 60, 1.0, windows=6)
+        assert page in it.look(T0)
+        it.now_s = T0 + 330
+        await it.deliver(T0, 0.0, windows=33)
+        assert page not in it.look(T0 + 330)
+        # Here it is killed, before Alertmanager is told.
+    async with house(tmp_path, T0 + 340) as it:
+        ended = {(each.name, dict(each.labels).get("pair")) for each in it.engine.look().ended}
+        assert page in ended
+        assert page not in it.told()
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '[{"labels": 1}]', "{}"])
 async def test_a_file_of_alerts_that_cannot_be_read_is_said(tmp_path, content, caplog) -> None:
     (tmp_path / "alerts.json").write_text(content)
@@ -338,9 +355,11 @@ async def test_that_it_is_over_is_told_until_it_is_taken() -> None:
         fake.status = 503
         for now_s in (230.0, 900.0):
             await tell.tell([], [alert(ends_s=230.0)] if now_s == 230 else [], now_s)
+            assert [each.ends_s for each in tell.untaken] == [230.0]
         fake.status = 200
         for now_s in (930.0, 960.0):
             await tell.tell([], [], now_s)
+            assert not tell.untaken
         assert [len(post) for post in fake.posts] == [1, 1, 1]
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from queue import SimpleQueue
+from itertools import chain, pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.shared import shared
 from netslo.estate import Estate
 from slo.backtest.history import History, Hole
 from slo.backtest.sums import Places, Sums, room_for, runs_of
@@ -87,24 +87,18 @@ def replay(
     blocks = [
         slice(low, min(low + size, len(history.keys))) for low in range(0, len(history.keys), size)
     ]
-    rooms: SimpleQueue[NDArray[np.int64]] = SimpleQueue()
-    for _ in range(threads):
-        rooms.put(room_for(size, history.steps))
 
-    def work(rows: slice) -> tuple[list[Spend], list[Episode]]:
-        room = rooms.get()
-        try:
-            found = judge.block(rows, room)
-        finally:
-            rooms.put(room)
-        on_rows(rows.stop - rows.start)
+    def work(own: Sequence[slice]) -> list[tuple[list[Spend], list[Episode]]]:
+        room, found = room_for(size, history.steps), []
+        for rows in own:
+            found.append(judge.block(rows, room))
+            on_rows(rows.stop - rows.start)
         return found
 
-    if threads == 1:
-        parts = list(map(work, blocks))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(work, blocks))
+    count = max(1, min(threads, len(blocks)))
+    edges = [len(blocks) * k // count for k in range(count + 1)]
+    shares = [(blocks[first:last],) for first, last in pairwise(edges)]
+    parts = list(chain.from_iterable(shared(work, shares)))
     episodes = [episode for _, some in parts for episode in some]
     episodes.sort(key=lambda e: (e.start_s, e.key, e.pair.long_s))
     return Replay(tuple(spend for some, _ in parts for spend in some), tuple(episodes))

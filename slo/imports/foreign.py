@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from netslo.config.validation import validate_known
+from netslo.config.yaml_lines import load_documents
 from netslo.errors import ConfigurationError, Problem
 from netslo.model import NAME_LENGTH_MAX, is_name
 from netslo.units import format_duration
@@ -171,16 +173,14 @@ def query(text: str) -> dict[str, Any]:
     return {"metricSource": {"type": PROMETHEUS, "spec": {"query": text}}}
 
 
-def note_common(imported: Iterable[Imported], place: Place, notes: Notes, tool: str) -> None:
+def _note_common(imported: Iterable[Imported], root: Place, notes: Notes, tool: str) -> None:
     """Say what is true of every import."""
-    found = list(imported)
-    root = Place(place.document, place.problems)
     notes.add(
         root,
         f"netslo waits for {GUARD.bad_events_min} bad events, {tool} for one: "
         f"{PREFIX}min-bad-events says otherwise",
     )
-    for each in found:
+    for each in imported:
         for pair in each.pairs if each.target_text else ():
             if pair.error_ratio_min(Fraction(each.target_text), each.period_s) >= 1:
                 notes.add(
@@ -194,3 +194,30 @@ def note_common(imported: Iterable[Imported], place: Place, notes: Notes, tool: 
                 f"{each.name}: a period of {format_duration(each.period_s)} is not from 7d to 35d, "
                 "which netslo's budgets roll over; netslo refuses it",
             )
+
+
+def import_documents(
+    file: pathlib.Path, tool: str, import_one: Callable[[Place, Notes], list[Imported]]
+) -> tuple[tuple[Imported, ...], Notes]:
+    """Return the objectives of all documents of a file, and what of them has no counterpart.
+
+    Args:
+        file: YAML.
+        tool: Whose it is.
+        import_one: Returns the objectives of the document whose root a place is.
+
+    Raises:
+        ConfigurationError: with every problem of the file.
+    """
+    notes, problems, follow_ups = Notes(), list[Problem](), list[Problem]()
+    found: list[Imported] = []
+    documents = load_documents(file)
+    if not documents:
+        raise ConfigurationError([Problem(str(file), None, "", "", "holds no document")])
+    for document in documents:
+        root = Place(document, problems, follow_ups=follow_ups)
+        imported = import_one(root, notes)
+        _note_common(imported, root, notes, tool)
+        found += imported
+    refuse_problems(problems, follow_ups)
+    return tuple(found), notes

@@ -9,8 +9,6 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from netslo.config.yaml_lines import load_documents
-from netslo.errors import ConfigurationError, Problem
 from netslo.units import format_duration, parse_duration
 from slo.annotations import EXACT_MAX_S, LONG_STEP_S, make_pair
 from slo.burn import BurnPair, Severity
@@ -18,12 +16,11 @@ from slo.imports.foreign import (
     Foreign,
     Imported,
     Notes,
+    import_documents,
     make_name,
-    note_common,
     ordered,
     query,
     read_foreign,
-    refuse_problems,
 )
 from slo.number import read_ratio
 from slo.place import Place
@@ -112,19 +109,12 @@ def import_pyrra(file: pathlib.Path) -> tuple[tuple[Imported, ...], Notes]:
     Raises:
         ConfigurationError: with every problem of the file.
     """
-    notes, problems, found = Notes(), list[Problem](), list[Imported]()
-    follow_ups: list[Problem] = []
-    documents = load_documents(file)
-    if not documents:
-        raise ConfigurationError([Problem(str(file), None, "", "", "holds no document")])
-    for document in documents:
-        place = Place(document, problems, follow_ups=follow_ups)
-        objective, place = read_foreign(_Objective, place)
-        if objective is not None:
-            found.append(_import(objective, place, notes))
-            note_common(found[-1:], place, notes, "pyrra")
-    refuse_problems(problems, follow_ups)
-    return tuple(found), notes
+
+    def import_one(root: Place, notes: Notes) -> list[Imported]:
+        objective, at = read_foreign(_Objective, root)
+        return [] if objective is None else [_import(objective, at, notes)]
+
+    return import_documents(file, "pyrra", import_one)
 
 
 def pairs_of(period_s: int, place: Place, notes: Notes) -> Iterator[BurnPair]:

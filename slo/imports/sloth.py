@@ -18,8 +18,8 @@ from slo.imports.foreign import (
     Foreign,
     Imported,
     Notes,
+    import_documents,
     make_name,
-    note_common,
     ordered,
     query,
     read_foreign,
@@ -114,24 +114,18 @@ def import_sloth(
     Raises:
         ConfigurationError: with every problem of the file.
     """
-    notes, problems, found = Notes(), list[Problem](), list[Imported]()
-    follow_ups: list[Problem] = []
-    documents = load_documents(file)
-    if not documents:
-        raise ConfigurationError([Problem(str(file), None, "", "", "holds no document")])
-    for document in documents:
-        spec, at = _read(Place(document, problems, follow_ups=follow_ups), notes)
+
+    def import_one(root: Place, notes: Notes) -> list[Imported]:
+        spec, at = _read(root, notes)
         if spec is None:
-            continue
+            return []
         notes.unknown(spec, at)
-        imported = [
+        return [
             _import(slo, spec, at.at("slos", number), period_s, pairs, notes)
             for number, slo in enumerate(spec.slos)
         ]
-        note_common(imported, at, notes, "sloth")
-        found += imported
-    refuse_problems(problems, follow_ups)
-    return tuple(found), notes
+
+    return import_documents(file, "sloth", import_one)
 
 
 def read_windows(file: pathlib.Path) -> tuple[int, tuple[BurnPair, ...]]:

@@ -104,6 +104,11 @@ def _read_residue(
 
 
 @called
+def _value(usual: Any, away: Any, number: Any) -> Any:
+    return usual - number if away else usual + number
+
+
+@called
 def _add(
     usual: Any,
     away: Any,
@@ -112,13 +117,7 @@ def _add(
     row: NDArray[np.uint32],
 ) -> None:
     for i in range(len(row)):
-        value = np.uint32(usual - number[i]) if away else np.uint32(usual + number[i])
-        row[i] += value * np.uint32(absent[i] ^ np.uint8(1))
-
-
-@called
-def _value(usual: Any, away: Any, number: Any) -> Any:
-    return usual - number if away else usual + number
+        row[i] += np.uint32(_value(usual, away, number[i])) * np.uint32(absent[i] ^ np.uint8(1))
 
 
 @called

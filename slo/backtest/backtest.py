@@ -34,6 +34,9 @@ from slo.rates import Kind, judge_rates
 _CELLS_MAX: Final = 4_000_000  # of what a thread reads and judges at once, 48 MB
 _BOUNDED_CELLS_MAX: Final = 2_000_000  # bounds take some six times as much
 
+# Some rows, their first event, and what the objective and the changed ones say of them.
+_Judged = tuple[Sequence[SpendKey], int | None, Replay, Sequence[Replay]]
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -211,17 +214,15 @@ def _judged(
     begin_s: int,
     size: int,
     on_rows: Callable[[int], None],
-) -> Iterator[tuple[Sequence[SpendKey], int | None, Replay, Sequence[Replay]]]:
-    """Yield of some rows at a time their first event, and what each objective says of them.
+) -> Iterator[_Judged]:
+    """Yield what is found of some rows at a time.
 
     Who reads rows judges them, too: to hand them over takes the interpreter, which all want.
     """
     parts = list(parts_by_site(asked.paths, size))
     threads = THREADS if len(parts) == 1 else 1
 
-    def judged(
-        part: tuple[list[Path], Selector],
-    ) -> tuple[Sequence[SpendKey], int | None, Replay, Sequence[Replay]]:
+    def judged(part: tuple[list[Path], Selector]) -> _Judged:
         paths, selector = part
         keys = [(asked.objective.name, path) for path in paths]
         span = begin_s, asked.end_s, asked.step_s

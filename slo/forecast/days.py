@@ -17,9 +17,7 @@ from slo.objective import Objective
 from slo.ranges import Ranges, SpendKey
 
 _OPEN_DAYS: Final = 2  # of which late windows are still looked for
-_LONG_S: Final = (
-    28 * DAY_S
-)  # read at once where single days are not asked for: a seventh of the cost
+_LONG_S: Final = 28 * DAY_S  # read at once where days are not asked for: a seventh of the cost
 
 Amounts = NDArray[np.float64]
 
